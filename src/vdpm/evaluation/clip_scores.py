@@ -1,0 +1,104 @@
+"""All errors of one clip with ground truth: what the demo prints and what held-out scenes are scored by."""
+
+import math
+from dataclasses import asdict, dataclass, fields
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vdpm.evaluation.metrics import camera_errors, constant_depth_points, depth_errors, mean_norm
+from vdpm.structures import Cameras, Snippet
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """Errors of one clip; points in units of the clip's mean distance from the reference camera.
+
+    ``epe_p``: P over all frames. ``epe_q``, ``epe_q_moving``: P_i(t_j) for targets other than the frame's own time, over
+    all pixels and over those that have moved by more than 1 % of the mean distance between the two times.
+    ``zero_motion_q``, ``zero_motion_moving``: the same for the true P_i(t_i) taken as answer (perfect shape, no motion).
+    ``own_zero_motion_moving``: the same for the predicted P. ``constant_depth_p``: a plane at one depth in front of
+    the true cameras. NaN where a clip has no such pixels.
+    """
+
+    epe_p: float
+    epe_q: float
+    epe_q_moving: float
+    zero_motion_q: float
+    zero_motion_moving: float
+    own_zero_motion_moving: float
+    constant_depth_p: float
+    depth_abs_rel: float
+    depth_delta_125: float
+    rotation: float
+    translation: float
+    direction: float
+    focal: float
+
+    @staticmethod
+    def mean(scores: "list[ClipScores]") -> dict[str, float]:
+        """Mean over clips of each error, clips where it is undefined left out."""
+        result = {}
+        for name in (f.name for f in fields(ClipScores)):
+            values = [v for s in scores if not math.isnan(v := asdict(s)[name])]
+            result[name] = sum(values) / len(values) if values else math.nan
+        return result
+
+
+def score_clip(
+    time_variant: Float[Tensor, "frames height width 3"],
+    decoded: Float[Tensor, "targets frames height width 3"],
+    cameras: Cameras,
+    truth: Snippet,
+) -> ClipScores:
+    """Score one clip (no batch axis). ``decoded[k]`` is for target ``truth.targets[k]``; world: camera of the reference."""
+    targets, frames = truth.target_points.shape[:2]
+    valid = truth.valid
+    target_valid = valid.expand(targets, -1, -1, -1) if truth.target_valid is None else truth.target_valid & valid
+    other_time = torch.arange(frames, device=truth.targets.device) != truth.targets[:, None]
+    asked = target_valid & other_time[:, :, None, None]
+
+    stacked = torch.cat([time_variant[None], decoded]).flatten(0, 1)
+    true_stacked = torch.cat([truth.points[None], truth.target_points]).flatten(0, 1)
+    masks = torch.cat([valid[None], target_valid]).flatten(0, 1)
+    scale, true_scale = mean_norm(stacked, masks), mean_norm(true_stacked, masks)
+
+    p, true_p = time_variant / scale, truth.points / true_scale
+    q, true_q = decoded / scale, truth.target_points / true_scale
+    moving = asked & ((true_q - true_p).norm(dim=-1) > 0.01)
+    plane = constant_depth_points(truth.intrinsics, truth.c2w, truth.size)
+    # The plane's distance is the best single number in hindsight, so that the baseline is as strong as it can be.
+    centers = truth.c2w[:, None, None, :3, 3]
+    rays = plane - centers
+    depth = _z_in_camera(truth.points, truth.c2w)
+    plane = (centers + rays * depth[valid].median()) / true_scale
+
+    depth_error = depth_errors(_z_in_camera(time_variant, cameras.c2w), depth, valid)
+    camera_error = camera_errors(
+        cameras.c2w, truth.c2w, cameras.intrinsics, truth.intrinsics, scale.item(), true_scale.item()
+    )
+    return ClipScores(
+        epe_p=_mean(p - true_p, valid),
+        epe_q=_mean(q - true_q, asked),
+        epe_q_moving=_mean(q - true_q, moving),
+        zero_motion_q=_mean(true_p - true_q, asked),
+        zero_motion_moving=_mean(true_p - true_q, moving),
+        own_zero_motion_moving=_mean(p - true_q, moving),
+        constant_depth_p=_mean(plane - true_p, valid),
+        depth_abs_rel=depth_error.abs_rel,
+        depth_delta_125=depth_error.delta_125,
+        rotation=camera_error.rotation,
+        translation=camera_error.translation,
+        direction=camera_error.direction,
+        focal=camera_error.focal,
+    )
+
+
+def _mean(difference: Tensor, mask: Tensor) -> float:
+    return difference.norm(dim=-1)[mask].mean().item()
+
+
+def _z_in_camera(points: Tensor, c2w: Tensor) -> Tensor:
+    """World -> camera, third coordinate."""
+    return ((points - c2w[:, None, None, :3, 3]) * c2w[:, None, None, :3, 2]).sum(-1)
