@@ -1,0 +1,80 @@
+"""V-DPM: shape, motion, cameras and depth of a video as dynamic point maps, from one network in one pass.
+
+    import vdpm
+    result = vdpm.reconstruct("clip.mp4")             # or vdpm.load("result_folder")
+    result.maps.at(target=4, source=0).points         # where the pixels of frame 0 are at the time of frame 4
+    vdpm.scene_flow(result, source=0, start=0, end=4)
+
+Names load when first used: ``import vdpm`` alone imports neither torch nor the network.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vdpm.archive import load, save
+    from vdpm.errors import CheckpointError, InputError, OutputError, UsageError, VDPMError
+    from vdpm.export.ply import write_ply
+    from vdpm.export.preview import write_preview
+    from vdpm.model import VDPM, VDPMConfig
+    from vdpm.motion import correspondence, depth, fuse, motion_mask, scene_flow, tracks
+    from vdpm.reconstruct import reconstruct
+    from vdpm.structures import Cameras, DynamicPointMaps, PointMap, Reconstruction, Snippet, Tracks, Video
+    from vdpm.video import read_video
+
+__version__ = "0.1.0"
+
+_HOME_OF = {
+    "archive": ("load", "save"),
+    "errors": ("CheckpointError", "InputError", "OutputError", "UsageError", "VDPMError"),
+    "export.ply": ("write_ply",),
+    "export.preview": ("write_preview",),
+    "model": ("VDPM", "VDPMConfig"),
+    "motion": ("correspondence", "depth", "fuse", "motion_mask", "scene_flow", "tracks"),
+    "reconstruct": ("reconstruct",),
+    "structures": ("Cameras", "DynamicPointMaps", "PointMap", "Reconstruction", "Snippet", "Tracks", "Video"),
+    "video": ("read_video",),
+}
+_MODULE_OF = {name: module for module, names in _HOME_OF.items() for name in names}
+
+__all__ = [
+    "VDPM",
+    "Cameras",
+    "CheckpointError",
+    "DynamicPointMaps",
+    "InputError",
+    "OutputError",
+    "PointMap",
+    "Reconstruction",
+    "Snippet",
+    "Tracks",
+    "UsageError",
+    "VDPMConfig",
+    "VDPMError",
+    "Video",
+    "__version__",
+    "correspondence",
+    "depth",
+    "fuse",
+    "load",
+    "motion_mask",
+    "read_video",
+    "reconstruct",
+    "save",
+    "scene_flow",
+    "tracks",
+    "write_ply",
+    "write_preview",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'vdpm' has no attribute {name!r}")
+    value = getattr(import_module(f"vdpm.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
