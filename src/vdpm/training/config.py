@@ -1,0 +1,94 @@
+"""What a training run is made of: typed, frozen, validated, saved with every checkpoint."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from vdpm.errors import UsageError
+from vdpm.synthetic import SceneConfig
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """One shape of batch: clips of ``frames`` images of ``height`` x ``width`` pixels, ``batch`` of them on each GPU.
+
+    ``share``: how often it is drawn, relative to the other buckets. Shapes are few because each is compiled once.
+    """
+
+    frames: int
+    height: int
+    width: int
+    batch: int
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss (Sec. 3.3 and the supplement of the paper; what is ours is said in ``training.losses``)."""
+
+    alpha: float = 0.2
+    time_variant: float = 1.0
+    time_invariant: float = 1.0
+    moving: float = 1.0
+    camera: float = 5.0
+    camera_decay: float = 0.6
+    matching: float = 0.2
+    matching_temperature: float = 0.07
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Muon on the matrices of the transformer blocks, AdamW on the rest, or AdamW on everything.
+
+    The learning rate warms up linearly, stays, and falls linearly to ``final_fraction`` of itself over the last
+    ``cooldown_steps`` (``schedule="constant"``), or follows a cosine (``schedule="cosine"``).
+    """
+
+    kind: Literal["muon", "adamw"] = "muon"
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.98)
+    warmup_steps: int = 500
+    cooldown_steps: int = 0
+    final_fraction: float = 0.01
+    schedule: Literal["constant", "cosine"] = "constant"
+    clip_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run. ``steps`` are optimiser steps; ``targets`` the number of target times decoded a clip and step.
+
+    ``seed`` starts the sequence of training scenes, which never meets the held-out seeds. ``max_bad_steps``: that many
+    steps with a non-finite gradient (skipped and counted) stop the run.
+    """
+
+    name: str
+    model: str = "vdpm-small"
+    scenes: SceneConfig = field(default_factory=SceneConfig)
+    buckets: tuple[Bucket, ...] = (Bucket(frames=6, height=96, width=128, batch=32),)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    steps: int = 10_000
+    targets: int = 1
+    seed: int = 0
+    ema_decay: float = 0.999
+    bfloat16: bool = True
+    compile: bool = True
+    log_every: int = 20
+    save_every_seconds: float = 120.0
+    max_bad_steps: int = 50
+
+    def __post_init__(self) -> None:
+        if not self.buckets:
+            raise UsageError("a training run needs at least one bucket (frames, height, width, batch)")
+        for bucket in self.buckets:
+            if min(bucket.frames, bucket.height, bucket.width, bucket.batch) < 1 or bucket.share <= 0:
+                raise UsageError(f"{bucket} has a number that is not positive")
+        if self.steps < 1 or self.targets < 1:
+            raise UsageError(f"steps ({self.steps}) and targets ({self.targets}) must be at least 1")
+        if not 0 <= self.ema_decay < 1:
+            raise UsageError(f"ema_decay is {self.ema_decay}; it lies in [0, 1)")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers and strings for the checkpoint and the log."""
+        return asdict(self)

@@ -1,0 +1,76 @@
+"""Several GPUs of one host under ``torchrun``: who am I, average the gradients, agree on stopping."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among ``world``; rank 0 writes files."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+
+def join_ranks(device: str | None = None) -> Ranks:
+    """Join the process group that ``torchrun`` describes in the environment; alone without it.
+
+    ``device``: "cuda", "cpu" or None for CUDA where there is one.
+    """
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return Ranks(0, 1, torch.device(kind))
+    local = int(os.environ["LOCAL_RANK"])
+    place = torch.device(kind, local) if kind == "cuda" else torch.device(kind)
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    return Ranks(dist.get_rank(), world, place)
+
+
+def leave_ranks(ranks: Ranks) -> None:
+    """Leave the process group."""
+    if ranks.world > 1:
+        dist.destroy_process_group()
+
+
+def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
+    """Replace each gradient by its mean over the ranks, in one flat all-reduce."""
+    if ranks.world == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= ranks.world
+    start = 0
+    for gradient in gradients:
+        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+        start += gradient.numel()
+
+
+def any_rank(flag: bool, ranks: Ranks) -> bool:
+    """True on every rank if it is on one."""
+    if ranks.world == 1:
+        return flag
+    value = torch.tensor(int(flag), device=ranks.device)
+    dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return bool(value.item())
+
+
+def mean_over_ranks(values: Tensor, ranks: Ranks) -> Tensor:
+    """Mean of a tensor over the ranks."""
+    if ranks.world > 1:
+        dist.all_reduce(values)
+        values = values / ranks.world
+    return values

@@ -1,0 +1,76 @@
+"""The loss of the paper: confidence-calibrated point errors averaged per example and then over the batch, plus cameras.
+
+Ground truth is scaled to unit mean distance, the prediction is not (Sec. 3.3). Ours beyond the paper: an extra term on
+moving pixels alone, which are few, and the matching loss in ``training.matching``.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vdpm.geometry.rigid import matrix_to_quaternion
+
+
+class PointLoss(NamedTuple):
+    """``loss``: what is minimised; ``error``: the plain end-point error, both averaged per example, then over the batch."""
+
+    loss: Float[Tensor, ""]
+    error: Float[Tensor, ""]
+
+
+def confidence_loss(
+    points: Float[Tensor, "batch *maps 3"],
+    confidence: Float[Tensor, "batch *maps"],
+    truth: Float[Tensor, "batch *maps 3"],
+    mask: Bool[Tensor, "batch *maps"],
+    alpha: float,
+) -> PointLoss:
+    """``C * |X^ - X| - alpha * log C`` over masked pixels (the loss of DUSt3R and DPM).
+
+    Each example counts the same however many of its pixels have ground truth (supplement, Sec. 6); examples without any
+    are left out of the batch average.
+    """
+    error = (points.float() - truth).norm(dim=-1)
+    confidence = confidence.float()
+    return PointLoss(
+        loss=per_example_mean(confidence * error - alpha * confidence.log(), mask),
+        error=per_example_mean(error.detach(), mask),
+    )
+
+
+def per_example_mean(values: Float[Tensor, "batch *maps"], mask: Bool[Tensor, "batch *maps"]) -> Float[Tensor, ""]:
+    """Mean over the masked entries of each example, then over the examples that have any; 0 when none has."""
+    values, weights = values.flatten(1), mask.flatten(1).to(values.dtype)
+    # where, not a product: an entry without ground truth may be infinite, and 0 * inf is NaN.
+    total = torch.where(mask.flatten(1), values, values.new_zeros(())).sum(1)
+    count = weights.sum(1)
+    has_any = (count > 0).to(values.dtype)
+    return (total / count.clamp(min=1)).sum() / has_any.sum().clamp(min=1)
+
+
+def pose_encoding(
+    c2w: Float[Tensor, "batch frames 4 4"],
+    intrinsics: Float[Tensor, "batch frames 3 3"],
+    size: tuple[int, int],
+) -> Float[Tensor, "batch frames 9"]:
+    """Ground-truth target of the camera head: world-to-camera translation, quaternion xyzw (w >= 0), fov h and w (rad)."""
+    rotation = c2w[..., :3, :3].transpose(-1, -2)
+    translation = -(rotation @ c2w[..., :3, 3:]).squeeze(-1)
+    height, width = size
+    fov_h = 2 * torch.atan(height / (2 * intrinsics[..., 1, 1]))
+    fov_w = 2 * torch.atan(width / (2 * intrinsics[..., 0, 0]))
+    return torch.cat([translation, matrix_to_quaternion(rotation), fov_h[..., None], fov_w[..., None]], dim=-1)
+
+
+def camera_loss(
+    encodings: Float[Tensor, "steps batch frames 9"], truth: Float[Tensor, "batch frames 9"], decay: float
+) -> Float[Tensor, ""]:
+    """L1 on the pose encoding, refinement step k of n weighted ``decay ** (n - 1 - k)`` (as VGGT)."""
+    error = (encodings.float() - truth).abs()
+    # Translation, rotation and field of view count alike, whatever their number of components.
+    error = error[..., :3].mean(-1) + error[..., 3:7].mean(-1) + 0.5 * error[..., 7:].mean(-1)
+    steps = encodings.shape[0]
+    weights = decay ** torch.arange(steps - 1, -1, -1, device=error.device, dtype=error.dtype)
+    return (error.mean(dim=(1, 2)) * weights).sum() / weights.sum()

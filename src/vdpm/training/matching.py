@@ -1,0 +1,86 @@
+"""A contrastive loss on mid-depth tokens: which patch of the target frame shows this patch's surface point?
+
+Without it a network trained from nothing learns depth from single views and never correspondence, on which cameras and
+motion stand. The answer comes from ground truth: P_i(t_j) at the patch's centre, projected into camera j, kept where it is
+visible there.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vdpm.structures import Snippet
+from vdpm.training.losses import per_example_mean
+
+
+class Matches(NamedTuple):
+    """Where the centre of each patch of each frame lies in the target frame: ``position`` (row, column) in patches, centres
+    at whole numbers, and whether it is seen there."""
+
+    position: Float[Tensor, "batch frames patches 2"]
+    visible: Bool[Tensor, "batch frames patches"]
+
+
+def ground_truth_matches(snippet: Snippet, patch: int, row: int = 0) -> Matches:
+    """Matches of all frames' patches into the frame ``snippet.targets[:, row]``.
+
+    A point is seen where it projects inside the target frame and lies within 5 % of its depth of the surface there.
+    """
+    height, width = snippet.size
+    batch = snippet.targets.shape[0]
+    target = snippet.targets[:, row]
+    index = torch.arange(batch, device=target.device)
+    half = patch // 2
+    # The pixel right and below of the patch's centre: half a pixel off, far under a patch.
+    points = snippet.target_points[:, row, :, half::patch, half::patch]
+    valid = snippet.valid[:, :, half::patch, half::patch].flatten(2)
+    points = points.flatten(2, 3)
+    c2w = snippet.c2w[index, target]
+    rotation, center = c2w[:, None, None, :3, :3], c2w[:, None, None, :3, 3]
+    local = ((points - center)[..., None, :] @ rotation).squeeze(-2)
+    depth = local[..., 2]
+    intrinsics = snippet.intrinsics[index, target][:, None, None]
+    x = local[..., 0] / depth.clamp(min=1e-6) * intrinsics[..., 0, 0] + intrinsics[..., 0, 2]
+    y = local[..., 1] / depth.clamp(min=1e-6) * intrinsics[..., 1, 1] + intrinsics[..., 1, 2]
+    inside = (depth > 1e-6) & (x >= 0) & (x < width) & (y >= 0) & (y < height) & valid
+    column = x.clamp(0, width - 1).long()
+    line = y.clamp(0, height - 1).long()
+    surface = snippet.points[index[:, None, None], target[:, None, None], line, column]
+    near = (surface - points).norm(dim=-1) < 0.05 * depth.abs() + 1e-6
+    position = torch.stack([y / patch - 0.5, x / patch - 0.5], dim=-1)
+    return Matches(position=position, visible=inside & near)
+
+
+def matching_loss(
+    descriptors: Float[Tensor, "batch frames rows columns channels"],
+    matches: Matches,
+    target: Int[Tensor, "batch"],
+    temperature: float,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Cross entropy against the bilinear weights of the four patches around the true position; and the top-1 rate.
+
+    Averaged per example, then over the batch. The target frame itself is left out: its match is trivial.
+    """
+    batch, frames, rows, columns, _ = descriptors.shape
+    index = torch.arange(batch, device=target.device)
+    wanted = descriptors[index, target].flatten(1, 2).float()
+    logits = torch.einsum("bfpc,bqc->bfpq", descriptors.flatten(2, 3).float(), wanted) / temperature
+    log_probability = logits.log_softmax(dim=-1)
+
+    y, x = matches.position[..., 0].clamp(0, rows - 1), matches.position[..., 1].clamp(0, columns - 1)
+    y0, x0 = y.floor().clamp(max=max(rows - 2, 0)), x.floor().clamp(max=max(columns - 2, 0))
+    wy, wx = y - y0, x - x0
+    score = torch.zeros_like(y)
+    for dy, weight_y in ((0, 1 - wy), (1, wy)):
+        for dx, weight_x in ((0, 1 - wx), (1, wx)):
+            cell = (y0 + dy).clamp(max=rows - 1) * columns + (x0 + dx).clamp(max=columns - 1)
+            score = score + weight_y * weight_x * log_probability.gather(-1, cell.long()[..., None]).squeeze(-1)
+
+    counted = matches.visible & (torch.arange(frames, device=target.device) != target[:, None])[:, :, None]
+    best = logits.detach().argmax(dim=-1)
+    nearest = y.round() * columns + x.round()
+    hit = (best == nearest).to(score.dtype)
+
+    return per_example_mean(-score, counted), per_example_mean(hit, counted)
