@@ -1,7 +1,7 @@
 """Resizing, padding and cropping of images, kept as numbers so that intrinsics and positions follow and can go back.
 
-Positions are (x, y) in pixels with pixel centres at +0.5, so the top left corner of an image is (0, 0) and a resize is a
-plain scaling: output_xy = source_xy * scale + offset.
+Positions are (x, y) in pixels with pixel centres at +0.5, so the top left corner of an image is (0, 0) and a resize is
+a plain scaling: output_xy = source_xy * scale + offset.
 """
 
 import math
@@ -25,8 +25,8 @@ Size = tuple[int, int]
 class ImageTransform:
     """A resize to whole pixels followed by a shift by whole pixels: source -> output.
 
-    ``source_size`` and ``output_size`` are (height, width); ``scale`` and ``offset`` are (x, y). A negative offset crops,
-    a positive one pads. Raises UsageError when the resized image would not be a whole number of pixels.
+    ``source_size`` and ``output_size`` are (height, width); ``scale`` and ``offset`` are (x, y). A negative offset
+    crops, a positive one pads. Raises UsageError when the resized image would not be a whole number of pixels.
     """
 
     source_size: Size
@@ -103,7 +103,7 @@ class ImageTransform:
 
     @classmethod
     def width_crop(cls, source_size: Size, width: int, multiple: int) -> "ImageTransform":
-        """The released preprocessing: resize to ``width``, heights to a ``multiple``, and centre-crop those above it."""
+        """The released preprocessing: resize to ``width``, heights to a ``multiple``, centre-crop those above it."""
         height = max(multiple, round(source_size[0] * (width / source_size[1]) / multiple) * multiple)
         output = (min(height, width), width)
         return cls.from_resized(source_size, (height, width), output, (0, -((height - output[0]) // 2)))
