@@ -15,9 +15,10 @@ from vdpm.structures import Cameras, Snippet
 class ClipScores:
     """Errors of one clip; points in units of the clip's mean distance from the reference camera.
 
-    ``epe_p``: P over all frames. ``epe_q``, ``epe_q_moving``: P_i(t_j) for targets other than the frame's own time, over
-    all pixels and over those that have moved by more than 1 % of the mean distance between the two times.
-    ``zero_motion_q``, ``zero_motion_moving``: the same for the true P_i(t_i) taken as answer (perfect shape, no motion).
+    ``epe_p``: P over all frames. ``epe_q``, ``epe_q_moving``: P_i(t_j) for targets other than the frame's own
+    time, over all pixels and over those that have moved by more than 1 % of the mean distance between the two times.
+    ``zero_motion_q``, ``zero_motion_moving``: the same for the true P_i(t_i) taken as answer (perfect shape,
+    no motion).
     ``own_zero_motion_moving``: the same for the predicted P. ``constant_depth_p``: a plane at one depth in front of
     the true cameras. NaN where a clip has no such pixels.
     """
@@ -52,7 +53,9 @@ def score_clip(
     cameras: Cameras,
     truth: Snippet,
 ) -> ClipScores:
-    """Score one clip (no batch axis). ``decoded[k]`` is for target ``truth.targets[k]``; world: camera of the reference."""
+    """Score one clip (no batch axis). ``decoded[k]`` is for target ``truth.targets[k]``; world: camera of the
+    reference.
+    """
     targets, frames = truth.target_points.shape[:2]
     valid = truth.valid
     target_valid = valid.expand(targets, -1, -1, -1) if truth.target_valid is None else truth.target_valid & valid

@@ -1,6 +1,7 @@
 """Errors of point maps, depth and cameras: arrays to numbers, nothing else.
 
-Protocol of the end-point error (Tables 1 and 2 of the paper): prediction and ground truth are each scaled to unit mean norm
+Protocol of the end-point error (Tables 1 and 2 of the paper): prediction and ground truth are each scaled to
+unit mean norm
 over the maps that are scored together, with the same masks, both in the frame of pi_0, with no other alignment.
 """
 
@@ -24,7 +25,9 @@ def end_point_error(
     truth: Float[Tensor, "maps height width 3"],
     valid: Bool[Tensor, "maps height width"],
 ) -> Float[Tensor, "maps"]:
-    """EPE_m = mean over valid u of |P^_m(u) / n(P^) - P_m(u) / n(P)|, one number a map (NaN for a map without truth)."""
+    """EPE_m = mean over valid u of |P^_m(u) / n(P^) - P_m(u) / n(P)|, one number a map (NaN for a map without
+    truth).
+    """
     error = (prediction / mean_norm(prediction, valid) - truth / mean_norm(truth, valid)).norm(dim=-1)
     return _masked_mean(error, valid)
 
@@ -32,7 +35,9 @@ def end_point_error(
 def constant_depth_points(
     intrinsics: Float[Tensor, "frames 3 3"], c2w: Float[Tensor, "frames 4 4"], size: tuple[int, int]
 ) -> Float[Tensor, "frames height width 3"]:
-    """The constant-depth baseline: every pixel at depth 1 in its own camera, moved to the world by the given cameras."""
+    """The constant-depth baseline: every pixel at depth 1 in its own camera, moved to the world by the given
+    cameras.
+    """
     height, width = size
     y, x = torch.meshgrid(
         torch.arange(height, device=c2w.device) + 0.5, torch.arange(width, device=c2w.device) + 0.5, indexing="ij"
@@ -69,7 +74,8 @@ class CameraErrors:
     """Errors of cameras relative to frame 0: medians over the other frames, and the mean over all.
 
     ``rotation``: degrees. ``translation``: distance of camera centres in units of the scene's mean distance, each
-    side scaled by its own. ``direction``: angle between the true and predicted baseline, degrees, over frames whose true
+    side scaled by its own. ``direction``: angle between the true and predicted baseline, degrees, over frames
+    whose true
     baseline is over 2 % of the mean distance (NaN where none is). ``focal``: |f^ / f - 1|, mean over frames.
     """
 

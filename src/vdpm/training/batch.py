@@ -1,4 +1,6 @@
-"""From a snippet with ground truth to what the network sees and the loss compares: unit scale, masks, colours changed."""
+"""From a snippet with ground truth to what the network sees and the loss compares: unit scale, masks, colours
+changed.
+"""
 
 from dataclasses import replace
 
@@ -28,9 +30,7 @@ def to_unit_scale(snippet: Snippet) -> Snippet:
     target_valid = at_target & valid.unsqueeze(-4)
     if snippet.target_valid is not None:
         target_valid = target_valid & snippet.target_valid
-    return replace(
-        snippet, points=points, target_points=target_points, c2w=c2w, valid=valid, target_valid=target_valid
-    )
+    return replace(snippet, points=points, target_points=target_points, c2w=c2w, valid=valid, target_valid=target_valid)
 
 
 def change_colours(

@@ -1,4 +1,6 @@
-"""Training state on disk: weights, averaged weights, optimisers, step. Written beside, then renamed; never pickled code."""
+"""Training state on disk: weights, averaged weights, optimisers, step. Written beside, then renamed; never
+pickled code.
+"""
 
 import os
 from dataclasses import dataclass

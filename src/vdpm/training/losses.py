@@ -14,7 +14,9 @@ from vdpm.geometry.rigid import matrix_to_quaternion
 
 
 class PointLoss(NamedTuple):
-    """``loss``: what is minimised; ``error``: the plain end-point error, both averaged per example, then over the batch."""
+    """``loss``: what is minimised; ``error``: the plain end-point error, both averaged per example, then over
+    the batch.
+    """
 
     loss: Float[Tensor, ""]
     error: Float[Tensor, ""]
@@ -55,7 +57,9 @@ def pose_encoding(
     intrinsics: Float[Tensor, "batch frames 3 3"],
     size: tuple[int, int],
 ) -> Float[Tensor, "batch frames 9"]:
-    """Ground-truth target of the camera head: world-to-camera translation, quaternion xyzw (w >= 0), fov h and w (rad)."""
+    """Ground-truth target of the camera head: world-to-camera translation, quaternion xyzw (w >= 0), fov h and
+    w (rad).
+    """
     rotation = c2w[..., :3, :3].transpose(-1, -2)
     translation = -(rotation @ c2w[..., :3, 3:]).squeeze(-1)
     height, width = size

@@ -1,8 +1,8 @@
 """A contrastive loss on mid-depth tokens: which patch of the target frame shows this patch's surface point?
 
 Without it a network trained from nothing learns depth from single views and never correspondence, on which cameras and
-motion stand. The answer comes from ground truth: P_i(t_j) at the patch's centre, projected into camera j, kept where it is
-visible there.
+motion stand. The answer comes from ground truth: P_i(t_j) at the patch's centre, projected into camera j, kept
+where it is visible there.
 """
 
 from typing import NamedTuple
@@ -16,8 +16,8 @@ from vdpm.training.losses import per_example_mean
 
 
 class Matches(NamedTuple):
-    """Where the centre of each patch of each frame lies in the target frame: ``position`` (row, column) in patches, centres
-    at whole numbers, and whether it is seen there."""
+    """Where the centre of each patch of each frame lies in the target frame: ``position`` (row, column) in
+    patches, centres at whole numbers, and whether it is seen there."""
 
     position: Float[Tensor, "batch frames patches 2"]
     visible: Bool[Tensor, "batch frames patches"]

@@ -1,6 +1,7 @@
 """Optimisers and the schedule of the learning rate.
 
-Muon (momentum whose update is made nearly orthogonal by a Newton-Schulz iteration) moves the matrices of the transformer
+Muon (momentum whose update is made nearly orthogonal by a Newton-Schulz iteration) moves the matrices of the
+transformer
 blocks; its update is scaled to the size of AdamW's so that both share one learning rate. AdamW moves everything else.
 """
 

@@ -1,7 +1,7 @@
 """The training loop: make a batch of scenes, run the network, compare, step. Reads from top to bottom.
 
-Everything random follows from ``config.seed``, the step and the rank, so a run resumed at a step goes on as if it had not
-stopped.
+Everything random follows from ``config.seed``, the step and the rank, so a run resumed at a step goes on as if
+it had not stopped.
 """
 
 import json
@@ -32,8 +32,8 @@ _SEEDS_PER_STEP = 1 << 16
 class Trainer:
     """One run of ``config`` on ``ranks``, writing to ``output`` (rank 0 only).
 
-    ``model`` starts from its given weights; ``resume`` loads ``output/state.pt`` on top. ``max_seconds`` stops early, with
-    everything saved, as SIGTERM and Ctrl-C do.
+    ``model`` starts from its given weights; ``resume`` loads ``output/state.pt`` on top. ``max_seconds`` stops
+    early, with everything saved, as SIGTERM and Ctrl-C do.
     """
 
     def __init__(

@@ -1,0 +1,65 @@
+import math
+
+import pytest
+import torch
+
+from vdpm.geometry.rigid import quaternion_to_matrix
+from vdpm.training.losses import camera_loss, confidence_loss, per_example_mean, pose_encoding
+
+
+def test_confidence_loss_by_hand() -> None:
+    points = torch.tensor([[[0.0, 0.0, 3.0], [9.0, 9.0, 9.0]]])
+    truth = torch.tensor([[[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]])
+    confidence = torch.tensor([[2.0, 5.0]])
+    mask = torch.tensor([[True, False]])
+    loss = confidence_loss(points, confidence, truth, mask, alpha=0.2)
+    assert loss.error.item() == pytest.approx(2.0)
+    assert loss.loss.item() == pytest.approx(2.0 * 2.0 - 0.2 * math.log(2.0))
+
+
+def test_best_confidence_is_alpha_over_error() -> None:
+    confidence = torch.tensor([[1.5]], requires_grad=True)
+    points, truth = torch.zeros(1, 1, 3), torch.tensor([[[0.0, 0.0, 0.2 / 1.5]]])
+    confidence_loss(points, confidence, truth, torch.ones(1, 1, dtype=torch.bool), alpha=0.2).loss.backward()
+    assert confidence.grad is not None
+    assert confidence.grad.item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_dense_examples_do_not_drown_sparse_ones() -> None:
+    """Supplement, Sec. 6: a clip with 10 annotated pixels weighs as much as one with 1,000."""
+    values = torch.zeros(2, 1000)
+    values[0, :10] = 1.0
+    mask = torch.ones(2, 1000, dtype=torch.bool)
+    mask[0, 10:] = False
+    assert per_example_mean(values, mask).item() == pytest.approx(0.5)
+    assert (values[mask].mean()).item() < 0.01  # what averaging over the batch would give
+
+
+def test_examples_without_truth_are_left_out_and_infinities_do_not_leak() -> None:
+    values = torch.tensor([[1.0, float("inf")], [float("nan"), float("nan")]])
+    mask = torch.tensor([[True, False], [False, False]])
+    assert per_example_mean(values, mask).item() == 1.0
+    assert per_example_mean(values, torch.zeros_like(mask)).item() == 0.0
+
+
+def test_pose_encoding_holds_world_to_camera() -> None:
+    quaternion = torch.nn.functional.normalize(torch.tensor([[[0.1, -0.2, 0.3, 0.9]]]), dim=-1)
+    c2w = torch.eye(4).repeat(1, 1, 1, 1)
+    c2w[..., :3, :3] = quaternion_to_matrix(quaternion)
+    c2w[..., :3, 3] = torch.tensor([1.0, 2.0, 3.0])
+    intrinsics = torch.tensor([[[[50.0, 0, 64], [0, 50.0, 48], [0, 0, 1]]]])
+    encoding = pose_encoding(c2w, intrinsics, (96, 128))[0, 0]
+    w2c = torch.linalg.inv(c2w[0, 0])
+    torch.testing.assert_close(encoding[:3], w2c[:3, 3])
+    torch.testing.assert_close(quaternion_to_matrix(encoding[3:7]), w2c[:3, :3])
+    assert encoding[7].item() == pytest.approx(2 * math.atan(96 / 100))
+    assert encoding[8].item() == pytest.approx(2 * math.atan(128 / 100))
+
+
+def test_camera_loss_weighs_the_last_step_most() -> None:
+    truth = torch.zeros(1, 2, 9)
+    first_wrong, last_wrong = torch.zeros(4, 1, 2, 9), torch.zeros(4, 1, 2, 9)
+    first_wrong[0] = 1.0
+    last_wrong[3] = 1.0
+    first, last = camera_loss(first_wrong, truth, 0.6), camera_loss(last_wrong, truth, 0.6)
+    assert (first / last).item() == pytest.approx(0.6**3, rel=1e-5)
