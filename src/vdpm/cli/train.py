@@ -1,0 +1,62 @@
+"""``vdpm train``: train a network on scenes that are rendered as it goes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from vdpm.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a network from nothing, or go on from weights, on our own scenes. Ctrl-C and SIGTERM save first.
+
+    On several GPUs of one machine: torchrun --nproc-per-node 4 -m vdpm train small -o runs/small
+    """
+
+    recipe: tyro.conf.Positional[str]
+    """Name of a recipe in vdpm.recipes: small, smoke."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder for state.pt (to resume), model/ (the averaged weights) and log.jsonl."""
+    resume: bool = False
+    """Go on from state.pt in the output folder."""
+    init: str | None = None
+    """Weights to start from: a model folder, a file, or vdpm-small. Give another --seed then, for new scenes."""
+    clips_seen: int = 0
+    """How many clips the weights of --init have seen, for the record."""
+    steps: int | None = None
+    """Optimiser steps, if not the recipe's."""
+    cooldown_steps: int | None = None
+    """Let the learning rate fall over the last steps, if not the recipe's."""
+    lr: float | None = None
+    """Learning rate, if not the recipe's."""
+    seed: int | None = None
+    """Seed of weights and scenes, if not the recipe's."""
+    max_minutes: float | None = None
+    """Stop after this time, with everything saved."""
+    device: Literal["cuda", "cpu"] | None = None
+    """Where to train; CUDA where there is one."""
+
+    def run(self) -> None:
+        from vdpm.recipes import RECIPES
+        from vdpm.training.run import train
+
+        if self.recipe not in RECIPES:
+            raise UsageError(f"no recipe {self.recipe!r}; there are {', '.join(RECIPES)}")
+        if self.max_minutes is not None and self.max_minutes <= 0:
+            raise UsageError(f"--max-minutes {self.max_minutes} is not a time; give a number above 0")
+        train(
+            RECIPES[self.recipe],
+            self.output,
+            init=self.init,
+            clips_seen=self.clips_seen,
+            resume=self.resume,
+            steps=self.steps,
+            cooldown_steps=self.cooldown_steps,
+            learning_rate=self.lr,
+            seed=self.seed,
+            max_minutes=self.max_minutes,
+            device=self.device,
+        )
