@@ -114,22 +114,27 @@ class ImageTransform:
         return round(self.source_size[0] * self.scale[1]), round(self.source_size[1] * self.scale[0])
 
     def apply(
-        self, images: Float[Tensor, "*batch channels h w"], fill: float = PAD_VALUE
-    ) -> Float[Tensor, "*batch channels H W"]:
-        """Images in [0, 1], source -> output: antialiased bicubic resize, clamped, then pad with ``fill`` or crop."""
+        self, images: Shaped[Tensor, "*batch channels h w"], fill: float | int = PAD_VALUE
+    ) -> Shaped[Tensor, "*batch channels H W"]:
+        """Images, source -> output: antialiased bicubic resize, clamped, then pad with ``fill`` or crop.
+
+        Images are floating point in [0, 1] or, on the CPU, 8 bit; ``fill`` is in [0, 1] for both.
+        """
         self._check_size(images, self.source_size, "source")
         batch, channels = images.shape[:-3], images.shape[-3]
         flat = images.reshape(-1, channels, *self.source_size)
         if self.resized_size != self.source_size:
-            # The antialiased kernels know float32 and float64 only.
-            wide = flat if flat.dtype == torch.float64 else flat.float()
+            # The antialiased kernels know these types only.
+            wide = flat if flat.dtype in (torch.float64, torch.uint8) else flat.float()
             wide = F.interpolate(wide, size=self.resized_size, mode="bicubic", align_corners=False, antialias=True)
-            flat = wide.clamp(0, 1).to(images.dtype)
+            flat = wide if wide.dtype == torch.uint8 else wide.clamp(0, 1).to(images.dtype)
         left, top = self.offset
         height, width = self.resized_size
         right, bottom = self.output_size[1] - left - width, self.output_size[0] - top - height
         if (left, top, right, bottom) != (0, 0, 0, 0):
-            flat = F.pad(flat, (left, right, top, bottom), value=fill)
+            flat = F.pad(
+                flat, (left, right, top, bottom), value=fill if flat.is_floating_point() else round(255 * fill)
+            )
         return flat.reshape(*batch, channels, *self.output_size)
 
     def intrinsics_to_output(self, intrinsics: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
@@ -171,7 +176,7 @@ class ImageTransform:
         self,
         maps: Shaped[Tensor, "*batch channels H W"],
         mode: Literal["bilinear", "nearest"] = "bilinear",
-        fill: float = 0.0,
+        fill: float | int = 0.0,
     ) -> Shaped[Tensor, "*batch channels h w"]:
         """Maps over the output, such as point maps or labels, -> over the source's pixels.
 
@@ -229,7 +234,7 @@ class ImageTransform:
 
 
 def _resample(
-    maps: Tensor, axis: int, length: int, scale: float, offset: float, content: tuple[int, int], mode: str
+    maps: Tensor, axis: int, length: int, scale: float, offset: int, content: tuple[int, int], mode: str
 ) -> Tensor:
     """Values of ``maps`` along ``axis`` at the centres of ``length`` source pixels; never reads outside ``content``."""
     # float64 on the CPU: half-pixel positions stay exact, and MPS has no float64.

@@ -24,8 +24,8 @@ def invert_rigid(transform: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batc
 def transform_points(transform: Float[Tensor, "*batch 4 4"], points: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3"]:
     """Points [*batch, *any, 3] of the frame that ``transform`` goes from -> in the frame it goes to.
 
-    The leading axes of ``points`` are the batch axes of ``transform`` (or broadcast with them); further axes lie between
-    them and the last one.
+    The leading axes of ``points`` are the batch axes of ``transform`` (or broadcast with them); further axes lie
+    between them and the last one.
     """
     inner = max(0, points.ndim - 1 - (transform.ndim - 2))
     matrix = transform.reshape(*transform.shape[:-2], *([1] * inner), 4, 4)
