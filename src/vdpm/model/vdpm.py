@@ -1,0 +1,241 @@
+"""The network: encode a clip once, decode its scene at as many times as wanted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vdpm.errors import UsageError
+from vdpm.model.backbone import CAMERA_TOKEN, TIME_TOKEN, Backbone
+from vdpm.model.camera_head import CameraHead
+from vdpm.model.config import VDPMConfig
+from vdpm.model.conv_head import ConvHead
+from vdpm.model.decoder import TimeConditionedDecoder
+from vdpm.model.dpt_head import DPTHead
+from vdpm.model.layers import Block, ConditionedBlock, init_linear
+from vdpm.model.point_map import PointMaps
+from vdpm.model.pose_encoding import cameras_from_encoding
+from vdpm.structures import Cameras
+
+FRAMES_PER_CHUNK = 8
+"""Maps a point head makes at a time where no gradient is wanted: its full-size activations rule the memory."""
+
+RECOMPILE_LIMIT = 64
+"""Shapes a compiled block may meet (frames in a clip times image sizes) before it would fall back to slow calls."""
+
+
+@dataclass(frozen=True, eq=False)
+class SceneTokens:
+    """What the backbone knows of a clip, enough to decode any time. Frames stand in the caller's order.
+
+    ``taps``: what decoder and head read, special tokens included (each tapped pair, or their fusion).
+    ``time_tokens``, ``camera_tokens``: of the last pair. ``skips``: the stem's maps at strides 2 and 4, where the head
+    reads them. ``match_tokens``: patch tokens for descriptors. ``grid``: patches (rows, columns); ``size``: (h, w).
+    """
+
+    taps: tuple[Float[Tensor, "batch frames tokens channels"], ...]
+    time_tokens: Float[Tensor, "batch frames last"]
+    camera_tokens: Float[Tensor, "batch frames last"]
+    grid: tuple[int, int]
+    size: tuple[int, int]
+    reference: int
+    skips: tuple[Tensor, ...] = ()
+    match_tokens: Float[Tensor, "batch frames patches last"] | None = None
+
+    @property
+    def num_frames(self) -> int:
+        return self.time_tokens.shape[1]
+
+
+class VDPMOutput(NamedTuple):
+    """Everything training needs from one call.
+
+    ``time_variant``: P [batch, frames, ...]; ``decoded``: Q [batch, targets, frames, ...].
+    """
+
+    time_variant: PointMaps
+    decoded: PointMaps
+    pose_encodings: Float[Tensor, "steps batch frames 9"]
+    descriptors: Float[Tensor, "batch frames rows columns channels"] | None
+
+
+class VDPM(nn.Module):
+    """V-DPM of any size (Fig. 2): backbone, time-conditioned decoder, one point head for P and Q, camera head."""
+
+    def __init__(self, config: VDPMConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.aggregator = Backbone(config)
+        if config.tap_fusion:
+            fused = len(config.taps) * config.tap_dim
+            self.fusion = nn.Sequential(nn.LayerNorm(fused), nn.Linear(fused, config.decoder_dim))
+        self.decoder = TimeConditionedDecoder(config)
+        self.point_head: nn.Module = DPTHead(config) if config.head == "dpt" else ConvHead(config)
+        self.camera_head = CameraHead(config)
+        if config.match_dim:
+            self.matcher = nn.Sequential(nn.LayerNorm(config.tap_dim), nn.Linear(config.tap_dim, config.match_dim))
+            init_linear(self.matcher)
+
+    @property
+    def checkpoint_blocks(self) -> bool:
+        """Recompute blocks of backbone and decoder in the backward pass instead of keeping their activations."""
+        return self.aggregator.checkpoint_blocks
+
+    @checkpoint_blocks.setter
+    def checkpoint_blocks(self, value: bool) -> None:
+        self.aggregator.checkpoint_blocks = value
+        self.aggregator.patch_embed.checkpoint_blocks = value
+        self.decoder.checkpoint_blocks = value
+
+    def compile_blocks(self, **options: Any) -> "VDPM":
+        """Compile every block, the convolutional stem and both heads in place; ``options`` go to torch.compile.
+
+        Region by region: the blocks of one kind share their compiled code. Names in the state dict stay.
+        """
+        dynamo = torch._dynamo.config
+        for limit in ("recompile_limit", "cache_size_limit"):
+            if hasattr(dynamo, limit):
+                setattr(dynamo, limit, max(getattr(dynamo, limit), RECOMPILE_LIMIT))
+        regions: list[nn.Module] = [self.point_head, self.camera_head]
+        if self.config.patch_encoder == "conv":
+            regions.append(self.aggregator.patch_embed)
+        transformers = (self.aggregator, self.decoder)
+        regions += [m for t in transformers for m in t.modules() if isinstance(m, Block | ConditionedBlock)]
+        for region in regions:
+            region.compile(**options)
+        return self
+
+    def encode(self, images: Float[Tensor, "batch frames 3 height width"], reference: int = 0) -> SceneTokens:
+        """Run the backbone once. ``images``: RGB in [0, 1], sides multiples of the patch size.
+
+        ``reference``: the frame whose camera is the world. Raises UsageError for a size or frame that does not fit.
+        """
+        frames, size = images.shape[1], (images.shape[-2], images.shape[-1])
+        patch = self.config.patch_size
+        if frames < 1 or images.shape[0] < 1:
+            raise UsageError("images hold no frame; give at least one")
+        if size[0] % patch or size[1] % patch or min(size) < patch:
+            raise UsageError(
+                f"images are {size[1]} x {size[0]} pixels, both sides must be multiples of {patch}; resize or pad them"
+            )
+        if not 0 <= reference < frames:
+            raise UsageError(f"reference frame {reference} is not among the {frames} frames; choose 0 to {frames - 1}")
+        features = self.aggregator(images, reference)
+        taps = features.taps
+        if self.config.tap_fusion:
+            taps = (self.fusion(torch.cat(taps, dim=-1)),)
+        return SceneTokens(
+            taps=taps,
+            time_tokens=features.last[:, :, TIME_TOKEN],
+            camera_tokens=features.last[:, :, CAMERA_TOKEN],
+            grid=(size[0] // patch, size[1] // patch),
+            size=size,
+            reference=reference,
+            skips=features.skips,
+            match_tokens=features.match,
+        )
+
+    def time_variant(self, tokens: SceneTokens, sources: Sequence[int] | None = None) -> PointMaps:
+        """P_i(t_i, pi_0), Eq. (2): maps [batch, frames, h, w] of each frame at its own time.
+
+        ``sources``: the frames wanted, in that order (all where None).
+        """
+        maps = self._point_maps(tokens, tuple(tap[:, None] for tap in tokens.taps), sources)
+        return PointMaps(maps.points[:, 0], maps.confidence[:, 0])
+
+    def decode(
+        self,
+        tokens: SceneTokens,
+        target_time: int | Int[Tensor, "targets"] | Int[Tensor, "batch targets"],
+        sources: Sequence[int] | None = None,
+    ) -> PointMaps:
+        """P_i(t_j, pi_0), Eq. (3): maps [batch, targets, frames, h, w]; a plain int gives no axis of targets.
+
+        ``target_time``: frame indices j, shared by the batch or one list per clip; all are decoded at once.
+        ``sources``: the frames whose maps are wanted; the decoder attends to all frames in any case.
+        """
+        maps = self._point_maps(tokens, self._decoded_taps(tokens, target_time), sources)
+        return PointMaps(maps.points[:, 0], maps.confidence[:, 0]) if isinstance(target_time, int) else maps
+
+    def pose_encodings(self, tokens: SceneTokens) -> Float[Tensor, "steps batch frames 9"]:
+        """The camera head's encoding after each refinement step: w2c translation, quaternion xyzw, fields of view."""
+        return self.camera_head(tokens.camera_tokens)
+
+    def cameras(self, tokens: SceneTokens) -> Cameras:
+        """Cameras of the last refinement step, as predicted, in the world of the reference view; pixels of ``size``."""
+        return cameras_from_encoding(self.pose_encodings(tokens)[-1], tokens.size)
+
+    def match_descriptors(self, tokens: SceneTokens) -> Float[Tensor, "batch frames rows columns channels"]:
+        """Unit descriptors of patches: those of one surface point in two frames are trained to agree.
+
+        Raises UsageError where the configuration has no ``match_dim``.
+        """
+        if tokens.match_tokens is None:
+            raise UsageError(f"network {self.config.name} has no descriptors; set match_dim above 0 and train it")
+        return F.normalize(self.matcher(tokens.match_tokens).float(), dim=-1).unflatten(2, tokens.grid)
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch frames 3 height width"],
+        target_times: Int[Tensor, "batch targets"],
+        reference: int = 0,
+    ) -> VDPMOutput:
+        """P, Q at each clip's own target times, all pose encodings and descriptors: one call, as training wraps it."""
+        tokens = self.encode(images, reference)
+        decoded = self._decoded_taps(tokens, target_times)
+        both = tuple(torch.cat([tap[:, None], moved], dim=1) for tap, moved in zip(tokens.taps, decoded))
+        maps = self._point_maps(tokens, both, None)
+        return VDPMOutput(
+            time_variant=PointMaps(maps.points[:, 0], maps.confidence[:, 0]),
+            decoded=PointMaps(maps.points[:, 1:], maps.confidence[:, 1:]),
+            pose_encodings=self.pose_encodings(tokens),
+            descriptors=self.match_descriptors(tokens) if self.config.match_dim else None,
+        )
+
+    def _decoded_taps(self, tokens: SceneTokens, target_time: int | Tensor) -> tuple[Tensor, ...]:
+        """Taps [batch, targets, frames, tokens, channels] at the wanted times."""
+        batch, frames, channels = tokens.time_tokens.shape
+        if isinstance(target_time, int):
+            if not 0 <= target_time < frames:
+                raise UsageError(
+                    f"target time {target_time} is not among the {frames} frames; choose 0 to {frames - 1}"
+                )
+            condition = tokens.time_tokens[:, target_time, None]
+            index = torch.full((batch, 1), target_time, device=condition.device)
+        else:
+            # A check on an accelerator would wait for it; gather raises there on its own.
+            if target_time.device.type == "cpu" and not bool(((target_time >= 0) & (target_time < frames)).all()):
+                raise UsageError(f"target times {target_time.tolist()} must lie within 0 to {frames - 1}")
+            index = target_time.to(tokens.time_tokens.device).long().expand(batch, -1)
+            condition = tokens.time_tokens.gather(1, index[:, :, None].expand(-1, -1, channels))
+        return self.decoder(tokens.taps, condition, index, tokens.grid)
+
+    def _point_maps(self, tokens: SceneTokens, taps: tuple[Tensor, ...], sources: Sequence[int] | None) -> PointMaps:
+        """The point head over ``taps`` [batch, targets, frames, tokens, channels], a few frames at a time."""
+        frames = tokens.num_frames
+        skips = tokens.skips
+        if sources is not None:
+            chosen = list(sources)
+            if not chosen or not all(0 <= source < frames for source in chosen):
+                raise UsageError(f"sources {chosen} must be some of the frames 0 to {frames - 1}")
+            taps, skips = tuple(tap[:, :, chosen] for tap in taps), tuple(skip[:, chosen] for skip in skips)
+            frames = len(chosen)
+        step = frames
+        if not torch.is_grad_enabled():
+            step = max(1, FRAMES_PER_CHUNK // (taps[0].shape[0] * taps[0].shape[1]))
+        chunks: list[PointMaps] = []
+        for start in range(0, frames, step):
+            part = slice(start, start + step)
+            chunk_taps = tuple(tap[:, :, part] for tap in taps)
+            chunk_skips = tuple(skip[:, part] for skip in skips)
+            chunks.append(self.point_head(chunk_taps, chunk_skips, tokens.grid, tokens.size))
+        if len(chunks) == 1:
+            return chunks[0]
+        return PointMaps(
+            torch.cat([chunk.points for chunk in chunks], dim=2),
+            torch.cat([chunk.confidence for chunk in chunks], dim=2),
+        )
