@@ -1,0 +1,19 @@
+"""A reconstruction on disk: written map by map as it is made, read one map at a time. ``manifest`` has the format."""
+
+from vdpm.archive.folder import check_output
+from vdpm.archive.manifest import FORMAT, FORMAT_VERSION
+from vdpm.archive.reader import ResultSummary, describe, is_result, load
+from vdpm.archive.writer import ReconstructionWriter, record_derived, save
+
+__all__ = [
+    "FORMAT",
+    "FORMAT_VERSION",
+    "ReconstructionWriter",
+    "ResultSummary",
+    "check_output",
+    "describe",
+    "is_result",
+    "load",
+    "record_derived",
+    "save",
+]
