@@ -1,0 +1,101 @@
+"""The command line: ``vdpm VERB ...``. Parse, call, print; a failure is one line on standard error and an exit code.
+
+Exit codes: 0 done; 2 wrong arguments; 3 unreadable input; 4 unusable weights; 5 unwritable output; 1 any other
+mistake that
+the user can mend; 70 a fault of vdpm itself; 130 interrupted; 143 terminated. ``VDPM_TRACEBACK=1`` shows where
+an error arose.
+"""
+
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
+
+from vdpm.errors import VDPMError
+
+INTERNAL_ERROR = 70
+"""EX_SOFTWARE of sysexits.h."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, handled like Ctrl-C so that what is open gets closed."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments == ["--version"]:
+        from vdpm import __version__
+
+        print(f"vdpm {__version__}")
+        return 0
+    try:
+        with _terminated_by_sigterm(), warnings.catch_warnings():
+            if "VDPM_TRACEBACK" not in os.environ:
+                warnings.simplefilter("ignore")
+            _parse(arguments or ["--help"]).run()
+            sys.stdout.flush()
+    except VDPMError as error:
+        return _fail(str(error), error.exit_code)
+    except Terminated:
+        return _fail("terminated", 128 + signal.SIGTERM)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 128 + signal.SIGINT)
+    except BrokenPipeError:
+        # Whoever read the output has gone. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        return _fail("out of memory; use fewer frames (--max-frames), a smaller --size or fewer --targets", 1)
+    except Exception as error:
+        hint = "this is a fault of vdpm; VDPM_TRACEBACK=1 shows where"
+        return _fail(f"{type(error).__name__}: {error} ({hint})", INTERNAL_ERROR)
+    return 0
+
+
+def _parse(arguments: list[str]) -> Any:
+    """The verb named by ``arguments``, filled in. Leaves with 0 after --help, with 2 after a mistake."""
+    import tyro
+
+    from vdpm.cli.evaluate import Evaluate
+    from vdpm.cli.info import Info
+    from vdpm.cli.reconstruct import Reconstruct
+    from vdpm.cli.train import Train
+
+    verb = tyro.conf.subcommand
+    verbs = (
+        Annotated[Reconstruct, verb("reconstruct")]
+        | Annotated[Info, verb("info")]
+        | Annotated[Train, verb("train")]
+        | Annotated[Evaluate, verb("evaluate")]
+    )
+    return tyro.cli(
+        verbs,
+        prog="vdpm",
+        args=arguments,
+        description="4D reconstruction of a video with dynamic point maps. vdpm VERB --help tells more of a verb.",
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes),
+    )
+
+
+def _fail(message: str, code: int) -> int:
+    if os.environ.get("VDPM_TRACEBACK"):
+        traceback.print_exc()
+    print(f"vdpm: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+@contextmanager
+def _terminated_by_sigterm() -> Iterator[None]:
+    def on_sigterm(*_: object) -> NoReturn:
+        raise Terminated
+
+    previous = signal.signal(signal.SIGTERM, on_sigterm)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,19 @@
+"""``vdpm info``: what a result folder holds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Info:
+    """Tell what a result folder holds: frames, times kept, cameras, conventions, and what made it."""
+
+    folder: tyro.conf.Positional[Path]
+    """A folder written by vdpm reconstruct."""
+
+    def run(self) -> None:
+        from vdpm.archive import describe
+
+        print("\n".join(describe(self.folder).lines()))

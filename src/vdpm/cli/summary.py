@@ -1,0 +1,113 @@
+"""What was done, in a table, and what to type next."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from vdpm.structures import Reconstruction
+
+
+def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Two columns on standard output, plain where that is no terminal."""
+    # soft_wrap would break the columns; a wide table in a file or pipe is better than a wrapped one.
+    console = Console()
+    console = console if console.is_terminal else Console(width=max(console.width, 160))
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None, pad_edge=False)
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for key, value in rows:
+        table.add_row(key, escape(value))
+    console.print(table)
+
+
+def print_summary(reconstruction: "Reconstruction", folder: Path, files: Sequence[Path]) -> None:
+    """The summary of ``vdpm reconstruct``."""
+    made_by = reconstruction.provenance
+    rows = [
+        ("frames", _frames(reconstruction)),
+        *(("reading", note) for note in made_by.get("reading", ())),
+        ("size", _size(reconstruction)),
+        ("model", f"{made_by['model']} ({made_by['fingerprint']}) on {made_by['device']}, {made_by['dtype']}"),
+        ("time", ", ".join(f"{step} {seconds:.1f} s" for step, seconds in made_by["seconds"].items())),
+        ("memory", _memory(made_by)),
+        ("cameras", _cameras(reconstruction)),
+        ("confidence", _confidence(reconstruction)),
+        ("moving", _moving(reconstruction)),
+        ("result", f"{folder} ({_megabytes(folder):.1f} MB)"),
+        *(("", str(file)) for file in files),
+    ]
+    print_table(f"{reconstruction.name}: done", rows)
+    print()
+    print(f"Next: vdpm info {shlex.quote(str(folder))}")
+    loaded = f"import vdpm; result = vdpm.load({str(folder)!r}); print(result.maps.time_variant(0).points.shape)"
+    print(f'  or: python -c "{loaded}"')
+
+
+def _frames(reconstruction: "Reconstruction") -> str:
+    """Which frames of the source were taken."""
+    indices = reconstruction.frame_indices.tolist()
+    first, last = float(reconstruction.timestamps[0]), float(reconstruction.timestamps[-1])
+    steps = {b - a for a, b in zip(indices, indices[1:])}
+    which = ", ".join(map(str, indices)) if len(indices) <= 8 else f"{indices[0]} to {indices[-1]}"
+    if len(indices) > 8:
+        which += (
+            f", every {steps.pop()}"
+            if len(steps) == 1
+            else f", about every {(indices[-1] - indices[0]) / len(indices):.1f}"
+        )
+    return f"{len(indices)} taken, from {first:.2f} s to {last:.2f} s (numbers {which} of the video)"
+
+
+def _size(reconstruction: "Reconstruction") -> str:
+    (height, width), transform = reconstruction.size, reconstruction.transform
+    source = f"{transform.source_size[1]} x {transform.source_size[0]}"
+    padded = 1 - float(reconstruction.content.float().mean())
+    note = f", {100 * padded:.0f} % of it padding" if padded >= 0.005 else ""
+    return f"{width} x {height} pixels{note}, from {source}"
+
+
+def _memory(made_by: dict[str, object]) -> str:
+    parts = [f"{made_by['memory_mb']} MB at most"] if "memory_mb" in made_by else []
+    if "device_memory_mb" in made_by:
+        parts.append(f"{made_by['device_memory_mb']} MB on the device")
+    return ", ".join(parts) or "not told by this system"
+
+
+def _cameras(reconstruction: "Reconstruction") -> str:
+    from vdpm.geometry.pinhole import fov_from_intrinsics
+
+    centers = reconstruction.cameras.centers
+    path = float((centers[1:] - centers[:-1]).norm(dim=-1).sum())
+    rotation = reconstruction.cameras.c2w[..., :3, :3]
+    turn = (rotation[0].T @ rotation[-1]).diagonal().sum()
+    degrees = float(((turn - 1) / 2).clamp(-1, 1).arccos().rad2deg())
+    _, horizontal = fov_from_intrinsics(reconstruction.cameras.intrinsics, reconstruction.size)
+    fov = float(horizontal.median().rad2deg())
+    return f"path {path:.3f} units, first to last turned by {degrees:.1f} deg, field of view {fov:.0f} deg"
+
+
+def _confidence(reconstruction: "Reconstruction") -> str:
+    content = reconstruction.content
+    values = [reconstruction.maps.time_variant(source).confidence[content] for source in reconstruction.maps.sources]
+    return f"{float(sum(v.mean() for v in values)) / len(values):.2f} on average (1 is the least)"
+
+
+def _moving(reconstruction: "Reconstruction") -> str:
+    from vdpm.motion import motion_mask
+
+    maps = reconstruction.maps
+    if not maps.targets or len(reconstruction) < 2:
+        return "not known: no time other than a frame's own is kept"
+    content = reconstruction.content
+    shares = [float(motion_mask(reconstruction, source)[content].float().mean()) for source in maps.sources]
+    return f"{100 * sum(shares) / len(shares):.1f} % of pixels move in the world"
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6

@@ -1,0 +1,75 @@
+"""Coloured point clouds as PLY (binary, little endian), which MeshLab, CloudCompare, Blender and Open3D open.
+
+Format: a text header that names the columns, then one packed row a point (Turk, "The PLY Polygon File Format", 1994).
+"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from vdpm.export.files import replace_file
+from vdpm.motion import fuse
+from vdpm.structures import CONVENTIONS, Reconstruction
+
+ROW = np.dtype(
+    [
+        ("x", "<f4"),
+        ("y", "<f4"),
+        ("z", "<f4"),
+        ("red", "u1"),
+        ("green", "u1"),
+        ("blue", "u1"),
+        ("confidence", "<f4"),
+    ]
+)
+_PLY_TYPES = {"<f4": "float", "|u1": "uchar"}
+
+
+def write_ply(
+    reconstruction: Reconstruction, target: int, path: str | Path, *, min_confidence: float | None = None
+) -> int:
+    """Write the points of all kept frames at the time of frame ``target``; returns how many there are.
+
+    Points are in the world (the camera of the reference view, OpenCV axes, arbitrary scale). ``min_confidence`` leaves
+    out points below it (see ``vdpm.fuse``). Raises UsageError for a target that the result does not keep, OutputError
+    where the file cannot be written.
+    """
+    options = {} if min_confidence is None else {"min_confidence": min_confidence}
+    cloud = fuse(reconstruction, target, **options)
+    comments = (
+        f"vdpm: {reconstruction.name}, all kept frames at the time of frame {target} "
+        f"({float(reconstruction.timestamps[target]):.3f} s)",
+        f"axes: {CONVENTIONS['axes']}",
+        f"world: {CONVENTIONS['world']}, frame {reconstruction.reference}",
+        f"scale: {CONVENTIONS['scale']}",
+        f"confidence: {CONVENTIONS['confidence']}",
+    )
+    write_points(path, cloud.points, cloud.colors, cloud.confidence, comments)
+    return len(cloud.points)
+
+
+def write_points(
+    path: str | Path,
+    points: Float[Tensor, "points 3"],
+    colors: UInt8[Tensor, "points 3"],
+    confidence: Float[Tensor, "points"],
+    comments: tuple[str, ...] = (),
+) -> None:
+    """Write points with colours (RGB, 8 bit) and confidence. Raises OutputError where the file cannot be written."""
+    rows = np.empty(len(points), dtype=ROW)
+    rows["x"], rows["y"], rows["z"] = points.detach().float().cpu().numpy().T
+    rows["red"], rows["green"], rows["blue"] = colors.cpu().numpy().T
+    rows["confidence"] = confidence.detach().float().cpu().numpy()
+    with replace_file(path) as stream:
+        stream.write(_header(len(points), comments))
+        stream.write(rows.tobytes())
+
+
+def _header(count: int, comments: tuple[str, ...]) -> bytes:
+    lines = ["ply", "format binary_little_endian 1.0"]
+    lines += [f"comment {' '.join(comment.split())}" for comment in comments]
+    lines += [f"element vertex {count}"]
+    lines += [f"property {_PLY_TYPES[ROW[name].str]} {name}" for name in ROW.names or ()]
+    return ("\n".join([*lines, "end_header"]) + "\n").encode("ascii", errors="replace")

@@ -1,0 +1,256 @@
+"""One picture of a result: frames, depth, motion, confidence, the camera path and the fused points.
+
+Pillow alone draws it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from vdpm.export.colors import INFERNO, VIRIDIS, ColorMap, colorize, motion_colors
+from vdpm.export.files import replace_file
+from vdpm.export.views import camera_colors, draw_cloud, draw_top_view
+from vdpm.motion import depth, scene_flow
+from vdpm.structures import Reconstruction
+
+MAX_COLUMNS = 6
+GAP = 10
+MARGIN = 28
+LABEL_WIDTH = 132
+LEGEND_WIDTH = 118
+INK = (34, 34, 38)
+FAINT = (112, 112, 116)
+
+REST = 0.02
+"""Motion is never drawn against a full scale below this share of the mean distance: noise would look like motion."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of the picture: what it is called, a second line, one image a column, and its legend (None: none)."""
+
+    title: str
+    subtitle: str
+    cells: list[UInt8[np.ndarray, "height width 3"]]
+    legend: Image.Image | None = None
+
+
+def write_preview(reconstruction: Reconstruction, path: str | Path) -> None:
+    """Write the picture as PNG. Raises OutputError where it cannot be written."""
+    image = draw_preview(reconstruction)
+    with replace_file(path) as stream:
+        image.save(stream, format="PNG", optimize=True)
+
+
+def draw_preview(reconstruction: Reconstruction) -> Image.Image:
+    """Rows of chosen frames with their depth, motion and confidence; below, the cameras from above and the cloud."""
+    shown = evenly(reconstruction.maps.sources, MAX_COLUMNS)
+    rows = [
+        _frames_row(reconstruction, shown),
+        _depth_row(reconstruction, shown),
+        *_motion_rows(reconstruction, shown),
+        _confidence_row(reconstruction, shown),
+    ]
+    cell = _cell_size(rows[0].cells[0].shape[:2], len(shown))
+    columns = max(len(shown), math.ceil(760 / (cell[0] + GAP)))
+    width = MARGIN + LABEL_WIDTH + columns * (cell[0] + GAP) + LEGEND_WIDTH + MARGIN
+    panel_height = 380
+    header, row_height = 74, cell[1] + GAP
+    height = header + 20 + len(rows) * row_height + 54 + panel_height + MARGIN
+    image = Image.new("RGB", (width, height), (255, 255, 255))
+    draw = ImageDraw.Draw(image)
+
+    _header(draw, reconstruction)
+    top = header
+    for column, frame in enumerate(shown):
+        x = MARGIN + LABEL_WIDTH + column * (cell[0] + GAP)
+        when = f"frame {frame}  ·  {float(reconstruction.timestamps[frame]):.2f} s"
+        color = camera_colors(len(reconstruction))[frame]
+        draw.rectangle((x, top + 4, x + 9, top + 13), fill=color)
+        draw.text((x + 15, top), when, fill=FAINT, font=_font(13))
+    top += 20
+    for row in rows:
+        draw.text((MARGIN, top + 2), row.title, fill=INK, font=_font(17))
+        draw.multiline_text((MARGIN, top + 26), row.subtitle, fill=FAINT, font=_font(12), spacing=3)
+        for column, pixels in enumerate(row.cells):
+            x = MARGIN + LABEL_WIDTH + column * (cell[0] + GAP)
+            image.paste(Image.fromarray(pixels).resize(cell, Image.Resampling.LANCZOS), (x, top))
+        if row.legend is not None:
+            image.paste(row.legend, (MARGIN + LABEL_WIDTH + len(shown) * (cell[0] + GAP) + 4, top))
+        top += row_height
+    _panels(image, draw, reconstruction, shown, top + 12, panel_height)
+    return image
+
+
+def evenly(frames: Sequence[int], count: int) -> list[int]:
+    """At most ``count`` of ``frames``, evenly spread, the first and the last among them."""
+    if len(frames) <= count:
+        return list(frames)
+    return [frames[round(k * (len(frames) - 1) / (count - 1))] for k in range(count)]
+
+
+def _frames_row(reconstruction: Reconstruction, shown: list[int]) -> _Row:
+    cells = [_crop(reconstruction, reconstruction.frames[frame].numpy()) for frame in shown]
+    return _Row("Frames", "what the network saw", cells)
+
+
+def _depth_row(reconstruction: Reconstruction, shown: list[int]) -> _Row:
+    maps = [_crop(reconstruction, depth(reconstruction, frame).float().numpy()) for frame in shown]
+    seen = np.concatenate([values[values > 0] for values in maps] or [np.ones(1)])
+    near, far = (float(np.quantile(seen, q)) for q in (0.02, 0.98)) if len(seen) else (1.0, 2.0)
+    far = max(far, near * 1.05)
+    span = math.log(far / near)
+    cells = [colorize(1 - np.log(np.maximum(values, near * 1e-3) / near) / span, INFERNO) for values in maps]
+    ticks = [(f"{near:.2f}", 1.0), (f"{math.sqrt(near * far):.2f}", 0.5), (f"{far:.2f}", 0.0)]
+    return _Row("Depth", "z in each frame's\ncamera, from P", cells, _bar(INFERNO, ticks, "units, near\nis bright"))
+
+
+def _motion_rows(reconstruction: Reconstruction, shown: list[int]) -> list[_Row]:
+    """Displacement of every pixel between the first and the last kept time; nothing where no two times are known."""
+    targets = reconstruction.maps.targets
+    if not targets or len(reconstruction) < 2:
+        return []
+    flows = []
+    for frame in shown:
+        start, end = (targets[0], targets[-1]) if len(targets) > 1 else (frame, targets[0])
+        flows.append(_crop(reconstruction, scene_flow(reconstruction, frame, start, end).float().numpy()))
+    lengths = np.concatenate([np.linalg.norm(flow, axis=-1).ravel() for flow in flows])
+    full = max(float(np.quantile(lengths, 0.98)), REST * _mean_distance(reconstruction, shown))
+    between = f"{targets[0]} and {targets[-1]}" if len(targets) > 1 else f"its own and {targets[0]}"
+    cells = [motion_colors(flow, full) for flow in flows]
+    return [_Row("Motion", f"displacement in 3D\nbetween the times\nof frames {between}", cells, _wheel(full))]
+
+
+def _confidence_row(reconstruction: Reconstruction, shown: list[int]) -> _Row:
+    maps = [reconstruction.maps.time_variant(frame).confidence.float().numpy() for frame in shown]
+    maps = [_crop(reconstruction, values) for values in maps]
+    low = float(min(values.min() for values in maps))
+    high = max(float(np.quantile(np.concatenate([v.ravel() for v in maps]), 0.98)), low * 1.05)
+    span = math.log(high / low)
+    cells = [colorize(np.log(np.maximum(values, low) / low) / span, VIRIDIS) for values in maps]
+    ticks = [(f"{high:.1f}", 1.0), (f"{math.sqrt(low * high):.1f}", 0.5), (f"{low:.1f}", 0.0)]
+    return _Row("Confidence", "of P, at least 1", cells, _bar(VIRIDIS, ticks, "larger\nis surer"))
+
+
+def _panels(
+    image: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    reconstruction: Reconstruction,
+    shown: list[int],
+    top: int,
+    height: int,
+) -> None:
+    """The cameras from above, and all chosen frames' points in one place seen from beside the first camera."""
+    points, colors = _cloud(reconstruction, shown)
+    c2w = reconstruction.cameras.c2w.double().numpy()
+    focal = float(reconstruction.cameras.intrinsics[..., 0, 0].median())
+    half_fov = math.atan(reconstruction.size[1] / 2 / focal)
+    room = image.width - 2 * MARGIN - 2 * GAP
+    left_width = round(room * 0.42)
+    path = np.linalg.norm(np.diff(c2w[:, :3, 3], axis=0), axis=-1).sum()
+    draw.text((MARGIN, top), "Camera path from above", fill=INK, font=_font(17))
+    note = f"x right, z up; first frame dark, last one light; path {path:.2f} units"
+    draw.text((MARGIN + 215, top + 4), note, fill=FAINT, font=_font(12))
+    view, scale = draw_top_view(points, colors, c2w, half_fov, (left_width, height - 10))
+    image.paste(view, (MARGIN, top + 26))
+    _scale_bar(draw, MARGIN + 14, top + height, scale, left_width)
+
+    x = MARGIN + left_width + 2 * GAP
+    moment = "at their own times"
+    if reconstruction.maps.targets:
+        moment = f"at the time of frame {reconstruction.maps.targets[0]}"
+    draw.text((x, top), "All frames in one world", fill=INK, font=_font(17))
+    draw.text((x + 205, top + 4), f"points {moment}, seen from beside", fill=FAINT, font=_font(12))
+    image.paste(draw_cloud(points, colors, c2w, half_fov, (room - left_width, height - 10)), (x, top + 26))
+
+
+def _cloud(reconstruction: Reconstruction, shown: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Points and colours of the shown frames at the first kept time (or at their own), the surest 80 %."""
+    keep = reconstruction.content.numpy()
+    targets = reconstruction.maps.targets
+    points, colors = [], []
+    for frame in shown:
+        point_map = reconstruction.maps.at(targets[0], frame) if targets else reconstruction.maps.time_variant(frame)
+        sure = point_map.confidence.numpy()
+        mask = keep & (sure >= np.quantile(sure[keep], 0.2)) & np.isfinite(point_map.points.numpy()).all(axis=-1)
+        points.append(point_map.points.double().numpy()[mask])
+        colors.append(reconstruction.frames[frame].numpy()[mask])
+    return np.concatenate(points), np.concatenate(colors)
+
+
+def _header(draw: ImageDraw.ImageDraw, reconstruction: Reconstruction) -> None:
+    height, width = reconstruction.size
+    seconds = float(reconstruction.timestamps[-1] - reconstruction.timestamps[0])
+    model = reconstruction.provenance.get("model", "vdpm")
+    line = (
+        f"{len(reconstruction)} frames over {seconds:.2f} s, {width} x {height} pixels; "
+        f"{len(reconstruction.maps.targets)} times kept; {model}; "
+        f"world: camera of frame {reconstruction.reference}, arbitrary scale"
+    )
+    draw.text((MARGIN, 16), reconstruction.name, fill=INK, font=_font(22))
+    draw.text((MARGIN, 46), line, fill=FAINT, font=_font(13))
+
+
+def _bar(color_map: ColorMap, ticks: list[tuple[str, float]], note: str) -> Image.Image:
+    """A vertical colour bar with labels at heights in [0, 1], and a note below."""
+    image = Image.new("RGB", (LEGEND_WIDTH, 124), (255, 255, 255))
+    draw = ImageDraw.Draw(image)
+    ramp = colorize(np.linspace(1, 0, 80)[:, None].repeat(14, axis=1), color_map)
+    image.paste(Image.fromarray(ramp), (2, 4))
+    for text, level in ticks:
+        draw.text((22, 4 + (1 - level) * 79), text, fill=INK, font=_font(12), anchor="lm" if 0 < level < 1 else None)
+    for _, level in ticks:
+        y = round(4 + (1 - level) * 79)
+        draw.line((16, y, 19, y), fill=FAINT)
+    draw.multiline_text((2, 92), note, fill=FAINT, font=_font(11), spacing=2)
+    return image
+
+
+def _wheel(full_scale: float) -> Image.Image:
+    """The colour wheel of motion: right is right, down is down; full colour at the rim."""
+    image = Image.new("RGB", (LEGEND_WIDTH, 124), (255, 255, 255))
+    radius = 40
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1] / radius
+    colors = motion_colors(np.stack([x, y, np.zeros_like(x)], axis=-1), 1.0)
+    colors[np.hypot(x, y) > 1] = 255
+    image.paste(Image.fromarray(colors), (2, 2))
+    note = f"rim: {full_scale:.3f} units\nin the image plane"
+    ImageDraw.Draw(image).multiline_text((2, 90), note, fill=FAINT, font=_font(11), spacing=2)
+    return image
+
+
+def _scale_bar(draw: ImageDraw.ImageDraw, x: int, y: int, scale: float, width: int) -> None:
+    """A bar of a round length, a fifth to a half of a tenth of the panel."""
+    target = 0.2 * width / scale
+    step = 10 ** math.floor(math.log10(target))
+    length = max(factor * step for factor in (1, 2, 5) if factor * step <= target)
+    pixels = length * scale
+    draw.line((x, y, x + pixels, y), fill=INK, width=2)
+    draw.text((x, y - 17), f"{length:g} units", fill=INK, font=_font(12))
+
+
+def _mean_distance(reconstruction: Reconstruction, shown: list[int]) -> float:
+    points = [_crop(reconstruction, reconstruction.maps.time_variant(frame).points.numpy()) for frame in shown]
+    return float(np.mean([np.linalg.norm(p, axis=-1).mean() for p in points]))
+
+
+def _crop(reconstruction: Reconstruction, values: np.ndarray) -> np.ndarray:
+    """The part of a map that shows the video, without padding."""
+    rows, columns = np.nonzero(reconstruction.content.numpy())
+    return values[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+
+
+def _cell_size(size: tuple[int, int], count: int) -> tuple[int, int]:
+    """(width, height) of a cell: as wide as a strip of ``count`` of them allows, and not taller than 250."""
+    widest = 250 if count > 3 else 320
+    scale = min(widest / size[1], 250 / size[0])
+    return max(8, round(size[1] * scale)), max(8, round(size[0] * scale))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -1,0 +1,154 @@
+"""Two drawings of a coloured cloud and the cameras around it: from above, and from beside the first camera."""
+
+import math
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw
+
+from vdpm.export.colors import VIRIDIS, colorize
+
+BACKGROUND = (250, 250, 248)
+FRAME = (205, 205, 200)
+SUPERSAMPLING = 2
+"""Drawn larger by this and reduced at the end, since Pillow's lines are not antialiased."""
+
+
+def camera_colors(count: int) -> list[tuple[int, int, int]]:
+    """One colour a frame, dark violet for the first to yellow-green for the last."""
+    t = np.linspace(0.05, 0.88, count) if count > 1 else np.array([0.05])
+    return [(int(r), int(g), int(b)) for r, g, b in colorize(t, VIRIDIS)]
+
+
+def draw_top_view(
+    points: Float[np.ndarray, "points 3"],
+    colors: UInt8[np.ndarray, "points 3"],
+    c2w: Float[np.ndarray, "frames 4 4"],
+    half_fov: float,
+    size: tuple[int, int],
+) -> tuple[Image.Image, float]:
+    """World x to the right, z (forward of the reference camera) up, equal axes; returns picture and pixels per unit.
+
+    ``points`` are drawn pale, cameras as frusta of ``half_fov`` radians (half the horizontal field of view) joined by
+    their path. ``size``: (width, height) in pixels.
+    """
+    width, height = (side * SUPERSAMPLING for side in size)
+    low, high = _extent(points[:, [0, 2]], c2w[:, [0, 2], 3])
+    scale = min(width / (high[0] - low[0]), height / (high[1] - low[1])) * 0.94
+    middle = (low + high) / 2
+
+    def to_pixels(xz: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+        x = width / 2 + (xz[:, 0] - middle[0]) * scale
+        y = height / 2 - (xz[:, 1] - middle[1]) * scale
+        return np.stack([x, y], axis=1)
+
+    canvas = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
+    pale = (colors * 0.55 + np.array(BACKGROUND) * 0.45).astype(np.uint8)
+    # Low points first (y is down), so that what is on top covers what is below.
+    order = np.argsort(-points[:, 1])
+    _splat(canvas, to_pixels(points[order][:, [0, 2]]), pale[order], radius=1)
+
+    image = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(image)
+    centers = to_pixels(c2w[:, [0, 2], 3])
+    length = 0.07 * min(width, height)
+    shades = camera_colors(len(c2w))
+    if len(c2w) > 1:
+        draw.line([tuple(xy) for xy in centers], fill=(90, 90, 90), width=SUPERSAMPLING)
+    # The last one first: where they lie on each other the reference frame stays visible.
+    for camera in reversed(range(len(c2w))):
+        corners = [centers[camera]]
+        for side in (-1, 1):
+            ray = c2w[camera, :3, 0] * math.tan(half_fov) * side + c2w[camera, :3, 2]
+            corners.append(centers[camera] + np.array([ray[0], -ray[2]]) * length)
+        draw.polygon([tuple(corner) for corner in corners], outline=shades[camera], width=SUPERSAMPLING + 1)
+    draw.rectangle((0, 0, width - 1, height - 1), outline=FRAME, width=SUPERSAMPLING)
+    return image.resize(size, Image.Resampling.LANCZOS), scale / SUPERSAMPLING
+
+
+def draw_cloud(
+    points: Float[np.ndarray, "points 3"],
+    colors: UInt8[np.ndarray, "points 3"],
+    c2w: Float[np.ndarray, "frames 4 4"],
+    half_fov: float,
+    size: tuple[int, int],
+    *,
+    yaw: float = 22.0,
+    pitch: float = 16.0,
+) -> Image.Image:
+    """The cloud from a camera turned about its middle by ``yaw`` (to the right) and ``pitch`` (up) degrees."""
+    width, height = (side * SUPERSAMPLING for side in size)
+    w2v, focal = _view_from_beside(points, width, yaw, pitch)
+
+    def project(world: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n"]]:
+        view = world @ w2v[:3, :3].T + w2v[:3, 3]
+        depth = np.maximum(view[:, 2], 1e-6)
+        return view[:, :2] / depth[:, None] * focal + np.array([width, height]) / 2, view[:, 2]
+
+    pixels, depth = project(points)
+    front = depth > 1e-3
+    order = np.argsort(-depth[front])
+    canvas = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
+    _splat(canvas, pixels[front][order], colors[front][order], radius=2)
+
+    image = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(image)
+    reach = 0.05 * float(np.median(np.linalg.norm(points, axis=1)))
+    for camera, shade in reversed(list(enumerate(camera_colors(len(c2w))))):
+        side, up = math.tan(half_fov), math.tan(half_fov) * 0.62
+        corners = np.array([[0, 0, 0], [-side, -up, 1], [side, -up, 1], [side, up, 1], [-side, up, 1]]) * reach
+        xy, z = project(corners @ c2w[camera, :3, :3].T + c2w[camera, :3, 3])
+        if z.min() <= 1e-3:
+            continue
+        for a, b in ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1)):
+            draw.line([tuple(xy[a]), tuple(xy[b])], fill=shade, width=SUPERSAMPLING)
+    draw.rectangle((0, 0, width - 1, height - 1), outline=FRAME, width=SUPERSAMPLING)
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _view_from_beside(
+    points: Float[np.ndarray, "points 3"], width: int, yaw: float, pitch: float
+) -> tuple[Float[np.ndarray, "4 4"], float]:
+    """World -> view (4 x 4) and its focal length in pixels: the reference camera swung about the cloud's middle."""
+    middle = np.array([*np.median(points[:, :2], axis=0), np.quantile(points[:, 2], 0.35)])
+    a, b = math.radians(yaw), math.radians(pitch)
+    about_y = np.array([[math.cos(a), 0, math.sin(a)], [0, 1, 0], [-math.sin(a), 0, math.cos(a)]])
+    about_x = np.array([[1, 0, 0], [0, math.cos(b), -math.sin(b)], [0, math.sin(b), math.cos(b)]])
+    rotation = about_x @ about_y
+    distance = np.linalg.norm(middle) * 1.12
+    w2v = np.eye(4)
+    w2v[:3, :3] = rotation
+    w2v[:3, 3] = -rotation @ middle + np.array([0, 0, distance])
+    view = points @ rotation.T + w2v[:3, 3]
+    front = view[view[:, 2] > 1e-3]
+    reach = float(np.quantile(np.abs(front[:, 0] / front[:, 2]), 0.95)) if len(front) else 1.0
+    return w2v, width / 2 / max(reach, 1e-3)
+
+
+def _extent(
+    points: Float[np.ndarray, "points 2"], centers: Float[np.ndarray, "frames 2"]
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+    """A box around all cameras and all but the farthest points."""
+    stack = [centers.min(axis=0), centers.max(axis=0)]
+    if len(points):
+        stack += [np.quantile(points, 0.02, axis=0), np.quantile(points, 0.97, axis=0)]
+    low, high = np.min(stack, axis=0), np.max(stack, axis=0)
+    margin = max(0.06 * float((high - low).max()), 1e-3)
+    return low - margin, high + margin
+
+
+def _splat(
+    canvas: UInt8[np.ndarray, "height width 3"],
+    pixels: Float[np.ndarray, "points 2"],
+    colors: UInt8[np.ndarray, "points 3"],
+    radius: int,
+) -> None:
+    """Paint each point as a square of ``2 * radius - 1`` pixels, in the given order (the last one wins)."""
+    height, width = canvas.shape[:2]
+    inside = np.isfinite(pixels).all(axis=1) & (np.abs(pixels) < 1e6).all(axis=1)
+    xy, colors = pixels[inside].astype(np.int64), colors[inside]
+    for dy in range(1 - radius, radius):
+        for dx in range(1 - radius, radius):
+            x, y = xy[:, 0] + dx, xy[:, 1] + dy
+            seen = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            canvas[y[seen], x[seen]] = colors[seen]

@@ -1,0 +1,371 @@
+"""A video to a reconstruction: read frames, encode them once, then decode the wanted times, a few at a time."""
+
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from os import PathLike
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+
+from vdpm.archive import ReconstructionWriter, check_output
+from vdpm.errors import InputError, UsageError
+from vdpm.geometry.rigid import invert_rigid
+from vdpm.map_memory import MapMemory
+from vdpm.model import VDPM
+from vdpm.model.vdpm import SceneTokens
+from vdpm.progress import Report, silent, terminal_progress
+from vdpm.structures import Cameras, Reconstruction, Video
+from vdpm.video import read_video
+
+DEFAULT_MODEL = "vdpm-small"
+DEFAULT_MAX_FRAMES = 24
+
+SMALL_LONG_SIDE = 224
+"""Long side, in pixels, of the largest images that networks with the convolutional patch encoder are trained on."""
+
+LARGE_NETWORK = 500_000_000
+"""Parameters above which ``dtype="auto"`` takes bfloat16 on CUDA, as the released network was trained."""
+
+CHANNELS_PER_STEP = 2**32
+"""Pixels x channels decoded at once on an accelerator: keeps the large network's 50 frames of 518 x 294 in 16 GiB."""
+
+PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
+Wanted = Literal["all", "none"] | str | Sequence[int]
+
+
+def reconstruct(
+    video: Video | PathOrPaths,
+    *,
+    model: str | VDPM = DEFAULT_MODEL,
+    targets: Wanted = "all",
+    sources: Wanted = "all",
+    reference: int = 0,
+    output: str | PathLike[str] | None = None,
+    overwrite: bool = False,
+    fps: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    max_frames: int | None = None,
+    size: int | None = None,
+    fit: Literal["pad", "crop", "stretch"] | None = None,
+    device: str = "auto",
+    dtype: str | torch.dtype = "auto",
+    targets_per_step: int | None = None,
+    progress: bool | Report = False,
+) -> Reconstruction:
+    """Reconstruct ``video``: a file, a folder or list of images, or a ``Video`` already read.
+
+    ``targets``: frames whose times the points are shown at ("all", "none", or indices of taken frames); ``sources``:
+    frames whose pixels are reconstructed; ``reference``: the frame whose camera is the world. ``fps``, ``start``, ``end``
+    (seconds), ``max_frames`` (24 unless told), ``size`` (long side in pixels; unless told what the network was made for)
+    and ``fit`` choose the frames of a file as ``read_video`` does. ``device``: "auto" takes CUDA, then MPS, then the CPU.
+    ``dtype``: "auto", "float32" or "bfloat16". ``targets_per_step``: times decoded at once, by memory unless told.
+
+    With ``output`` the maps are written to that folder as they are made and read from it afterwards, so that memory does
+    not grow with their number; interrupted, the folder keeps the targets that were finished. Without it they are kept in
+    memory as float16. ``progress``: True draws on standard error, or ``report(stage, done, total)``.
+
+    Raises UsageError, InputError, CheckpointError or OutputError, each with one line that names what to change.
+    """
+    if output is not None:
+        check_output(output, overwrite)
+    drawing = terminal_progress() if progress is True else nullcontext(progress or silent)
+    with drawing as report:
+        plan = make_plan(
+            video,
+            model=model,
+            targets=targets,
+            sources=sources,
+            reference=reference,
+            fps=fps,
+            start=start,
+            end=end,
+            max_frames=max_frames,
+            size=size,
+            fit=fit,
+            device=device,
+            dtype=dtype,
+            targets_per_step=targets_per_step,
+        )
+        return plan.run(output, overwrite=overwrite, report=report)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A checked task: frames in memory, the network on its device, and the maps wanted, as frame indices."""
+
+    video: Video
+    model: VDPM
+    model_name: str
+    targets: tuple[int, ...]
+    sources: tuple[int, ...]
+    reference: int
+    targets_per_step: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(
+        self, output: str | PathLike[str] | None = None, *, overwrite: bool = False, report: Report = silent
+    ) -> Reconstruction:
+        """Encode, then decode target after target into ``output``, or into memory where that is None."""
+        sink: MapMemory | ReconstructionWriter
+        wanted: dict[str, Any] = {
+            "sources": self.sources,
+            "targets": self.targets,
+            "reference": self.reference,
+            "provenance": self._provenance(),
+        }
+        if output is None:
+            sink = MapMemory(self.video, **wanted)
+        else:
+            video = self.video
+            sink = ReconstructionWriter(
+                output,
+                frames=video.frames,
+                timestamps=video.timestamps,
+                frame_indices=video.frame_indices,
+                transform=video.transform,
+                name=video.name,
+                overwrite=overwrite,
+                **wanted,
+            )
+        parameter = next(self.model.parameters())
+        if parameter.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(parameter.device)
+        with sink, torch.inference_mode():
+            report("encoding the frames", 0, 1)
+            with _timed(self.seconds, "encode"):
+                images = self.video.images()[None].to(parameter.device, parameter.dtype)
+                tokens = self.model.encode(images, self.reference)
+                sink.write_cameras(self._cameras(tokens))
+            report("encoding the frames", 1, 1)
+            with _timed(self.seconds, "shape"):
+                maps = self.model.time_variant(tokens, self.sources)
+                sink.write_time_variant(maps.points[0].float().cpu(), maps.confidence[0].float().cpu())
+                del maps
+            with _timed(self.seconds, "decode"):
+                self._decode(tokens, sink, report)
+        return sink.finish(self._measurements(parameter.device))
+
+    def _decode(self, tokens: SceneTokens, sink: "MapMemory | ReconstructionWriter", report: Report) -> None:
+        """Q of all wanted targets; each leaves the device as soon as it is made."""
+        stage = "decoding times"
+        for begin in range(0, len(self.targets), self.targets_per_step):
+            report(stage, begin, len(self.targets))
+            step = self.targets[begin : begin + self.targets_per_step]
+            maps = self.model.decode(tokens, torch.tensor(step), self.sources)
+            for row, target in enumerate(step):
+                sink.write_target(target, maps.points[0, row].float().cpu(), maps.confidence[0, row].float().cpu())
+        if self.targets:
+            report(stage, len(self.targets), len(self.targets))
+
+    def _cameras(self, tokens: SceneTokens) -> Cameras:
+        """The camera head's cameras, moved so that the reference camera is the world exactly."""
+        cameras = self.model.cameras(tokens)
+        c2w = cameras.c2w[0].double().cpu()
+        c2w = invert_rigid(c2w[self.reference]) @ c2w
+        return Cameras(c2w=c2w.float(), intrinsics=cameras.intrinsics[0].float().cpu(), size=cameras.size)
+
+    def _provenance(self) -> dict[str, Any]:
+        parameter = next(self.model.parameters())
+        return {
+            "model": self.model_name,
+            "fingerprint": self.model.fingerprint(),
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "device": _device_name(parameter.device),
+            "dtype": str(parameter.dtype).removeprefix("torch."),
+            "torch": str(torch.__version__),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "reading": list(self.video.notes),
+        }
+
+    def _measurements(self, device: torch.device) -> dict[str, Any]:
+        """Seconds of each step and peak memory in MB."""
+        seconds = {key: round(value, 3) for key, value in self.seconds.items()}
+        memory = {}
+        if (peak := _peak_process_memory()) is not None:
+            memory["memory_mb"] = round(peak / 1e6)
+        if device.type == "cuda":
+            memory["device_memory_mb"] = round(torch.cuda.max_memory_allocated(device) / 1e6)
+        return {"seconds": {**seconds, "total": round(sum(seconds.values()), 3)}, **memory}
+
+
+def make_plan(
+    video: Video | PathOrPaths,
+    *,
+    model: str | VDPM = DEFAULT_MODEL,
+    targets: Wanted = "all",
+    sources: Wanted = "all",
+    reference: int = 0,
+    fps: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    max_frames: int | None = None,
+    size: int | None = None,
+    fit: Literal["pad", "crop", "stretch"] | None = None,
+    device: str = "auto",
+    dtype: str | torch.dtype = "auto",
+    targets_per_step: int | None = None,
+) -> Plan:
+    """Load the network, read the video, check what is asked for. Arguments and errors are those of ``reconstruct``."""
+    seconds: dict[str, float] = {}
+    if targets_per_step is not None and targets_per_step < 1:
+        raise UsageError(f"targets_per_step is {targets_per_step}; use at least 1")
+    for name, wanted in (("targets", targets), ("sources", sources)):
+        _check_wanted(name, wanted)
+    if not isinstance(video, Video):
+        _check_exists(video)
+    with _timed(seconds, "load"):
+        network = _load(model, _device(device), dtype)
+    patch = network.config.patch_size
+    if isinstance(video, Video):
+        given = {"fps": fps, "start": start, "end": end, "max_frames": max_frames, "size": size, "fit": fit}
+        extra = [name for name, value in given.items() if value is not None]
+        if extra:
+            raise UsageError(f"{', '.join(extra)}: the video is already read; give them to read_video instead")
+        if video.size[0] % patch or video.size[1] % patch:
+            raise UsageError(
+                f"frames of {video.size[1]} x {video.size[0]} do not divide into patches of {patch}; "
+                f"use read_video(..., multiple={patch})"
+            )
+        clip = video
+    else:
+        with _timed(seconds, "read"):
+            clip = read_video(
+                video,
+                fps=fps,
+                start=start,
+                end=end,
+                max_frames=DEFAULT_MAX_FRAMES if max_frames is None else max_frames,
+                size=_long_side(network) if size is None else size,
+                fit=fit or "pad",
+                multiple=patch,
+            )
+    if not 0 <= reference < len(clip):
+        raise UsageError(f"reference {reference} is outside 0..{len(clip) - 1} ({len(clip)} frames were taken)")
+    chosen_sources = _choose("source", sources, len(clip))
+    chosen_targets = _choose("target", targets, len(clip))
+    return Plan(
+        video=clip,
+        model=network,
+        model_name=model if isinstance(model, str) else network.config.name,
+        targets=chosen_targets,
+        sources=chosen_sources,
+        reference=reference,
+        targets_per_step=targets_per_step or _targets_per_step(network, len(clip), clip.size),
+        seconds=seconds,
+    )
+
+
+def _check_wanted(name: str, wanted: Wanted) -> None:
+    """What can be said before the number of frames is known."""
+    words = ("all", "none") if name == "targets" else ("all",)
+    if isinstance(wanted, str):
+        if wanted not in words:
+            raise UsageError(f"{name} is {wanted!r}; use {', '.join(map(repr, words))} or frame numbers")
+    elif not all(isinstance(frame, int) for frame in wanted):
+        raise UsageError(f"{name} is {wanted!r}; frame numbers are integers")
+    elif not wanted:
+        raise UsageError(f"{name} is empty; name at least one frame{' or none' if name == 'targets' else ''}")
+
+
+def _choose(kind: str, wanted: Wanted, num_frames: int) -> tuple[int, ...]:
+    """Frame indices in rising order, each once. Raises UsageError for one outside the clip."""
+    if wanted == "all":
+        return tuple(range(num_frames))
+    if isinstance(wanted, str):
+        return ()
+    for frame in wanted:
+        if not 0 <= frame < num_frames:
+            raise UsageError(f"{kind} {frame} is outside 0..{num_frames - 1} ({num_frames} frames were taken)")
+    return tuple(sorted(set(wanted)))
+
+
+def _check_exists(video: PathOrPaths) -> None:
+    """A missing file is told before the network is loaded, which may take long."""
+    paths = [video] if isinstance(video, str | PathLike) else list(video)
+    for path in paths:
+        if not Path(path).exists():
+            raise InputError(f"{path}: no such file or folder; check the path of the video")
+
+
+def _load(model: str | VDPM, device: torch.device, dtype: str | torch.dtype) -> VDPM:
+    """The network on ``device``, in evaluation mode; one given as an object stays where and as it is."""
+    if isinstance(model, VDPM):
+        return model.eval()
+    names = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if isinstance(dtype, str) and dtype not in (*names, "auto"):
+        raise UsageError(f"dtype {dtype!r} is unknown; use auto, {' or '.join(names)}")
+    chosen = torch.float32 if dtype == "auto" else names[dtype] if isinstance(dtype, str) else dtype
+    network = VDPM.from_pretrained(model, dtype=chosen, device=device).eval()
+    if dtype == "auto" and device.type == "cuda" and sum(p.numel() for p in network.parameters()) > LARGE_NETWORK:
+        return network.to(torch.bfloat16)
+    return network
+
+
+def _device(name: str) -> torch.device:
+    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps' -> device. Raises UsageError for one that this machine lacks."""
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device {name!r} is unknown; use auto, cpu, cuda or mps") from None
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present.get(device.type, False):
+        raise UsageError(f"device {name!r} is not available here; use auto or cpu")
+    return device
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return (
+        f"{device} ({torch.get_num_threads()} threads, {platform.machine()})" if device.type == "cpu" else str(device)
+    )
+
+
+def _long_side(model: VDPM) -> int:
+    return model.config.vit_image_size if model.config.patch_encoder == "dinov2" else SMALL_LONG_SIDE
+
+
+def _targets_per_step(model: VDPM, num_frames: int, size: tuple[int, int]) -> int:
+    """How many times to decode at once. A CPU gains nothing from more than one."""
+    if next(model.parameters()).device.type == "cpu":
+        return 1
+    tokens = num_frames * (size[0] // model.config.patch_size) * (size[1] // model.config.patch_size)
+    return max(1, min(num_frames, CHANNELS_PER_STEP // (tokens * model.config.decoder_dim * 4)))
+
+
+def _peak_process_memory() -> int | None:
+    """Most memory this process has held so far, in bytes; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    begin = time.perf_counter()
+    yield
+    seconds[step] = seconds.get(step, 0.0) + time.perf_counter() - begin
+
+
+class _CallableModule(ModuleType):
+    """``vdpm.reconstruct`` names this module and the function; importing the one must not hide the other."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Reconstruction:
+        return reconstruct(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _CallableModule
