@@ -1,0 +1,148 @@
+"""Folders and lists of images as frames, through Pillow."""
+
+import re
+import stat
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from vdpm.errors import InputError
+from vdpm.video_file import MAX_PIXELS, over_white
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2", ".avif"})
+
+_ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
+
+
+class ImageFiles:
+    """Images of one size as the frames of a video, ``rate`` a second, since images carry no times.
+
+    Turned as their EXIF says; alpha over white; 16 bit to 8 by dropping the lower half. Raises InputError for images
+    that cannot be read, are too large, or differ in size.
+    """
+
+    def __init__(self, paths: Sequence[Path], name: str, rate: float) -> None:
+        self.paths = paths
+        self.name = name
+        self.times = [index / rate for index in range(len(paths))]
+        self.pixel_aspect = 1.0
+        self.notes: list[str] = []
+        sizes = [_upright_size(path) for path in paths]
+        self.size = sizes[0]
+        for path, size in zip(paths, sizes):
+            if size != self.size:
+                raise InputError(
+                    f"{path}: is {size[1]} x {size[0]}, but {paths[0].name} is {self.size[1]} x {self.size[0]}; "
+                    "give images of one size"
+                )
+        if len(paths) > 1:
+            self.notes.append(f"images carry no times: taken as {rate:g} a second")
+
+    def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        """Pictures [height, width, 3] of the images ``indices``."""
+        for index in indices:
+            yield _read(self.paths[index])
+
+    def closing_notes(self) -> list[str]:
+        """Images are read whole or refused, so there is nothing to tell."""
+        return []
+
+
+def images_of_folder(folder: Path) -> list[Path]:
+    """The images directly in a folder, in natural order (2 before 10). Raises InputError when there is none."""
+    try:
+        entries = sorted(folder.iterdir(), key=_natural)
+    except OSError as error:
+        raise InputError(f"{folder}: the folder cannot be read ({error.strerror}); check its permissions") from None
+    images = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")]
+    if not images:
+        raise InputError(f"{folder}: a folder without images; give a video file or a folder of jpg or png images")
+    return images
+
+
+def check_regular(path: Path) -> None:
+    """Raises InputError unless ``path`` is a plain file that may be read and is not empty. Never blocks."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file or folder; check the path") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{str(path)!r}: cannot be looked up ({reason}); check the path") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{path}: is a folder inside a list of images; give the folder alone, or its files")
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path}: is a pipe, socket or device, not a file; save the video to a file first")
+    if status.st_size == 0:
+        raise InputError(f"{path}: is empty (0 bytes); copy or record it again")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror}); check its permissions") from None
+
+
+def _natural(path: Path) -> list[tuple[int, int | str]]:
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
+
+
+def _open(path: Path) -> Image.Image:
+    check_regular(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(path)
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            pixels = re.search(r"\d+", str(error))
+            found = f"{int(pixels[0]) / 1e6:.0f} million pixels" if pixels else "its number of pixels"
+            raise InputError(_too_large(path, found)) from None
+        except UnidentifiedImageError:
+            raise InputError(f"{path}: not an image that can be read; give jpg or png images") from None
+        except (OSError, ValueError, SyntaxError, Warning) as error:
+            raise InputError(f"{path}: a damaged image ({_one_line(error)}); copy it again or leave it out") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise InputError(_too_large(path, f"{image.width} x {image.height}"))
+    return image
+
+
+def _upright_size(path: Path) -> tuple[int, int]:
+    with _open(path) as image:
+        sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
+        return (image.width, image.height) if sideways else (image.height, image.width)
+
+
+def _read(path: Path) -> np.ndarray:
+    with _open(path) as image:
+        try:
+            return _rgb(ImageOps.exif_transpose(image), path)
+        except (OSError, ValueError, SyntaxError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path}: a damaged image ({_one_line(error)}); copy it again or leave it out") from None
+
+
+def _rgb(image: Image.Image, path: Path) -> np.ndarray:
+    if image.mode.startswith("I;16") or image.mode == "I":
+        # convert("RGB") would clip at 255 instead of scaling.
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise InputError(f"{path}: holds whole numbers beyond 16 bit; convert it to an 8 or 16 bit image")
+        return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+    if image.mode == "F":
+        raise InputError(f"{path}: holds floating point numbers; convert it to an 8 or 16 bit image")
+    if image.has_transparency_data:
+        return over_white(np.asarray(image.convert("RGBA")))
+    return np.array(image.convert("RGB"))
+
+
+def _too_large(path: Path, found: str) -> str:
+    limit = f"{MAX_PIXELS / 1e6:.0f} million pixels"
+    return f"{path}: its picture of {found} is above the limit of {limit}; make it smaller first"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
