@@ -47,7 +47,7 @@ def reconstruct(
     targets: Wanted = "all",
     sources: Wanted = "all",
     reference: int = 0,
-    output: str | PathLike[str] | None = None,
+    output: str | Path | None = None,
     overwrite: bool = False,
     fps: float | None = None,
     start: float | None = None,
@@ -62,15 +62,16 @@ def reconstruct(
 ) -> Reconstruction:
     """Reconstruct ``video``: a file, a folder or list of images, or a ``Video`` already read.
 
-    ``targets``: frames whose times the points are shown at ("all", "none", or indices of taken frames); ``sources``:
-    frames whose pixels are reconstructed; ``reference``: the frame whose camera is the world. ``fps``, ``start``, ``end``
-    (seconds), ``max_frames`` (24 unless told), ``size`` (long side in pixels; unless told what the network was made for)
-    and ``fit`` choose the frames of a file as ``read_video`` does. ``device``: "auto" takes CUDA, then MPS, then the CPU.
-    ``dtype``: "auto", "float32" or "bfloat16". ``targets_per_step``: times decoded at once, by memory unless told.
+    ``targets``: frames whose times the points are shown at ("all", "none", or indices of taken frames).
+    ``sources``: frames whose pixels are reconstructed. ``reference``: the frame whose camera is the world.
+    ``fps``, ``start``, ``end`` (seconds), ``max_frames`` (24 unless told), ``size`` (long side in pixels; unless told
+    what the network was made for) and ``fit`` choose the frames of a file as ``read_video`` does.
+    ``device``: "auto" takes CUDA, then MPS, then the CPU. ``dtype``: "auto", "float32" or "bfloat16".
+    ``targets_per_step``: times decoded at once, by memory unless told.
 
-    With ``output`` the maps are written to that folder as they are made and read from it afterwards, so that memory does
-    not grow with their number; interrupted, the folder keeps the targets that were finished. Without it they are kept in
-    memory as float16. ``progress``: True draws on standard error, or ``report(stage, done, total)``.
+    With ``output`` the maps are written to that folder as they are made and read from it afterwards, so that memory
+    does not grow with their number; interrupted, the folder keeps the targets that were finished. Without it they are
+    kept in memory as float16. ``progress``: True draws on standard error, or ``report(stage, done, total)``.
 
     Raises UsageError, InputError, CheckpointError or OutputError, each with one line that names what to change.
     """
@@ -111,7 +112,7 @@ class Plan:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(
-        self, output: str | PathLike[str] | None = None, *, overwrite: bool = False, report: Report = silent
+        self, output: str | Path | None = None, *, overwrite: bool = False, report: Report = silent
     ) -> Reconstruction:
         """Encode, then decode target after target into ``output``, or into memory where that is None."""
         sink: MapMemory | ReconstructionWriter

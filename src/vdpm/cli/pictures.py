@@ -14,7 +14,7 @@ PREVIEW_FILE = "preview.png"
 
 
 def choose_clouds(wanted: str | list[int], targets: Sequence[int], reference: int) -> list[int]:
-    """Times to write a cloud for; 'auto': the reference frame's, or the first kept. Raises UsageError for one not kept."""
+    """Times to write a cloud for; 'auto': the reference frame's, or the first. Raises UsageError for one not kept."""
     if wanted == "none" or not targets:
         if isinstance(wanted, list):
             raise UsageError(f"--ply {wanted[0]}: no time is kept with --targets none; ask for --targets {wanted[0]}")

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ def _frames(reconstruction: "Reconstruction") -> str:
     """Which frames of the source were taken."""
     indices = reconstruction.frame_indices.tolist()
     first, last = float(reconstruction.timestamps[0]), float(reconstruction.timestamps[-1])
-    steps = {b - a for a, b in zip(indices, indices[1:])}
+    steps = {b - a for a, b in pairwise(indices)}
     which = ", ".join(map(str, indices)) if len(indices) <= 8 else f"{indices[0]} to {indices[-1]}"
     if len(indices) > 8:
         which += (

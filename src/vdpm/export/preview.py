@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vdpm.export.colors import INFERNO, VIRIDIS, ColorMap, colorize, motion_colors
 from vdpm.export.files import replace_file
-from vdpm.export.views import camera_colors, draw_cloud, draw_top_view
+from vdpm.export.views import FRAME, camera_colors, draw_cloud, draw_top_view
 from vdpm.motion import depth, scene_flow
 from vdpm.structures import Reconstruction
 
@@ -23,6 +23,7 @@ GAP = 10
 MARGIN = 28
 LABEL_WIDTH = 132
 LEGEND_WIDTH = 118
+WHITE = (255, 255, 255)
 INK = (34, 34, 38)
 FAINT = (112, 112, 116)
 
@@ -62,28 +63,28 @@ def draw_preview(reconstruction: Reconstruction) -> Image.Image:
     panel_height = 380
     header, row_height = 74, cell[1] + GAP
     height = header + 20 + len(rows) * row_height + 54 + panel_height + MARGIN
-    image = Image.new("RGB", (width, height), (255, 255, 255))
+    image = Image.new("RGB", (width, height), WHITE)
     draw = ImageDraw.Draw(image)
 
-    _header(draw, reconstruction)
+    _header(image, reconstruction)
     top = header
     for column, frame in enumerate(shown):
         x = MARGIN + LABEL_WIDTH + column * (cell[0] + GAP)
+        draw.rectangle((x, top + 3, x + 9, top + 12), fill=camera_colors(len(reconstruction))[frame])
         when = f"frame {frame}  ·  {float(reconstruction.timestamps[frame]):.2f} s"
-        color = camera_colors(len(reconstruction))[frame]
-        draw.rectangle((x, top + 4, x + 9, top + 13), fill=color)
-        draw.text((x + 15, top), when, fill=FAINT, font=_font(13))
+        _text(image, (x + 16, top - 1), when, 13, FAINT)
     top += 20
     for row in rows:
-        draw.text((MARGIN, top + 2), row.title, fill=INK, font=_font(17))
-        draw.multiline_text((MARGIN, top + 26), row.subtitle, fill=FAINT, font=_font(12), spacing=3)
+        _text(image, (MARGIN, top), row.title, 17, INK)
+        _text(image, (MARGIN, top + 26), row.subtitle, 12, FAINT)
         for column, pixels in enumerate(row.cells):
             x = MARGIN + LABEL_WIDTH + column * (cell[0] + GAP)
             image.paste(Image.fromarray(pixels).resize(cell, Image.Resampling.LANCZOS), (x, top))
+            draw.rectangle((x, top, x + cell[0] - 1, top + cell[1] - 1), outline=FRAME)
         if row.legend is not None:
             image.paste(row.legend, (MARGIN + LABEL_WIDTH + len(shown) * (cell[0] + GAP) + 4, top))
         top += row_height
-    _panels(image, draw, reconstruction, shown, top + 12, panel_height)
+    _panels(image, reconstruction, shown, top + 12, panel_height)
     return image
 
 
@@ -139,7 +140,6 @@ def _confidence_row(reconstruction: Reconstruction, shown: list[int]) -> _Row:
 
 def _panels(
     image: Image.Image,
-    draw: ImageDraw.ImageDraw,
     reconstruction: Reconstruction,
     shown: list[int],
     top: int,
@@ -153,20 +153,22 @@ def _panels(
     room = image.width - 2 * MARGIN - 2 * GAP
     left_width = round(room * 0.42)
     path = np.linalg.norm(np.diff(c2w[:, :3, 3], axis=0), axis=-1).sum()
-    draw.text((MARGIN, top), "Camera path from above", fill=INK, font=_font(17))
-    note = f"x right, z up; first frame dark, last one light; path {path:.2f} units"
-    draw.text((MARGIN + 215, top + 4), note, fill=FAINT, font=_font(12))
+    _text(image, (MARGIN, top), "Cameras from above", 17, INK)
+    note = f"x right, z up; dark is first, light is last; path {path:.2f} units"
+    _text(image, (MARGIN + 176, top + 4), note, 12, FAINT)
     view, scale = draw_top_view(points, colors, c2w, half_fov, (left_width, height - 10))
     image.paste(view, (MARGIN, top + 26))
-    _scale_bar(draw, MARGIN + 14, top + height, scale, left_width)
+    _scale_bar(image, MARGIN + 14, top + height, scale, left_width)
 
     x = MARGIN + left_width + 2 * GAP
-    moment = "at their own times"
+    moment = "their own times"
     if reconstruction.maps.targets:
-        moment = f"at the time of frame {reconstruction.maps.targets[0]}"
-    draw.text((x, top), "All frames in one world", fill=INK, font=_font(17))
-    draw.text((x + 205, top + 4), f"points {moment}, seen from beside", fill=FAINT, font=_font(12))
-    image.paste(draw_cloud(points, colors, c2w, half_fov, (room - left_width, height - 10)), (x, top + 26))
+        moment = f"the time of frame {reconstruction.maps.targets[0]}"
+    _text(image, (x, top), "Frames in one world", 17, INK)
+    _text(image, (x + 182, top + 4), f"surest 80 % of their points, at {moment}, from beside", 12, FAINT)
+    size = (room - left_width, height - 10)
+    cloud = draw_cloud(points, colors, c2w, half_fov, size, network_width=reconstruction.size[1])
+    image.paste(cloud, (x, top + 26))
 
 
 def _cloud(reconstruction: Reconstruction, shown: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -183,7 +185,7 @@ def _cloud(reconstruction: Reconstruction, shown: list[int]) -> tuple[np.ndarray
     return np.concatenate(points), np.concatenate(colors)
 
 
-def _header(draw: ImageDraw.ImageDraw, reconstruction: Reconstruction) -> None:
+def _header(image: Image.Image, reconstruction: Reconstruction) -> None:
     height, width = reconstruction.size
     seconds = float(reconstruction.timestamps[-1] - reconstruction.timestamps[0])
     model = reconstruction.provenance.get("model", "vdpm")
@@ -192,46 +194,56 @@ def _header(draw: ImageDraw.ImageDraw, reconstruction: Reconstruction) -> None:
         f"{len(reconstruction.maps.targets)} times kept; {model}; "
         f"world: camera of frame {reconstruction.reference}, arbitrary scale"
     )
-    draw.text((MARGIN, 16), reconstruction.name, fill=INK, font=_font(22))
-    draw.text((MARGIN, 46), line, fill=FAINT, font=_font(13))
+    _text(image, (MARGIN, 14), reconstruction.name, 22, INK)
+    _text(image, (MARGIN, 44), line, 13, FAINT)
 
 
 def _bar(color_map: ColorMap, ticks: list[tuple[str, float]], note: str) -> Image.Image:
     """A vertical colour bar with labels at heights in [0, 1], and a note below."""
-    image = Image.new("RGB", (LEGEND_WIDTH, 124), (255, 255, 255))
-    draw = ImageDraw.Draw(image)
-    ramp = colorize(np.linspace(1, 0, 80)[:, None].repeat(14, axis=1), color_map)
-    image.paste(Image.fromarray(ramp), (2, 4))
-    for text, level in ticks:
-        draw.text((22, 4 + (1 - level) * 79), text, fill=INK, font=_font(12), anchor="lm" if 0 < level < 1 else None)
-    for _, level in ticks:
-        y = round(4 + (1 - level) * 79)
-        draw.line((16, y, 19, y), fill=FAINT)
-    draw.multiline_text((2, 92), note, fill=FAINT, font=_font(11), spacing=2)
+    image = Image.new("RGB", (LEGEND_WIDTH, 132), WHITE)
+    ramp = colorize(np.linspace(1, 0, 84)[:, None].repeat(14, axis=1), color_map)
+    image.paste(Image.fromarray(ramp), (2, 6))
+    for label, level in ticks:
+        y = round(6 + (1 - level) * 83)
+        ImageDraw.Draw(image).line((16, y, 20, y), fill=FAINT)
+        _text(image, (25, y - 8), label, 13, INK)
+    _text(image, (2, 97), note, 12, FAINT)
     return image
 
 
 def _wheel(full_scale: float) -> Image.Image:
     """The colour wheel of motion: right is right, down is down; full colour at the rim."""
-    image = Image.new("RGB", (LEGEND_WIDTH, 124), (255, 255, 255))
-    radius = 40
+    image = Image.new("RGB", (LEGEND_WIDTH, 132), WHITE)
+    radius = 42
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1] / radius
     colors = motion_colors(np.stack([x, y, np.zeros_like(x)], axis=-1), 1.0)
     colors[np.hypot(x, y) > 1] = 255
     image.paste(Image.fromarray(colors), (2, 2))
-    note = f"rim: {full_scale:.3f} units\nin the image plane"
-    ImageDraw.Draw(image).multiline_text((2, 90), note, fill=FAINT, font=_font(11), spacing=2)
+    _text(image, (2, 92), f"direction in x, y\nrim: {full_scale:.2g} units", 12, FAINT)
     return image
 
 
-def _scale_bar(draw: ImageDraw.ImageDraw, x: int, y: int, scale: float, width: int) -> None:
-    """A bar of a round length, a fifth to a half of a tenth of the panel."""
+def _text(image: Image.Image, xy: tuple[float, float], text: str, size: int, ink: tuple[int, int, int]) -> None:
+    """Text drawn large and reduced: small letters keep their distances."""
+    font, factor = ImageFont.load_default(size * 3), 3
+    left, top = (round(value) for value in xy)
+    for line in text.split("\n"):
+        box = (max(1, math.ceil(font.getlength(line))), size * 4)
+        mask = Image.new("L", (box[0] + 2 * factor, box[1]), 0)
+        ImageDraw.Draw(mask).text((0, 0), line, fill=255, font=font)
+        mask = mask.resize((math.ceil(mask.width / factor), math.ceil(mask.height / factor)), Image.Resampling.LANCZOS)
+        image.paste(Image.new("RGB", mask.size, ink), (left, top), mask)
+        top += round(size * 1.25)
+
+
+def _scale_bar(image: Image.Image, x: int, y: int, scale: float, width: int) -> None:
+    """A bar of a round length, at most a fifth of the panel."""
     target = 0.2 * width / scale
     step = 10 ** math.floor(math.log10(target))
     length = max(factor * step for factor in (1, 2, 5) if factor * step <= target)
     pixels = length * scale
-    draw.line((x, y, x + pixels, y), fill=INK, width=2)
-    draw.text((x, y - 17), f"{length:g} units", fill=INK, font=_font(12))
+    ImageDraw.Draw(image).line((x, y, x + pixels, y), fill=INK, width=2)
+    _text(image, (x, y - 20), f"{length:g} units", 12, INK)
 
 
 def _mean_distance(reconstruction: Reconstruction, shown: list[int]) -> float:
@@ -250,7 +262,3 @@ def _cell_size(size: tuple[int, int], count: int) -> tuple[int, int]:
     widest = 250 if count > 3 else 320
     scale = min(widest / size[1], 250 / size[0])
     return max(8, round(size[1] * scale)), max(8, round(size[0] * scale))
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

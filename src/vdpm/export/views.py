@@ -44,14 +44,13 @@ def draw_top_view(
 
     canvas = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
     pale = (colors * 0.55 + np.array(BACKGROUND) * 0.45).astype(np.uint8)
-    # Low points first (y is down), so that what is on top covers what is below.
-    order = np.argsort(-points[:, 1])
-    _splat(canvas, to_pixels(points[order][:, [0, 2]]), pale[order], radius=1)
+    # y is down, so what is on top covers what is below.
+    _splat(canvas, to_pixels(points[:, [0, 2]]), pale, points[:, 1], np.full(len(points), 2.0))
 
     image = Image.fromarray(canvas)
     draw = ImageDraw.Draw(image)
     centers = to_pixels(c2w[:, [0, 2], 3])
-    length = 0.07 * min(width, height)
+    length = 0.06 * min(width, height)
     shades = camera_colors(len(c2w))
     if len(c2w) > 1:
         draw.line([tuple(xy) for xy in centers], fill=(90, 90, 90), width=SUPERSAMPLING)
@@ -73,27 +72,32 @@ def draw_cloud(
     half_fov: float,
     size: tuple[int, int],
     *,
-    yaw: float = 22.0,
-    pitch: float = 16.0,
+    network_width: int,
+    yaw: float = 20.0,
+    pitch: float = 14.0,
 ) -> Image.Image:
-    """The cloud from a camera turned about its middle by ``yaw`` (to the right) and ``pitch`` (up) degrees."""
+    """The cloud from a camera turned about its middle by ``yaw`` (to the right) and ``pitch`` (up) degrees.
+
+    ``network_width``: pixels a row of the maps, which says how large a point is painted.
+    """
     width, height = (side * SUPERSAMPLING for side in size)
-    w2v, focal = _view_from_beside(points, width, yaw, pitch)
+    w2v, focal, center = _view_from_beside(points, (width, height), yaw, pitch)
 
     def project(world: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n"]]:
         view = world @ w2v[:3, :3].T + w2v[:3, 3]
         depth = np.maximum(view[:, 2], 1e-6)
-        return view[:, :2] / depth[:, None] * focal + np.array([width, height]) / 2, view[:, 2]
+        return view[:, :2] / depth[:, None] * focal + center, view[:, 2]
 
     pixels, depth = project(points)
     front = depth > 1e-3
-    order = np.argsort(-depth[front])
+    # A pixel covers about its distance over the focal length; that much must be painted to close holes.
+    spacing = np.linalg.norm(points[front], axis=1) * math.tan(half_fov) * 2 / network_width
     canvas = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
-    _splat(canvas, pixels[front][order], colors[front][order], radius=2)
+    _splat(canvas, pixels[front], colors[front], depth[front], spacing * focal / depth[front])
 
     image = Image.fromarray(canvas)
     draw = ImageDraw.Draw(image)
-    reach = 0.05 * float(np.median(np.linalg.norm(points, axis=1)))
+    reach = 0.035 * float(np.median(np.linalg.norm(points, axis=1)))
     for camera, shade in reversed(list(enumerate(camera_colors(len(c2w))))):
         side, up = math.tan(half_fov), math.tan(half_fov) * 0.62
         corners = np.array([[0, 0, 0], [-side, -up, 1], [side, -up, 1], [side, up, 1], [-side, up, 1]]) * reach
@@ -107,22 +111,23 @@ def draw_cloud(
 
 
 def _view_from_beside(
-    points: Float[np.ndarray, "points 3"], width: int, yaw: float, pitch: float
-) -> tuple[Float[np.ndarray, "4 4"], float]:
-    """World -> view (4 x 4) and its focal length in pixels: the reference camera swung about the cloud's middle."""
+    points: Float[np.ndarray, "points 3"], size: tuple[int, int], yaw: float, pitch: float
+) -> tuple[Float[np.ndarray, "4 4"], float, Float[np.ndarray, "2"]]:
+    """World -> view (4 x 4), focal length and principal point in pixels: the reference camera swung about the cloud."""
     middle = np.array([*np.median(points[:, :2], axis=0), np.quantile(points[:, 2], 0.35)])
     a, b = math.radians(yaw), math.radians(pitch)
     about_y = np.array([[math.cos(a), 0, math.sin(a)], [0, 1, 0], [-math.sin(a), 0, math.cos(a)]])
     about_x = np.array([[1, 0, 0], [0, math.cos(b), -math.sin(b)], [0, math.sin(b), math.cos(b)]])
     rotation = about_x @ about_y
-    distance = np.linalg.norm(middle) * 1.12
     w2v = np.eye(4)
     w2v[:3, :3] = rotation
-    w2v[:3, 3] = -rotation @ middle + np.array([0, 0, distance])
+    w2v[:3, 3] = -rotation @ middle + np.array([0, 0, np.linalg.norm(middle) * 1.12])
     view = points @ rotation.T + w2v[:3, 3]
-    front = view[view[:, 2] > 1e-3]
-    reach = float(np.quantile(np.abs(front[:, 0] / front[:, 2]), 0.95)) if len(front) else 1.0
-    return w2v, width / 2 / max(reach, 1e-3)
+    view = view[view[:, 2] > 0.1 * np.linalg.norm(middle)]
+    seen = view[:, :2] / view[:, 2:]
+    low, high = (np.quantile(seen, q, axis=0) for q in (0.04, 0.96)) if len(seen) else (np.full(2, -1.0), np.ones(2))
+    focal = float((np.array(size) / np.maximum(high - low, 1e-3)).min()) * 0.97
+    return w2v, focal, np.array(size) / 2 - focal * (low + high) / 2
 
 
 def _extent(
@@ -141,14 +146,22 @@ def _splat(
     canvas: UInt8[np.ndarray, "height width 3"],
     pixels: Float[np.ndarray, "points 2"],
     colors: UInt8[np.ndarray, "points 3"],
-    radius: int,
+    depth: Float[np.ndarray, "points"],
+    width: Float[np.ndarray, "points"],
 ) -> None:
-    """Paint each point as a square of ``2 * radius - 1`` pixels, in the given order (the last one wins)."""
-    height, width = canvas.shape[:2]
-    inside = np.isfinite(pixels).all(axis=1) & (np.abs(pixels) < 1e6).all(axis=1)
-    xy, colors = pixels[inside].astype(np.int64), colors[inside]
-    for dy in range(1 - radius, radius):
-        for dx in range(1 - radius, radius):
+    """Paint each point as a square of about ``width`` pixels, at most 7; where several meet, the least deep is seen."""
+    rows, columns = canvas.shape[:2]
+    kept = np.isfinite(pixels).all(axis=1) & (np.abs(pixels) < 1e6).all(axis=1)
+    xy, colors, depth = np.floor(pixels[kept]).astype(np.int64), colors[kept], depth[kept]
+    reach = np.clip(np.ceil((width[kept] - 1) / 2), 0, 3).astype(np.int64)
+    places, owners = [], []
+    for dy in range(-int(reach.max(initial=0)), int(reach.max(initial=0)) + 1):
+        for dx in range(-int(reach.max(initial=0)), int(reach.max(initial=0)) + 1):
             x, y = xy[:, 0] + dx, xy[:, 1] + dy
-            seen = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            canvas[y[seen], x[seen]] = colors[seen]
+            seen = (reach >= max(abs(dx), abs(dy))) & (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+            places.append(y[seen] * columns + x[seen])
+            owners.append(np.nonzero(seen)[0])
+    place, owner = np.concatenate(places), np.concatenate(owners)
+    # Of several values for one place numpy keeps the last, so the nearest come last.
+    order = np.argsort(-depth[owner], kind="stable")
+    canvas.reshape(-1, 3)[place[order]] = colors[owner[order]]
