@@ -27,9 +27,6 @@ from vdpm.video import read_video
 DEFAULT_MODEL = "vdpm-small"
 DEFAULT_MAX_FRAMES = 24
 
-SMALL_LONG_SIDE = 224
-"""Long side, in pixels, of the largest images that networks with the convolutional patch encoder are trained on."""
-
 LARGE_NETWORK = 500_000_000
 """Parameters above which ``dtype="auto"`` takes bfloat16 on CUDA, as the released network was trained."""
 
@@ -333,8 +330,9 @@ def _device_name(device: torch.device) -> str:
     )
 
 
-def _long_side(model: VDPM) -> int:
-    return model.config.vit_image_size if model.config.patch_encoder == "dinov2" else SMALL_LONG_SIDE
+def _long_side(model: VDPM) -> int | None:
+    """What the network was made for: square images of a ViT's size, or about as many pixels as ``read_video`` gives."""
+    return model.config.vit_image_size if model.config.patch_encoder == "dinov2" else None
 
 
 def _targets_per_step(model: VDPM, num_frames: int, size: tuple[int, int]) -> int:
