@@ -1,6 +1,7 @@
 """Sizes of the network: one frozen dataclass for all of them, and the two presets."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -8,6 +9,9 @@ from vdpm.errors import UsageError
 
 SPECIAL_TOKENS_BEFORE_REGISTERS = 2
 """The camera token (index 0) and the time token (index 1) stand before the registers, these before the patches."""
+
+LARGEST_SIZE = 65536
+"""No width, depth or count is larger: a damaged configuration must not ask for all memory there is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +66,9 @@ class VDPMConfig:
 
     def __post_init__(self) -> None:
         for name in ("stem_channels", "taps", "head_channels"):
+            if not isinstance(getattr(self, name), list | tuple):
+                self._refuse(name, "must be a list of integers")
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("mlp_ratio", "rope_frequency", "decoder_mlp_ratio", "camera_mlp_ratio"):
-            object.__setattr__(self, name, float(getattr(self, name)))
         self._check_types()
         self._check_attention()
         self._check_taps()
@@ -115,6 +119,11 @@ class VDPMConfig:
             value = getattr(self, field.name)
             if field.type is int and (isinstance(value, bool) or not isinstance(value, int)):
                 self._refuse(field.name, "must be an integer")
+            optional = field.type == float | None
+            if (field.type is float or optional) and not (optional and value is None) and not _is_number(value):
+                self._refuse(field.name, "must be a number")
+            if field.type is int and value > LARGEST_SIZE:
+                self._refuse(field.name, f"must be at most {LARGEST_SIZE}")
         for name in ("stem_channels", "taps", "head_channels"):
             if not all(isinstance(entry, int) and not isinstance(entry, bool) for entry in getattr(self, name)):
                 self._refuse(name, "must hold integers")
@@ -175,6 +184,10 @@ class VDPMConfig:
                 self._refuse("head_channels", "must be multiples of 4, head_features of 8, for the position embedding")
         elif not self.tap_fusion or self.patch_encoder != "conv":
             self._refuse("head", "needs tap_fusion and the conv patch encoder, whose maps it reads")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 PRESETS: dict[str, VDPMConfig] = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from vdpm.errors import UsageError
 from vdpm.model.backbone import CAMERA_TOKEN, TIME_TOKEN, Backbone
 from vdpm.model.camera_head import CameraHead
+from vdpm.model.checkpoint_file import StoredType
 from vdpm.model.config import VDPMConfig
 from vdpm.model.conv_head import ConvHead
 from vdpm.model.decoder import TimeConditionedDecoder
@@ -19,6 +21,16 @@ from vdpm.model.dpt_head import DPTHead
 from vdpm.model.layers import Block, ConditionedBlock, init_linear
 from vdpm.model.point_map import PointMaps
 from vdpm.model.pose_encoding import cameras_from_encoding
+from vdpm.model.weights import (
+    DECODER_PREFIX,
+    TIME_TOKEN_NAME,
+    LoadReport,
+    fingerprint,
+    fit_weights,
+    log,
+    read_weights,
+    write_folder,
+)
 from vdpm.structures import Cameras
 
 FRAMES_PER_CHUNK = 8
@@ -69,6 +81,7 @@ class VDPM(nn.Module):
     def __init__(self, config: VDPMConfig) -> None:
         super().__init__()
         self.config = config
+        self.load_report: LoadReport | None = None
         self.aggregator = Backbone(config)
         if config.tap_fusion:
             fused = len(config.taps) * config.tap_dim
@@ -195,6 +208,50 @@ class VDPM(nn.Module):
             pose_encodings=self.pose_encodings(tokens),
             descriptors=self.match_descriptors(tokens) if self.config.match_dim else None,
         )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        config: VDPMConfig | None = None,
+        revision: str | None = None,
+    ) -> "VDPM":
+        """A network with weights, in evaluation mode.
+
+        ``source``: a preset, a folder, a file (ours, the released ``model.pt``, VGGT-1B) or a hub id. ``config`` is
+        needed only for files of other sizes that hold none. ``load_report`` of the network tells what loading did; from
+        VGGT the time token and the decoder are drawn by the global random generator, as the released code does.
+        Raises CheckpointError, one line that says what differs, for weights that are missing, damaged or do not fit.
+        """
+        stored = read_weights(source, config, revision)
+        assert stored.config is not None
+        with torch.device("meta"):
+            model = cls(stored.config)
+        expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        tensors, report = fit_weights(stored.tensors, expected, stored.config.name, str(source))
+        if report.initialized:
+            decoder = TimeConditionedDecoder(stored.config).state_dict(prefix=DECODER_PREFIX)
+            tensors |= {name: decoder[name] for name in report.initialized if name in decoder}
+            tensors[TIME_TOKEN_NAME] = torch.randn(expected[TIME_TOKEN_NAME])
+        log.info("%s", report)
+        model.load_state_dict({name: tensor.to(device, dtype) for name, tensor in tensors.items()}, assign=True)
+        model.load_report = report
+        return model.eval()
+
+    def save_pretrained(self, folder: str | Path, *, dtype: StoredType | None = None) -> None:
+        """Write ``config.json`` and ``model.safetensors`` into ``folder``.
+
+        ``dtype``: "float32", "bfloat16", or "int8" (a quarter of the size; weights by rows, off by at most 0.4 % of the
+        row's largest); None keeps each tensor's own. Raises OutputError where the folder cannot be written.
+        """
+        write_folder(folder, self.state_dict(), self.config, dtype)
+
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that tell these weights from any others."""
+        return fingerprint(self.state_dict())
 
     def _decoded_taps(self, tokens: SceneTokens, target_time: int | Tensor) -> tuple[Tensor, ...]:
         """Taps [batch, targets, frames, tokens, channels] at the wanted times."""

@@ -1,0 +1,49 @@
+"""Checkpoints of others into our folders: what ``vdpm convert`` calls."""
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from vdpm.errors import OutputError
+from vdpm.model.checkpoint_file import StoredType
+from vdpm.model.config import VDPMConfig
+from vdpm.model.vdpm import VDPM
+from vdpm.model.weights import LoadReport
+
+
+def convert(
+    source: str | Path,
+    destination: str | Path,
+    *,
+    dtype: StoredType = "float32",
+    config: VDPMConfig | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+) -> LoadReport:
+    """Read any checkpoint ``VDPM.from_pretrained`` reads and write it as our folder; written beside, then renamed.
+
+    ``seed`` draws what a VGGT checkpoint lacks. Returns what was dropped and initialised. Raises CheckpointError for a
+    checkpoint that is refused, OutputError where the folder exists (unless ``overwrite``) or cannot be written.
+    """
+    destination = Path(destination)
+    if destination.exists() and not overwrite:
+        raise OutputError(f"{destination} exists; choose another folder or pass --overwrite")
+    if destination.exists() and not destination.is_dir():
+        raise OutputError(f"{destination} is not a folder; choose another name")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = VDPM.from_pretrained(source, config=config)
+    report = model.load_report
+    assert report is not None
+    beside = destination.with_name(f".{destination.name}.{os.getpid()}")
+    model.save_pretrained(beside, dtype=dtype)
+    try:
+        if destination.exists():
+            shutil.rmtree(destination)
+        beside.rename(destination)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise OutputError(f"cannot write {destination} ({error.strerror}); choose another folder") from None
+    return report
