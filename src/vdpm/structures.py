@@ -178,6 +178,24 @@ class Tracks:
 
 
 @dataclass(frozen=True, eq=False)
+class PointCloud:
+    """Coloured points in the world. ``source`` and ``pixels`` (x, y; centres at +0.5): the pixel each comes from."""
+
+    points: Float[Tensor, "points 3"]
+    colors: UInt8[Tensor, "points 3"]
+    confidence: Float[Tensor, "points"]
+    source: Int[Tensor, "points"]
+    pixels: Float[Tensor, "points 2"]
+
+    def __len__(self) -> int:
+        return self.points.shape[0]
+
+    def select(self, which: Tensor) -> "PointCloud":
+        """The points that an index or a mask names."""
+        return PointCloud(**{name: value[which] for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True, eq=False)
 class Reconstruction:
     """What the network says of one video: frames, times, cameras and dynamic point maps, all in the world of pi_0.
 

@@ -1,0 +1,22 @@
+"""What point maps are for, from a Reconstruction alone: flow, tracks, correspondence, motion, fused clouds, cameras.
+
+Everything is in the world of the reference view pi_0 and in the result's own unit unless said otherwise.
+"""
+
+from vdpm.motion.cloud import fuse
+from vdpm.motion.correspondence import Correspondence, correspondence
+from vdpm.motion.flow import displacement, motion_mask, scene_flow
+from vdpm.motion.tracks import tracks
+from vdpm.motion.views import depth, project_to
+
+__all__ = [
+    "Correspondence",
+    "correspondence",
+    "depth",
+    "displacement",
+    "fuse",
+    "motion_mask",
+    "project_to",
+    "scene_flow",
+    "tracks",
+]

@@ -1,0 +1,61 @@
+"""Scene flow and the pixels that move."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vdpm.errors import UsageError
+from vdpm.structures import Reconstruction
+
+LEAST_MOTION = 0.01
+"""Displacement, as a share of the distance from the camera, below which nothing counts as moving by default."""
+NOISE_FACTOR = 4.0
+"""Of the lower quartile of displacements, which estimates noise. For displacements of deviation s in each
+coordinate (Gaussian) the quartile is 1.10 s, and 1 still pixel in 4,000 exceeds four times that. Up to three quarters of
+the pixels may move before the estimate breaks; the median would break at one half."""
+
+
+def scene_flow(reconstruction: Reconstruction, source: int, start: int, end: int) -> Float[Tensor, "height width 3"]:
+    """World displacement of each pixel of ``source`` from the time of frame ``start`` to that of ``end``.
+
+    P_i(t_end) - P_i(t_start), Sec. 3.1, with P in the place of Q at the frame's own time. Raises UsageError for a time
+    that the result does not keep.
+    """
+    maps = reconstruction.maps
+    return maps.at(end, source).points - maps.at(start, source).points
+
+
+def displacement(reconstruction: Reconstruction, source: int, target: int) -> Float[Tensor, "height width"]:
+    """How far each pixel of ``source`` has moved at the time of ``target``, over its distance from its own camera.
+
+    The errors of point maps grow with distance, so this share has about the same noise everywhere.
+    """
+    points = reconstruction.maps.time_variant(source).points
+    distance = (points - reconstruction.cameras.centers[source].float()).norm(dim=-1)
+    moved = (reconstruction.maps.at(target, source).points - points).norm(dim=-1)
+    return moved / distance.clamp(min=torch.finfo(distance.dtype).tiny)
+
+
+def motion_mask(
+    reconstruction: Reconstruction, source: int, threshold: float | None = None
+) -> Bool[Tensor, "height width"]:
+    """Pixels of ``source`` whose world point moves, at any kept target, by more than ``threshold``.
+
+    ``threshold`` is a share of the point's distance from the camera. By default it is, for each target, the larger of
+    1 % and four times the lower quartile of all displacements at that target: most of a scene stands still, so that
+    quartile measures noise. Padded pixels are False. Raises UsageError when no target but the frame's own is kept.
+    """
+    targets = [target for target in reconstruction.maps.targets if target != source]
+    if not targets:
+        raise UsageError(f"motion of frame {source} needs another target than its own; reconstruct with --targets all")
+    if threshold is not None and not threshold > 0:
+        raise UsageError(f"threshold {threshold} must be above 0, a share of the distance from the camera")
+    content = reconstruction.content
+    moving = torch.zeros_like(content)
+    for target in targets:
+        moved = displacement(reconstruction, source, target)
+        limit = (
+            max(LEAST_MOTION, NOISE_FACTOR * float(moved[content].quantile(0.25))) if threshold is None else threshold
+        )
+        moving |= moved > limit
+    return moving & content

@@ -1,0 +1,344 @@
+"""Flow, tracks, correspondence, motion and fusion against a scene whose every point is known at every time."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from fixtures.moving_sphere import FOCAL, RADIUS, MovingSphere, make_moving_sphere
+from vdpm import motion
+from vdpm.errors import UsageError
+from vdpm.geometry.image_transform import ImageTransform
+from vdpm.geometry.pinhole import pixel_grid
+
+
+@pytest.fixture(scope="module")
+def scene() -> MovingSphere:
+    return make_moving_sphere()
+
+
+@pytest.fixture(scope="module")
+def noisy() -> MovingSphere:
+    return make_moving_sphere(noise=0.005)
+
+
+def queries_of(scene: MovingSphere) -> Tensor:
+    height, width = scene.reconstruction.size
+    return pixel_grid(height, width).reshape(-1, 2)
+
+
+def on_edge(mask: Tensor) -> Tensor:
+    """Pixels with both values of ``mask`` among their 3 x 3 neighbours."""
+    wide = torch.nn.functional.max_pool2d(mask.float()[None, None], 3, 1, 1)[0, 0] > 0
+    thin = torch.nn.functional.max_pool2d(1 - mask.float()[None, None], 3, 1, 1)[0, 0] == 0
+    return wide & ~thin
+
+
+def overlap(found: Tensor, truth: Tensor) -> float:
+    return float((found & truth).sum() / (found | truth).sum())
+
+
+def test_flow_is_the_displacement_and_antisymmetric(scene: MovingSphere) -> None:
+    rec = scene.reconstruction
+    assert (motion.scene_flow(rec, 2, 2, 2) == 0).all()
+    flow = motion.scene_flow(rec, 2, 0, 4)
+    assert torch.equal(flow, -motion.scene_flow(rec, 2, 4, 0))
+    ball = scene.moving[2]
+    assert flow[~ball].abs().max() < 1e-6
+    own = rec.maps.time_variant(2).points[ball]
+    truth = scene.at_time(own, 2, 4) - scene.at_time(own, 2, 0)
+    assert torch.allclose(flow[ball].double(), truth, atol=1e-5)
+    parts = motion.scene_flow(rec, 2, 0, 2) + motion.scene_flow(rec, 2, 2, 4)
+    assert torch.allclose(flow, parts, atol=1e-6)
+
+
+def test_flow_of_a_time_that_is_not_kept_says_so() -> None:
+    rec = make_moving_sphere(num_frames=4, size=(12, 16), targets=(1,)).reconstruction
+    assert motion.scene_flow(rec, 2, 2, 1).shape == (12, 16, 3)
+    with pytest.raises(UsageError, match="target 3 is not in this result"):
+        motion.scene_flow(rec, 2, 2, 3)
+
+
+def test_depth_is_z_in_the_frames_own_camera(scene: MovingSphere) -> None:
+    rec = scene.reconstruction
+    points = rec.maps.time_variant(3).points
+    pixels, z = motion.project_to(rec, points, 3)
+    assert torch.allclose(motion.depth(rec, 3), z)
+    # P_i(t_i) projects onto its own pixels, moving or not.
+    assert (pixels.reshape(-1, 2) - queries_of(scene)).abs().max() < 1e-3
+    assert torch.allclose(motion.depth(rec, 0), rec.maps.time_variant(0).points[..., 2])
+
+
+def test_tracks_follow_still_and_moving_points(scene: MovingSphere) -> None:
+    rec = scene.reconstruction
+    queries = queries_of(scene)
+    found = motion.tracks(rec, 1, queries)
+    assert found.targets == (0, 1, 2, 3, 4)
+    assert found.points.shape == (5, len(queries), 3)
+    own = rec.maps.time_variant(1).points.reshape(-1, 3)
+    ball = scene.moving[1].flatten()
+    for row, target in enumerate(found.targets):
+        assert torch.allclose(found.points[row, ~ball], own[~ball], atol=1e-5)
+        assert torch.allclose(found.points[row, ball].double(), scene.at_time(own[ball], 1, target), atol=1e-5)
+    assert torch.allclose(found.pixels[1], queries, atol=1e-3)
+    assert found.visible[1].all()
+    assert (found.confidence == 20).all()
+
+
+def test_visibility_is_that_of_the_scene(scene: MovingSphere) -> None:
+    """Wall points behind the ball, ball points that turned away and points out of view are hidden; others are seen."""
+    found = motion.tracks(scene.reconstruction, 0, queries_of(scene))
+    for row, target in enumerate(found.targets):
+        truth = scene.visible(found.points[row], target)
+        assert (found.visible[row] == truth).float().mean() > 0.955
+        # Away from silhouettes, where one pixel decides, there is no mistake.
+        x, y = found.pixels[row].floor().long().clamp(min=0).unbind(-1)
+        edge = on_edge(scene.moving[target])[y.clamp(max=47), x.clamp(max=63)]
+        border = ((found.pixels[row] < 1) | (found.pixels[row] > torch.tensor([63, 47]))).any(dim=-1)
+        assert torch.equal(found.visible[row][~edge & ~border], truth[~edge & ~border])
+    assert found.visible[4].float().mean() < 0.9
+
+
+def test_a_ball_passing_in_front_hides_the_wall(scene: MovingSphere) -> None:
+    rec = scene.reconstruction
+    center, _ = motion.project_to(rec, scene.centers[4].float(), 4)
+    # The wall point that frame 4 would see behind the ball's centre, found in frame 0.
+    ray = torch.cat([(center - torch.tensor([32.0, 24.0])) / FOCAL, torch.ones(1)])
+    c2w = rec.cameras.c2w[4]
+    direction = c2w[:3, :3] @ ray
+    normal = torch.tensor([0.15, 0.1, -1.0])
+    wall = c2w[:3, 3] + direction * ((-4 - c2w[:3, 3] @ normal) / (direction @ normal))
+    query, _ = motion.project_to(rec, wall, 0)
+    found = motion.tracks(rec, 0, query[None])
+    assert found.visible[:, 0].tolist() == [True, True, True, False, False]
+
+
+def test_tracks_with_noise(scene: MovingSphere, noisy: MovingSphere) -> None:
+    queries = queries_of(scene)
+    found, exact = motion.tracks(noisy.reconstruction, 0, queries), motion.tracks(scene.reconstruction, 0, queries)
+    for row, target in enumerate(found.targets):
+        assert (found.visible[row] == scene.visible(exact.points[row], target)).float().mean() > 0.94
+        assert ((found.points[row] - exact.points[row]).norm(dim=-1) / exact.points[row, :, 2]).mean() < 0.01
+
+
+def test_sub_pixel_queries_are_bilinear_on_one_surface(scene: MovingSphere) -> None:
+    rec = scene.reconstruction
+    queries = torch.tensor([[5.25, 6.75], [50.0, 40.0]])
+    found = motion.tracks(rec, 0, queries, targets=(0, 3))
+    assert torch.allclose(found.pixels[0], queries, atol=0.01)
+    # Both are on the wall, which stands still.
+    assert torch.allclose(found.points[0], found.points[1], atol=1e-5)
+
+
+def test_sampling_does_not_mix_across_edges(scene: MovingSphere) -> None:
+    """Around the silhouette every point is the ball's or the wall's, at every time, never between the two."""
+    rec = scene.reconstruction
+    y, x = on_edge(scene.moving[2]).nonzero().unbind(-1)
+    base = torch.stack([x, y], dim=-1) + 0.5
+    queries = torch.cat([base + torch.tensor(shift) for shift in ((0.3, 0.1), (-0.4, 0.45), (0.0, -0.5))])
+    found = motion.tracks(rec, 2, queries)
+    for row, target in enumerate(found.targets):
+        points = found.points[row].double()
+        ball = ((points - scene.centers[target]).norm(dim=-1) - RADIUS).abs() < 0.03
+        wall = (points @ torch.tensor([0.15, 0.1, -1.0]).double() + 4.0).abs() < 0.03
+        assert (ball | wall).all()
+        assert 0.2 < ball.float().mean() < 0.8
+
+
+def test_sampling_does_not_mix_motions_at_like_depth() -> None:
+    """Two halves at one depth, the right one moving: a query at the seam goes with one of them."""
+    rec = make_moving_sphere(num_frames=2, size=(8, 8), travel=0.0).reconstruction
+    flat = torch.cat([pixel_grid(8, 8) - 4, torch.full((8, 8, 1), 60.0)], dim=-1) / 60.0
+    moved = flat.clone()
+    moved[:, 4:, 0] += 0.3
+    maps = type(rec.maps).from_tensors(
+        flat.expand(2, 8, 8, 3),
+        torch.ones(2, 8, 8),
+        torch.stack([flat, moved])[:, None].expand(2, 2, 8, 8, 3),
+        torch.ones(2, 2, 8, 8),
+        num_frames=2,
+        targets=(0, 1),
+        sources=(0, 1),
+    )
+    found = motion.tracks(dataclasses.replace(rec, maps=maps), 0, torch.tensor([[3.9, 4.0], [4.1, 4.0]]))
+    steps = (found.points[1] - found.points[0])[:, 0]
+    assert torch.allclose(steps, torch.tensor([0.0, 0.3]), atol=1e-6)
+
+
+def test_surface_of_a_frame_that_is_not_a_source_comes_from_those_that_are(scene: MovingSphere) -> None:
+    alone = make_moving_sphere(sources=(0,))
+    queries = queries_of(scene)
+    found, full = motion.tracks(alone.reconstruction, 0, queries), motion.tracks(scene.reconstruction, 0, queries)
+    assert torch.equal(found.points, full.points)
+    for row, target in enumerate(found.targets):
+        truth = scene.visible(full.points[row], target)
+        assert (found.visible[row] == truth).float().mean() > 0.93
+    hidden = full.pixels.isfinite().all(-1) & ~full.visible
+    assert (~found.visible[4] & hidden[4]).sum() > 0.5 * hidden[4].sum()
+
+
+def test_doubt_widens_the_tolerance() -> None:
+    """A point 4 % behind the surface: hidden when both are sure, not told apart from it at confidence 1."""
+    rec = make_moving_sphere(num_frames=2, size=(8, 8), travel=0.0).reconstruction
+    flat = torch.cat([pixel_grid(8, 8) - 4, torch.full((8, 8, 1), 60.0)], dim=-1) / 60.0
+    rec = dataclasses.replace(rec, cameras=dataclasses.replace(rec.cameras, c2w=torch.eye(4).expand(2, 4, 4).clone()))
+    seen = []
+    for confidence in (50.0, 1.0):
+        sure = torch.full((2, 8, 8), confidence)
+        maps = type(rec.maps).from_tensors(
+            flat.expand(2, 8, 8, 3),
+            sure,
+            (flat * 1.04).expand(2, 2, 8, 8, 3),
+            sure.expand(2, 2, 8, 8),
+            num_frames=2,
+            targets=(0, 1),
+            sources=(0, 1),
+        )
+        found = motion.tracks(dataclasses.replace(rec, maps=maps), 0, torch.tensor([[4.0, 4.0]]), targets=(1,))
+        seen.append(bool(found.visible[0, 0]))
+    assert seen == [False, True]
+
+
+def test_queries_are_checked(scene: MovingSphere) -> None:
+    for bad in ([-0.1, 3.0], [64.5, 3.0], [3.0, float("nan")]):
+        with pytest.raises(UsageError, match="outside of the image of 64 x 48"):
+            motion.tracks(scene.reconstruction, 0, torch.tensor([bad]))
+    with pytest.raises(UsageError, match="source 9"):
+        motion.tracks(scene.reconstruction, 9, torch.tensor([[1.0, 1.0]]))
+    empty = motion.tracks(scene.reconstruction, 0, torch.zeros(0, 2), targets=())
+    assert empty.points.shape == (0, 0, 3)
+
+
+@pytest.mark.parametrize(("a", "b", "target"), [(0, 1, None), (1, 3, None), (0, 4, None), (3, 1, 2), (2, 2, None)])
+def test_correspondence_finds_the_pixel_on_still_and_moving_surfaces(
+    scene: MovingSphere, a: int, b: int, target: int | None
+) -> None:
+    rec = scene.reconstruction
+    found = motion.correspondence(rec, a, b, target)
+    truth_points = rec.maps.at(b, a).points
+    truth, _ = motion.project_to(rec, truth_points, b)
+    visible = scene.visible(truth_points.reshape(-1, 3), b).view(48, 64)
+    error = (found.pixels - truth).norm(dim=-1)
+    for part in (scene.moving[a], ~scene.moving[a]):
+        seen = visible & part
+        assert seen.sum() > 50
+        assert (found.valid & seen).sum() > 0.97 * seen.sum()
+        right = error[found.valid & seen]
+        assert right.median() < 0.05
+        assert (right < 0.5).float().mean() > 0.97
+    # What is called valid though hidden lies within the tolerance of the silhouette or of the border.
+    assert (found.valid & ~visible).float().mean() < 0.08
+    assert found.distance[found.valid & visible].median() < 0.005
+
+
+def test_correspondence_with_itself_is_the_identity(scene: MovingSphere) -> None:
+    found = motion.correspondence(scene.reconstruction, 2, 2)
+    assert (found.pixels.reshape(-1, 2) - queries_of(scene)).abs().max() < 1e-3
+    assert found.valid.all()
+
+
+def test_correspondence_of_hidden_points_is_invalid(scene: MovingSphere) -> None:
+    rec = scene.reconstruction
+    found = motion.correspondence(rec, 0, 4)
+    points = rec.maps.at(4, 0).points
+    behind, _ = motion.project_to(rec, points, 4)
+    center, _ = motion.project_to(rec, scene.centers[4].float(), 4)
+    deep = ~scene.moving[0] & ((behind - center).norm(dim=-1) < 9)
+    assert deep.sum() > 30
+    assert not found.valid[deep].any()
+
+
+def test_correspondence_with_noise(scene: MovingSphere, noisy: MovingSphere) -> None:
+    found = motion.correspondence(noisy.reconstruction, 0, 2)
+    exact = scene.reconstruction.maps.at(2, 0).points
+    truth, _ = motion.project_to(scene.reconstruction, exact, 2)
+    visible = scene.visible(exact.reshape(-1, 3), 2).view(48, 64)
+    error = (found.pixels - truth).norm(dim=-1)[found.valid & visible]
+    assert error.median() < 1.0
+    assert (found.valid & visible).sum() > 0.9 * visible.sum()
+
+
+def test_motion_mask_is_the_ball(scene: MovingSphere, noisy: MovingSphere) -> None:
+    for source in range(5):
+        assert torch.equal(motion.motion_mask(scene.reconstruction, source), scene.moving[source])
+        assert overlap(motion.motion_mask(noisy.reconstruction, source), noisy.moving[source]) > 0.9
+
+
+def test_motion_mask_of_a_still_scene_is_empty_up_to_chance() -> None:
+    still = make_moving_sphere(noise=0.01, num_frames=3, travel=0.0)
+    wall = ~still.moving[1]
+    assert motion.motion_mask(still.reconstruction, 1)[wall].float().mean() < 0.002
+    assert motion.motion_mask(still.reconstruction, 1, threshold=1e-4)[wall].float().mean() > 0.99
+
+
+def test_motion_mask_wants_another_time() -> None:
+    rec = make_moving_sphere(num_frames=3, size=(12, 16), targets=(1,)).reconstruction
+    assert motion.motion_mask(rec, 0).any()
+    with pytest.raises(UsageError, match="needs another target"):
+        motion.motion_mask(rec, 1)
+    with pytest.raises(UsageError, match="above 0"):
+        motion.motion_mask(rec, 0, threshold=0.0)
+
+
+def test_fused_cloud_shows_the_ball_at_one_place(scene: MovingSphere) -> None:
+    rec = scene.reconstruction
+    for target in (0, 3):
+        cloud = motion.fuse(rec, target)
+        assert len(cloud) == 5 * 48 * 64
+        x, y = cloud.pixels.long().unbind(-1)
+        ball = scene.moving[cloud.source, y, x]
+        radius = (cloud.points[ball].double() - scene.centers[target]).norm(dim=-1)
+        assert (radius - RADIUS).abs().max() < 1e-5
+        assert torch.equal(cloud.colors, rec.frames[cloud.source, y, x])
+        assert set(cloud.source[ball].tolist()) == {0, 1, 2, 3, 4}
+    # Each frame at its own time smears it instead.
+    smeared = motion.fuse(rec, None)
+    radius = (smeared.points[ball].double() - scene.centers[3]).norm(dim=-1)
+    assert (radius - RADIUS).abs().max() > 0.3
+
+
+def test_fusing_selects(scene: MovingSphere) -> None:
+    rec = scene.reconstruction
+    assert len(motion.fuse(rec, 1, sources=(2,), stride=2)) == 24 * 32
+    assert set(motion.fuse(rec, 1, sources=(2, 4)).source.tolist()) == {2, 4}
+    assert len(motion.fuse(rec, 1, max_points=2000)) <= 2000
+    assert len(motion.fuse(rec, 1, min_confidence=21.0)) == 0
+    assert len(motion.fuse(rec, 1, min_confidence=21.0, voxel=0.1)) == 0
+    padded = dataclasses.replace(rec, transform=ImageTransform.from_resized((40, 64), (40, 64), (48, 64), (0, 4)))
+    cloud = motion.fuse(padded, 1, sources=(0,))
+    assert len(cloud) == 40 * 64
+    assert (cloud.pixels[:, 1].min(), cloud.pixels[:, 1].max()) == (4.5, 43.5)
+    assert not motion.motion_mask(padded, 2)[:4].any()
+
+
+def test_fusing_drops_the_least_sure(scene: MovingSphere) -> None:
+    rec = scene.reconstruction
+    confidence = torch.arange(48 * 64).view(1, 48, 64) + 1.0
+    points = rec.maps.time_variant(0).points[None]
+    maps = type(rec.maps).from_tensors(
+        points, confidence, points[:0, None], confidence[:0, None], num_frames=5, targets=(), sources=(0,)
+    )
+    cloud = motion.fuse(dataclasses.replace(rec, maps=maps), 0, drop_percent=25.0)
+    assert len(cloud) == 0.75 * 48 * 64
+    assert cloud.confidence.min() == 48 * 64 / 4 + 1
+    thin = motion.fuse(dataclasses.replace(rec, maps=maps), 0, voxel=0.5)
+    cells = (thin.points / 0.5).floor()
+    assert len(torch.unique(cells, dim=0)) == len(thin) < 300
+    # The surest of each cube.
+    every = (points[0].reshape(-1, 3) / 0.5).floor()
+    for cell, sure in zip(cells[::20], thin.confidence[::20]):
+        assert confidence.flatten()[(every == cell).all(dim=1)].max() == sure
+
+
+def test_fuse_options_are_checked(scene: MovingSphere) -> None:
+    for options, words in (
+        ({"drop_percent": 100.0}, "drop_percent"),
+        ({"voxel": 0.0}, "voxel"),
+        ({"voxel": 1e-9}, "too small"),
+        ({"stride": 0}, "at least 1"),
+        ({"sources": ()}, "at least one source"),
+        ({"sources": (7,)}, "source 7"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            motion.fuse(scene.reconstruction, 1, **options)
