@@ -1,5 +1,6 @@
 """Folders and lists of images as frames, through Pillow."""
 
+import os
 import re
 import stat
 import warnings
@@ -45,7 +46,11 @@ class ImageFiles:
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Pictures [height, width, 3] of the images ``indices``."""
         for index in indices:
-            yield _read(self.paths[index])
+            picture = _read(self.paths[index])
+            if picture.shape[:2] != self.size:
+                # Only a PNG can say so: the survey reads headers alone.
+                raise InputError(f"{self.paths[index]}: its EXIF turn comes after the picture; save it again upright")
+            yield picture
 
     def closing_notes(self) -> list[str]:
         """Images are read whole or refused, so there is nothing to tell."""
@@ -64,15 +69,14 @@ def images_of_folder(folder: Path) -> list[Path]:
     return images
 
 
+def is_folder(path: Path) -> bool:
+    """Whether ``path`` is a folder. Raises InputError where there is nothing, or nothing that may be looked at."""
+    return stat.S_ISDIR(_status(path).st_mode)
+
+
 def check_regular(path: Path) -> None:
     """Raises InputError unless ``path`` is a plain file that may be read and is not empty. Never blocks."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file or folder; check the path") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{str(path)!r}: cannot be looked up ({reason}); check the path") from None
+    status = _status(path)
     if stat.S_ISDIR(status.st_mode):
         raise InputError(f"{path}: is a folder inside a list of images; give the folder alone, or its files")
     if not stat.S_ISREG(status.st_mode):
@@ -83,6 +87,16 @@ def check_regular(path: Path) -> None:
         path.open("rb").close()
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}); check its permissions") from None
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file or folder; check the path") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{str(path)[:200]!r}: cannot be looked up ({reason}); check the path") from None
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:
@@ -105,13 +119,15 @@ def _open(path: Path) -> Image.Image:
         except (OSError, ValueError, SyntaxError, Warning) as error:
             raise InputError(f"{path}: a damaged image ({_one_line(error)}); copy it again or leave it out") from None
     if image.width * image.height > MAX_PIXELS:
+        image.close()
         raise InputError(_too_large(path, f"{image.width} x {image.height}"))
     return image
 
 
 def _upright_size(path: Path) -> tuple[int, int]:
     with _open(path) as image:
-        sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
+        # Not image.getexif(): that of a PNG decodes the whole picture.
+        sideways = Image.Image.getexif(image).get(_ORIENTATION) in _SIDEWAYS
         return (image.width, image.height) if sideways else (image.height, image.width)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from vdpm.errors import InputError, UsageError
 from vdpm.geometry.image_transform import ImageTransform, Size
-from vdpm.image_files import IMAGE_SUFFIXES, ImageFiles, check_regular, images_of_folder
+from vdpm.image_files import IMAGE_SUFFIXES, ImageFiles, check_regular, images_of_folder, is_folder
 from vdpm.structures import Video
 from vdpm.video_file import VideoFile
 
@@ -131,7 +131,7 @@ def choose_transform(
 def _open(source: Source, image_fps: float) -> VideoFile | ImageFiles:
     if isinstance(source, str | Path):
         path = Path(source)
-        if path.is_dir():
+        if is_folder(path):
             return ImageFiles(images_of_folder(path), path.resolve().name, image_fps)
         check_regular(path)
         if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -191,14 +191,14 @@ def _size_notes(transform: ImageTransform) -> list[str]:
 
 
 def _check_arguments(
-    fps: float | None,
-    start: float | None,
-    end: float | None,
+    fps: float | int | None,
+    start: float | int | None,
+    end: float | int | None,
     max_frames: int | None,
     size: int | None,
     fit: str,
     multiple: int,
-    image_fps: float,
+    image_fps: float | int,
 ) -> None:
     for name, rate in (("fps", fps), ("image_fps", image_fps)):
         if rate is not None and not (math.isfinite(rate) and rate > 0):

@@ -123,6 +123,8 @@ class VideoFile:
                 container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
                 metadata_errors="replace",
             )
+        except av.EOFError:
+            raise InputError(self._without_frames()) from None
         except (av.FFmpegError, OSError) as error:
             raise InputError(self._unreadable(error)) from None
         with container:
@@ -137,6 +139,9 @@ class VideoFile:
                 raise InputError(f"{self.path}: its codec is unknown here; convert it, for example to an H.264 mp4")
             stream.thread_type = "AUTO"
             yield container, stream
+
+    def _without_frames(self) -> str:
+        return f"{self.path}: a video without a single frame; record or convert it again"
 
     def _unreadable(self, error: Exception) -> str:
         with self.path.open("rb") as file:
@@ -172,7 +177,7 @@ class VideoFile:
             if packet.is_keyframe and packet.pts is not None:
                 keys.append(packet.pts)
         if packets == 0:
-            raise InputError(f"{self.path}: holds a video stream without a single frame; record or convert it again")
+            raise InputError(self._without_frames())
         self._expected = (
             stream.frames - dropped if stream.frames > packets or stream.frames > len(stamps) + dropped else 0
         )
