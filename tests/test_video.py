@@ -53,7 +53,7 @@ def test_fps_thins_and_never_repeats():
     assert choose_frames(even(48), fps=12) == list(range(0, 48, 2))
     assert choose_frames(even(48), fps=1) == [0, 24]
     assert choose_frames(even(48), fps=1000) == list(range(48))
-    assert choose_frames([0, 0.9, 2.1, 2.2, 3.0], fps=1) == [0, 1, 2, 4]
+    assert choose_frames([0.0, 0.9, 2.1, 2.2, 3.0], fps=1) == [0, 1, 2, 4]
     assert choose_frames(even(240), fps=12, max_frames=4)[-1] == 238
 
 
