@@ -216,10 +216,11 @@ def _read_map(folder: Path, name: str, row: int, manifest: Manifest) -> PointMap
         content = file.read(count)
     if len(content) != count:
         raise InputError(f"{folder / name}: the file ends early")
-    values = torch.from_numpy(np.frombuffer(content, MAP_DTYPE).astype(np.float32).reshape(height, width, 4))
-    if not bool(values.isfinite().all()) or float(values[..., 3].min()) < 1:
+    values = np.frombuffer(content, MAP_DTYPE).astype(np.float32).reshape(height, width, 4)
+    if not np.isfinite(values).all() or values[..., 3].min() < 1:
         raise InputError(f"{folder / name}: map {row} holds values that are no points or a confidence below 1; damaged")
-    return PointMap(points=values[..., :3], confidence=values[..., 3])
+    points, confidence = np.ascontiguousarray(values[..., :3]), np.ascontiguousarray(values[..., 3])
+    return PointMap(points=torch.from_numpy(points), confidence=torch.from_numpy(confidence))
 
 
 def _open_maps(folder: Path, name: str, manifest: Manifest) -> BinaryIO:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
@@ -34,7 +34,7 @@ from vdpm.archive.manifest import (
     map_header,
     target_file,
 )
-from vdpm.archive.reader import is_result, load, read_manifest
+from vdpm.archive.reader import MAP_DTYPE, is_result, load, read_manifest
 from vdpm.errors import OutputError, UsageError, VDPMError
 from vdpm.geometry.image_transform import ImageTransform
 from vdpm.structures import Cameras, PointMap, Reconstruction
@@ -294,11 +294,14 @@ def _encode(points: Tensor, confidence: Tensor, size: tuple[int, int]) -> bytes:
     """One map as float16 bytes, [height, width, 4]."""
     if tuple(points.shape) != (*size, 3) or tuple(confidence.shape) != size:
         raise UsageError(f"a map of {tuple(points.shape)} does not fit frames of {size}")
-    values = torch.cat([points.detach().float(), confidence.detach().float()[..., None]], dim=-1).cpu()
-    if bool(values.isnan().any()) or not bool(points.isfinite().all()):
+    # NumPy, on one core: waiting for PyTorch's threads costs more than the work, most of all while a network runs.
+    values = np.concatenate(
+        [points.float().numpy(force=True), confidence.float().numpy(force=True)[..., None]], axis=-1
+    )
+    if not np.isfinite(values[..., :3]).all() or np.isnan(values[..., 3]).any():
         raise VDPMError("the network's points are not finite: the weights are damaged, or try --dtype float32")
-    values[..., 3] = values[..., 3].clamp(min=1)
-    return values.clamp(-FLOAT16_MAX, FLOAT16_MAX).half().numpy().astype("<f2", copy=False).tobytes()
+    values[..., 3] = values[..., 3].clip(min=1)
+    return values.clip(-FLOAT16_MAX, FLOAT16_MAX).astype(MAP_DTYPE).tobytes()
 
 
 def _matrices(values: Tensor) -> str:

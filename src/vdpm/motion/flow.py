@@ -11,8 +11,8 @@ LEAST_MOTION = 0.01
 """Displacement, as a share of the distance from the camera, below which nothing counts as moving by default."""
 NOISE_FACTOR = 4.0
 """Of the lower quartile of displacements, which estimates noise. For displacements of deviation s in each
-coordinate (Gaussian) the quartile is 1.10 s, and 1 still pixel in 4,000 exceeds four times that. Up to three quarters of
-the pixels may move before the estimate breaks; the median would break at one half."""
+coordinate (Gaussian) the quartile is 1.10 s, and 1 still pixel in 4,000 exceeds four times that. Three quarters of
+the pixels may move before the estimate breaks; with the median, one half."""
 
 
 def scene_flow(reconstruction: Reconstruction, source: int, start: int, end: int) -> Float[Tensor, "height width 3"]:
