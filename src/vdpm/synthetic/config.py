@@ -1,0 +1,86 @@
+"""What scenes are made of: the ranges and shares that the sampler draws from."""
+
+from dataclasses import dataclass
+
+from vdpm.errors import UsageError
+
+HELD_OUT_START = 1 << 40
+"""Seeds from here on are held out; training seeds lie below."""
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """Ranges and shares of the scenes. Pairs are (low, high); weights are relative; shares are probabilities.
+
+    Lengths are in the scene's own unit, roughly metres. ``time_step``: seconds between frames. ``baseline``: camera
+    travel in eight frames, relative to the distance of the point looked at. ``travel``: travel of a moving object in
+    eight frames, relative to its size. ``colour_samples``: rays a pixel for colour (1, 3 or 5; the first one, through
+    the pixel's centre, also gives the ground truth). Raises UsageError for values that make no sense.
+    """
+
+    num_frames: int = 6
+    height: int = 96
+    width: int = 128
+    room_weight: float = 0.35
+    open_weight: float = 0.25
+    street_weight: float = 0.15
+    tabletop_weight: float = 0.25
+    static_share: float = 0.2
+    moving_share: tuple[float, float] = (0.15, 0.7)
+    density: tuple[float, float] = (0.35, 1.0)
+    figure_share: float = 0.5
+    second_figure_share: float = 0.3
+    still_camera_weight: float = 0.15
+    handheld_weight: float = 0.25
+    dolly_weight: float = 0.25
+    orbit_weight: float = 0.2
+    pan_weight: float = 0.1
+    follow_weight: float = 0.05
+    baseline: tuple[float, float] = (0.02, 0.8)
+    travel: tuple[float, float] = (0.2, 4.0)
+    field_of_view: tuple[float, float] = (35.0, 90.0)
+    zoom_share: float = 0.05
+    time_step: tuple[float, float] = (1 / 30, 1 / 4)
+    plain_share: float = 0.12
+    shadow_share: float = 0.85
+    noise_level: tuple[float, float] = (0.002, 0.03)
+    colour_samples: int = 3
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 1 or self.height < 1 or self.width < 1:
+            raise UsageError(
+                f"scene of {self.num_frames} frames of {self.height} x {self.width}: each must be at least 1"
+            )
+        if self.colour_samples not in (1, 3, 5):
+            raise UsageError(f"colour_samples is {self.colour_samples}; choose 1, 3 or 5")
+        for name, value in vars(self).items():
+            if name.endswith("_share") and isinstance(value, float) and not 0 <= value <= 1:
+                raise UsageError(f"{name} is {value}; a share lies between 0 and 1")
+            if name.endswith("_weight") and value < 0:
+                raise UsageError(f"{name} is {value}; a weight must not be negative")
+            if isinstance(value, tuple) and not 0 <= value[0] <= value[1]:
+                raise UsageError(f"{name} is {value}; give (low, high) with 0 <= low <= high")
+        for name in ("baseline", "travel", "time_step", "field_of_view"):
+            if getattr(self, name)[0] <= 0:
+                raise UsageError(f"{name} starts at {getattr(self, name)[0]}; it must be above 0")
+        if self.field_of_view[1] >= 170:
+            raise UsageError(f"field_of_view reaches {self.field_of_view[1]} degrees; keep it below 170")
+        if sum(self.scene_weights) <= 0 or sum(self.camera_weights) <= 0:
+            raise UsageError("all scene weights or all camera weights are 0; raise at least one of each")
+
+    @property
+    def scene_weights(self) -> tuple[float, ...]:
+        """In the order of scene.ROOM, OPEN, STREET, TABLETOP."""
+        return (self.room_weight, self.open_weight, self.street_weight, self.tabletop_weight)
+
+    @property
+    def camera_weights(self) -> tuple[float, ...]:
+        """In the order of cameras.STILL, HANDHELD, DOLLY, ORBIT, PAN, FOLLOW."""
+        return (
+            self.still_camera_weight,
+            self.handheld_weight,
+            self.dolly_weight,
+            self.orbit_weight,
+            self.pan_weight,
+            self.follow_weight,
+        )

@@ -1,0 +1,144 @@
+"""Seeds to snippets: the front door of the scene generator."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vdpm.errors import UsageError
+from vdpm.structures import Snippet
+from vdpm.synthetic.config import HELD_OUT_START, SceneConfig
+from vdpm.synthetic.render import Pixels, develop, trace
+from vdpm.synthetic.scene import Scene, sample_scenes
+
+_EAGER_RAYS = 1 << 15
+"""Rays traced at a time without a compiler, where every step makes a tensor of rays x parts."""
+
+
+def held_out_seeds(count: int, start: int = 0) -> Int[Tensor, "count"]:
+    """Seeds for evaluation: 2**40 + start and on. No training seed is among them."""
+    return HELD_OUT_START + start + torch.arange(count)
+
+
+def training_seeds(start: int, count: int) -> Int[Tensor, "count"]:
+    """Seeds start, start + 1, ... for training; raises UsageError where they would reach the held-out ones."""
+    if start < 0 or start + count > HELD_OUT_START:
+        raise UsageError(f"training seeds {start} to {start + count} leave [0, 2**40); those above are held out")
+    return start + torch.arange(count)
+
+
+class SceneGenerator:
+    """Makes batches of clips with exact ground truth.
+
+    With ``compile`` the per-pixel work is fused by torch.compile, once for each batch size
+    and number of targets; without it, it runs in pieces of bounded size.
+    """
+
+    def __init__(self, config: SceneConfig, device: torch.device | str = "cpu", *, compile: bool = False) -> None:
+        self.config = config
+        self.device = torch.device(device)
+        self.compile = compile
+        self._render = torch.compile(_render, dynamic=False, fullgraph=True) if compile else _render_in_pieces
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        seeds: Int[Tensor, "batch"] | Sequence[int],
+        targets: Int[Tensor, "batch targets"] | None = None,
+        reference: int = 0,
+    ) -> Snippet:
+        """The clips of ``seeds``, with points at the times of ``targets`` (frame indices; all frames if None).
+
+        The world is the camera of frame ``reference``. Sky is not valid and its points are 0. A pixel is dynamic when
+        its point moves by more than 1 % of the clip's mean distance. Raises UsageError for frames that do not exist.
+        """
+        config = self.config
+        seeds = torch.as_tensor(seeds, dtype=torch.long).to(self.device)
+        if not 0 <= reference < config.num_frames:
+            raise UsageError(f"reference frame {reference} is not among the {config.num_frames} frames of a scene")
+        if targets is None:
+            targets = torch.arange(config.num_frames).expand(len(seeds), -1)
+        if (
+            targets.device.type == "cpu"
+            and targets.numel()
+            and not 0 <= int(targets.min()) <= int(targets.max()) < config.num_frames
+        ):
+            raise UsageError(f"targets reach {int(targets.max())}; a scene has frames 0 to {config.num_frames - 1}")
+        targets = targets.to(self.device).long()
+        scene = sample_scenes(seeds, config, reference)
+        size = (config.width, config.height)
+        images, pixels, dynamic = self._render(scene, targets, *size, config.colour_samples)
+        grid = (config.height, config.width)
+        return Snippet(
+            images=images,
+            timestamps=scene.timestamps,
+            c2w=scene.c2w,
+            intrinsics=_intrinsics(scene.focal, *size),
+            points=pixels.points.unflatten(2, grid),
+            targets=targets,
+            target_points=pixels.target_points.unflatten(3, grid),
+            valid=pixels.valid.unflatten(2, grid),
+            dynamic=dynamic.unflatten(2, grid),
+            instances=pixels.instances.unflatten(2, grid),
+            reference=reference,
+        )
+
+
+def generate(
+    seeds: Int[Tensor, "batch"] | Sequence[int],
+    config: SceneConfig,
+    device: torch.device | str = "cpu",
+    targets: Int[Tensor, "batch targets"] | None = None,
+    reference: int = 0,
+) -> Snippet:
+    """One batch of clips, without compiling; see SceneGenerator."""
+    return SceneGenerator(config, device)(seeds, targets, reference)
+
+
+def _intrinsics(focal: Float[Tensor, "batch frames"], width: int, height: int) -> Float[Tensor, "batch frames 3 3"]:
+    k = torch.zeros(*focal.shape, 3, 3, device=focal.device)
+    k[..., 0, 0] = k[..., 1, 1] = focal * width
+    k[..., 0, 2], k[..., 1, 2], k[..., 2, 2] = width / 2, height / 2, 1
+    return k
+
+
+def _grid(width: int, height: int, device: torch.device) -> Float[Tensor, "rays 2"]:
+    index = torch.arange(width * height, device=device)
+    return torch.stack([index % width + 0.5, index // width + 0.5], -1)
+
+
+def _render(scene: Scene, targets: Tensor, width: int, height: int, samples: int) -> tuple[Tensor, Pixels, Tensor]:
+    pixels = trace(scene, _grid(width, height, targets.device), targets, width, height, samples)
+    return develop(scene, pixels.radiance, width, height), pixels, _dynamic(pixels)
+
+
+def _render_in_pieces(
+    scene: Scene, targets: Tensor, width: int, height: int, samples: int
+) -> tuple[Tensor, Pixels, Tensor]:
+    grid = _grid(width, height, targets.device)
+    rows = max(1, _EAGER_RAYS // scene.c2w.shape[1])
+    clips = []
+    for b in range(len(targets)):
+        one = _clip(scene, b)
+        parts = [trace(one, piece, targets[b : b + 1], width, height, samples) for piece in grid.split(rows)]
+        axis = {"target_points": 3}
+        clips.append(Pixels(*[torch.cat(v, axis.get(n, 2)) for n, v in zip(Pixels._fields, zip(*parts))]))
+    pixels = Pixels(*[torch.cat(values) for values in zip(*clips)])
+    return develop(scene, pixels.radiance, width, height), pixels, _dynamic(pixels)
+
+
+def _clip(scene: Scene, index: int) -> Scene:
+    """The one scene at ``index``, kept as a batch."""
+
+    def pick(value: Tensor | tuple) -> Tensor | tuple:
+        if isinstance(value, Tensor):
+            return value[index : index + 1]
+        return type(value)(*[pick(v) for v in value])
+
+    return Scene(*[pick(value) for value in scene])  # type: ignore[arg-type]
+
+
+def _dynamic(pixels: Pixels) -> Tensor:
+    distance = pixels.points.norm(dim=-1).sum((1, 2)) / pixels.valid.sum((1, 2)).clamp_min(1)
+    return (pixels.displacement > 0.01 * distance[:, None, None]) & pixels.valid

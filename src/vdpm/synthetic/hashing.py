@@ -1,0 +1,97 @@
+"""Counter-based random numbers: a scene is a function of its seed alone.
+
+Every draw is a hash of (seed, name of the draw, index), made with integer arithmetic, so the same seed gives the same
+scene on any device, in any batch, and a new draw added later leaves the others as they were.
+"""
+
+import math
+import zlib
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+_MASK = 0xFFFFFFFF
+
+
+def mix(x: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+    """A 32-bit integer hash (Wellons' lowbias32), held in int64: values in [0, 2**32)."""
+    x = x & _MASK
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
+    x = ((x ^ (x >> 15)) * 0x846CA68B) & _MASK
+    return x ^ (x >> 16)
+
+
+def lattice(
+    x: Int[Tensor, "*shape"], y: Int[Tensor, "*shape"], z: Int[Tensor, "*shape"], seed: Int[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """A random number in [0, 1) for each cell of an integer lattice; int32 in, wrapping arithmetic."""
+    h = x * -1918454973 + y * -669632447 + z * -887442657 + seed
+    h = (h ^ ((h >> 15) & 0x1FFFF)) * 0x2C1B3C6D
+    h = (h ^ ((h >> 12) & 0xFFFFF)) * 0x297A2D39
+    h = h ^ ((h >> 15) & 0x1FFFF)
+    return (h & 0xFFFFFF).float() * (1.0 / (1 << 24))
+
+
+def choose(index: Int[Tensor, "*shape"], *options: Tensor | float) -> Tensor:
+    """``options[index]`` elementwise; the options broadcast against ``index``."""
+    result = torch.zeros_like(index, dtype=torch.float32) + options[0]
+    for i, option in enumerate(options[1:], start=1):
+        result = torch.where(index == i, option, result)
+    return result
+
+
+class Draws:
+    """Named random draws of a batch of seeds; each returns a tensor [batch, *shape]."""
+
+    def __init__(self, seeds: Int[Tensor, "batch"]) -> None:
+        seeds = seeds.long()
+        self.keys = mix(mix(seeds) + mix((seeds >> 32) ^ 0x5BD1E995))
+
+    @property
+    def batch(self) -> int:
+        return self.keys.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self.keys.device
+
+    def bits(self, name: str, *shape: int) -> Int[Tensor, "batch *rest"]:
+        """Integers in [0, 2**32)."""
+        keys = mix(self.keys + zlib.crc32(name.encode()))
+        counter = torch.arange(math.prod(shape), device=keys.device)
+        return mix(keys[:, None] + mix(counter + 1)).view(self.batch, *shape)
+
+    def uniform(self, name: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Float[Tensor, "batch *rest"]:
+        """Uniform in [low, high)."""
+        unit = (self.bits(name, *shape) >> 8).float() * (1.0 / (1 << 24))
+        return low + (high - low) * unit
+
+    def log_uniform(self, name: str, *shape: int, low: float, high: float) -> Float[Tensor, "batch *rest"]:
+        """Log-uniform in [low, high)."""
+        return torch.exp(self.uniform(name, *shape, low=math.log(low), high=math.log(high)))
+
+    def chance(self, name: str, probability: float | Tensor, *shape: int) -> Bool[Tensor, "batch *rest"]:
+        """True with the given probability (a number, or a tensor that broadcasts)."""
+        return self.uniform(name, *shape) < probability
+
+    def category(self, name: str, weights: tuple[float, ...], *shape: int) -> Int[Tensor, "batch *rest"]:
+        """An index drawn with the given relative weights."""
+        unit = self.uniform(name, *shape)
+        index = torch.zeros_like(unit, dtype=torch.long)
+        total, below = sum(weights), 0.0
+        for weight in weights[:-1]:
+            below += weight / total
+            index = index + (unit >= below).long()
+        return index
+
+    def sign(self, name: str, *shape: int) -> Float[Tensor, "batch *rest"]:
+        """-1 or 1."""
+        return 1.0 - 2.0 * self.chance(name, 0.5, *shape).float()
+
+    def direction(self, name: str, *shape: int) -> Float[Tensor, "batch *rest 3"]:
+        """Unit vectors, uniform on the sphere."""
+        unit = self.uniform(name, *shape, 2)
+        z = unit[..., 0] * 2 - 1
+        radius, angle = (1 - z * z).clamp_min(0).sqrt(), unit[..., 1] * (2 * math.pi)
+        return torch.stack([radius * torch.cos(angle), radius * torch.sin(angle), z], -1)

@@ -1,0 +1,218 @@
+"""Where things stand: the surroundings of a scene and its parts, in scene space (z up, the ground at z = 0).
+
+A scene has a fixed number of parts, ordered by the kind of shape so that the renderer never branches over kinds:
+ellipsoids, boxes, frustums (cylinders, cones), capsules. The first ellipsoids and the capsules belong to two figures
+where a scene has them, else they are objects of their own. The surroundings are one more part, a box seen from inside.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vdpm.synthetic.config import SceneConfig
+from vdpm.synthetic.hashing import Draws, choose
+from vdpm.synthetic.rotations import axis_rotation, compose
+
+ELLIPSOIDS = slice(0, 9)
+BOXES = slice(9, 17)
+FRUSTUMS = slice(17, 24)
+CAPSULES = slice(24, 42)
+NUM_PARTS = 42
+SURROUNDINGS = NUM_PARTS
+FIGURE_PARTS = ((0, 1, *range(24, 33)), (2, 3, *range(33, 42)))
+TABLE = 9
+FURNITURE = slice(9, 14)
+
+ROOM, OPEN, STREET, TABLETOP = range(4)
+_OPEN_SKY = 1e4
+
+
+class Surroundings(NamedTuple):
+    """A box seen from inside: walls at +-half, floor and ceiling; outdoors the walls end in a skyline.
+
+    ``stage`` is the radius of the region where things happen. Above ``skyline_base + skyline_rise * noise`` a wall
+    is sky.
+    """
+
+    kind: Int[Tensor, "batch"]
+    half: Float[Tensor, "batch 2"]
+    floor: Float[Tensor, "batch"]
+    ceiling: Float[Tensor, "batch"]
+    stage: Float[Tensor, "batch"]
+    table: Float[Tensor, "batch 2"]
+    skyline_base: Float[Tensor, "batch"]
+    skyline_rise: Float[Tensor, "batch"]
+    skyline_period: Float[Tensor, "batch"]
+    skyline_blocks: Bool[Tensor, "batch"]
+
+
+class Layout(NamedTuple):
+    """The parts at rest. ``size``: half extents (capsule: radius, radius, half length of its axis); ``taper``: radius
+    of a frustum's top relative to its bottom. ``rotation``, ``position``: part -> scene."""
+
+    active: Bool[Tensor, "batch parts"]
+    size: Float[Tensor, "batch parts 3"]
+    taper: Float[Tensor, "batch parts"]
+    rotation: Float[Tensor, "batch parts 3 3"]
+    position: Float[Tensor, "batch parts 3"]
+    resting: Bool[Tensor, "batch parts"]
+
+
+def sample_surroundings(draws: Draws, config: SceneConfig) -> Surroundings:
+    """Rooms, open ground, streets and table tops."""
+    kind = draws.category("scene.kind", config.scene_weights)
+    pair = kind[:, None]
+    half = choose(
+        pair,
+        draws.log_uniform("room.half", 2, low=1.8, high=5.0),
+        draws.log_uniform("open.half", 1, low=12.0, high=50.0)
+        * draws.log_uniform("open.aspect", 2, low=0.8, high=1.25),
+        torch.stack(
+            [draws.uniform("street.width", low=4, high=9), draws.log_uniform("street.length", low=20, high=60)], -1
+        ),
+        draws.log_uniform("tabletop.half", 2, low=1.5, high=4.0),
+    )
+    floor = choose(kind, 0.0, 0.0, 0.0, draws.uniform("tabletop.floor", low=-0.9, high=-0.6))
+    height = draws.uniform("ceiling")
+    ceiling = choose(kind, 2.3 + 1.4 * height, _OPEN_SKY, _OPEN_SKY, 1.3 + 0.8 * height)
+    stage = choose(
+        kind,
+        0.75 * half.amin(-1),
+        draws.log_uniform("open.stage", low=2.0, high=7.0),
+        0.8 * half[:, 0],
+        draws.uniform("tabletop.stage", low=0.25, high=0.55),
+    )
+    reach = half.amin(-1)
+    return Surroundings(
+        kind=kind,
+        half=half,
+        floor=floor,
+        ceiling=ceiling,
+        stage=stage,
+        table=stage[:, None] * draws.uniform("table.size", 2, low=1.1, high=1.8),
+        skyline_base=choose(kind, 1e5, reach * draws.uniform("open.horizon", low=-0.04, high=0.08), reach * 0.8, 1e5),
+        skyline_rise=choose(
+            kind, 0.0, reach * draws.uniform("open.rise", low=0.0, high=0.4), reach * draws.uniform("street.rise"), 0.0
+        ),
+        skyline_period=choose(
+            kind,
+            1.0,
+            reach * draws.log_uniform("open.period", low=0.1, high=1.0),
+            draws.uniform("street.period", low=3, high=9),
+            1.0,
+        ),
+        skyline_blocks=torch.where(
+            kind == STREET, draws.chance("street.blocks", 0.9), draws.chance("open.blocks", 0.25)
+        ),
+    )
+
+
+def sample_layout(draws: Draws, config: SceneConfig, around: Surroundings) -> Layout:
+    """Objects on the ground, hung or flying, sizes and distances log-uniform; furniture along the walls."""
+    n = NUM_PARTS
+    device = draws.device
+    kind, stage = around.kind[:, None], around.stage[:, None]
+
+    # A low-discrepancy sequence with a random shift keeps objects apart without looking at pairs.
+    counter = torch.arange(n, device=device, dtype=torch.float32)
+    steps = torch.stack([counter * 0.7548776662, counter * 0.5698402910], -1)
+    plane = (draws.uniform("place.shift", 1, 2) + steps + 0.25 * draws.uniform("place.jitter", n, 2)) % 1.0
+    reach = torch.minimum(around.half.amin(-1)[:, None] * 0.9, stage * 12)
+    radius = 0.25 * stage * (reach / (0.25 * stage)) ** plane[..., 1]
+    angle = plane[..., 0] * (2 * math.pi)
+    polar = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], -1)
+    extent = choose(
+        around.kind[:, None],
+        around.half * 0.85,
+        around.half,
+        torch.stack([around.half[:, 0] * 0.85, torch.minimum(around.half[:, 1], 4 * around.stage)], -1),
+        around.table * 0.85,
+    )
+    square = (plane * 2 - 1) * extent[:, None]
+    xy = torch.where((kind == OPEN)[..., None], polar, square)
+
+    base = stage * draws.log_uniform("size.base", n, low=0.05, high=0.3)
+    base = torch.where(kind == OPEN, base * (radius / stage).clamp_min(1.0) ** 0.8, base)
+    size = base[..., None] * draws.log_uniform("size.aspect", n, 3, low=0.5, high=2.0)
+    round_parts = draws.chance("size.round", 0.5, n)[..., None]
+    size = torch.where(round_parts, torch.cat([size[..., :1], size[..., :1], size[..., 2:]], -1), size)
+    sphere = draws.chance("size.sphere", 0.4, n)[..., None]
+    size = torch.cat([torch.where(sphere[:, ELLIPSOIDS], size[:, ELLIPSOIDS, :1], size[:, ELLIPSOIDS]), size[:, 9:]], 1)
+
+    furniture = torch.zeros(n, dtype=torch.bool, device=device)
+    furniture[FURNITURE] = True
+    large = stage[..., None] * draws.log_uniform("furniture.size", n, 3, low=0.12, high=0.45)
+    large = torch.where((kind == OPEN)[..., None], large * (radius / stage).clamp_min(1.0)[..., None] ** 0.8, large)
+    tall = choose(kind, 1.0, 1.0, 1.0, 0.6)[..., None]
+    large = torch.cat([large[..., :2], large[..., 2:] * tall], -1)
+    size = torch.where(furniture[:, None], large, size)
+    ceiling = (around.ceiling * 0.42)[:, None, None]
+    size = torch.minimum(size, ceiling)
+    wall = draws.category("furniture.wall", (1, 1, 1, 1, 2), n)
+    edge = around.half[:, None] - size[..., :2] * draws.uniform("furniture.gap", n, 1, low=1.0, high=1.4)
+    by_wall = torch.stack(
+        [
+            choose(wall, -edge[..., 0], edge[..., 0], xy[..., 0], xy[..., 0], xy[..., 0]),
+            choose(wall, xy[..., 1], xy[..., 1], -edge[..., 1], edge[..., 1], xy[..., 1]),
+        ],
+        -1,
+    )
+    indoors_or_street = (kind == ROOM) | (kind == STREET)
+    xy = torch.where((furniture & indoors_or_street)[..., None], by_wall, xy)
+
+    # Capsules are thin; half of them stand as poles.
+    thin = base * draws.log_uniform("capsule.radius", n, low=0.08, high=0.6)
+    length = base * draws.log_uniform("capsule.length", n, low=0.5, high=3.5)
+    capsule = torch.stack([thin, thin, torch.minimum(length, around.ceiling[:, None] * 0.4)], -1)
+    size = torch.cat([size[:, :24], capsule[:, CAPSULES]], 1)
+
+    taper = choose(
+        draws.category("taper.kind", (3, 1.5, 1.5), n), 1.0, 0.0, draws.uniform("taper", n, low=0.2, high=0.95)
+    )
+    yaw = draws.uniform("yaw", n, high=2 * math.pi)
+    yaw = torch.where(furniture & indoors_or_street, 0.0, yaw)
+    tilt = choose(draws.category("tilt.kind", (6, 2, 2), n), 0.0, math.pi / 2, draws.uniform("tilt", n, high=math.pi))
+    tilt = torch.where(furniture, 0.0, tilt)
+    rotation = compose(axis_rotation(2, yaw), axis_rotation(0, tilt))
+
+    flying = draws.chance("flying", 0.18, n) & ~furniture
+    altitude = torch.minimum(stage * draws.uniform("altitude", n, low=0.1, high=0.9), around.ceiling[:, None] * 0.7)
+    z = half_height(size, rotation) + torch.where(flying, altitude, 0.0)
+    position = torch.cat([xy, z[..., None]], -1)
+
+    density = draws.uniform("density", 1, low=config.density[0], high=config.density[1])
+    thinned = torch.ones(n, device=device)
+    thinned[CAPSULES] = 0.25
+    crowd = draws.chance("crowd", 0.15, 1)
+    active = draws.chance("active", density * torch.where(crowd, 1.0, thinned), n)
+
+    on_table = kind == TABLETOP
+    is_table = on_table & (torch.arange(n, device=device) == TABLE)
+    slab = torch.cat([around.table, around.stage[:, None] * 0.06], -1)[:, None]
+    size = torch.where(is_table[..., None], slab, size)
+    position = torch.where(
+        is_table[..., None], torch.cat([torch.zeros_like(slab[..., :2]), -slab[..., 2:]], -1), position
+    )
+    rotation = torch.where(is_table[..., None, None], torch.eye(3, device=device), rotation)
+    return Layout(active | is_table, size, taper, rotation, position, ~flying)
+
+
+def half_height(
+    size: Float[Tensor, "batch parts 3"], rotation: Float[Tensor, "batch parts 3 3"]
+) -> Float[Tensor, "batch parts"]:
+    """How far each part reaches above its centre (its support function along z)."""
+    up = rotation[..., 2, :].abs() * size
+    ellipsoid = up.square().sum(-1).sqrt()
+    box = up.sum(-1)
+    frustum = up[..., 2] + up[..., :2].square().sum(-1).sqrt()
+    capsule = up[..., 2] + size[..., 0]
+    return torch.cat([ellipsoid[:, ELLIPSOIDS], box[:, BOXES], frustum[:, FRUSTUMS], capsule[:, CAPSULES]], 1)
+
+
+def half_extents(size: Float[Tensor, "batch parts 3"]) -> Float[Tensor, "batch parts 3"]:
+    """Half sides of each part's box in its own frame."""
+    capsule = torch.cat([size[..., :2], size[..., 2:] + size[..., :1]], -1)
+    return torch.cat([size[:, :24], capsule[:, CAPSULES]], 1)
