@@ -1,6 +1,8 @@
 """Pictures of snippets to look at: frames, depth, motion, and point maps at their own and at one common time."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -31,8 +33,8 @@ def contact_sheet(snippet: Snippet, frames: int = 4) -> UInt8[Tensor, "rows colu
     """One picture of a batch of clips, two clips a row.
 
     Of each clip it shows up to ``frames`` frames; below each its depth (near is dark red), how far its points are from
-    their place at the target time (bright is far), its points P at its own time and Q at the target time, coloured by position.
-    The target is the snippet's last one.
+    their place at the target time (bright is far), and its points at its own time (P) and at the target time (Q), with
+    positions as colours. The target is the snippet's last one.
     """
     snippet = snippet.to("cpu")
     if snippet.images.dim() == 4:
@@ -72,8 +74,8 @@ def save_contact_sheet(snippet: Snippet, path: str | Path, frames: int = 4, titl
 
 
 def _with_batch(snippet: Snippet) -> Snippet:
-    values = {name: value[None] if isinstance(value, Tensor) else value for name, value in vars(snippet).items()}
-    return Snippet(**values)
+    tensors: dict[str, Any] = {name: value[None] for name, value in vars(snippet).items() if isinstance(value, Tensor)}
+    return replace(snippet, **tensors)
 
 
 def _tile(pictures: list[Tensor], axis: int, margin: int = _MARGIN) -> Tensor:
