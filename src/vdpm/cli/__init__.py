@@ -61,17 +61,23 @@ def _parse(arguments: list[str]) -> Any:
     """The verb named by ``arguments``, filled in. Leaves with 0 after --help, with 2 after a mistake."""
     import tyro
 
+    from vdpm.cli.convert import Convert
     from vdpm.cli.evaluate import Evaluate
     from vdpm.cli.info import Info
     from vdpm.cli.reconstruct import Reconstruct
+    from vdpm.cli.scenes import Scenes
     from vdpm.cli.train import Train
 
-    verb = tyro.conf.subcommand
+    def verb(name: str, description: str) -> Any:
+        return tyro.conf.subcommand(name, description=description)
+
     verbs = (
-        Annotated[Reconstruct, verb("reconstruct")]
-        | Annotated[Info, verb("info")]
-        | Annotated[Train, verb("train")]
-        | Annotated[Evaluate, verb("evaluate")]
+        Annotated[Reconstruct, verb("reconstruct", "A video to point maps, cameras, a preview and point clouds.")]
+        | Annotated[Info, verb("info", "What a result folder holds.")]
+        | Annotated[Convert, verb("convert", "Weights of another make into a folder of ours.")]
+        | Annotated[Train, verb("train", "Train a network on our own scenes.")]
+        | Annotated[Evaluate, verb("evaluate", "Errors of a network on held-out scenes.")]
+        | Annotated[Scenes, verb("scenes", "A picture of the scenes that networks are trained on.")]
     )
     return tyro.cli(
         verbs,

@@ -13,25 +13,31 @@ if TYPE_CHECKING:
 PREVIEW_FILE = "preview.png"
 
 
-def choose_clouds(wanted: str | list[int], targets: Sequence[int], reference: int) -> list[int]:
-    """Times to write a cloud for; 'auto': the reference frame's, or the first. Raises UsageError for one not kept."""
-    if wanted == "none" or not targets:
-        if isinstance(wanted, list):
-            raise UsageError(f"--ply {wanted[0]}: no time is kept with --targets none; ask for --targets {wanted[0]}")
+def choose_clouds(wanted: str | list[int], targets: Sequence[int], reference: int) -> list[int | None]:
+    """Times to write a cloud for; None stands for each frame at its own time. Raises UsageError for a time not kept.
+
+    'auto' is the reference frame's time, or the first kept, or the frames' own where none is kept.
+    """
+    if wanted == "none":
         return []
-    if wanted == "all":
-        return list(targets)
     if wanted == "auto":
-        return [reference if reference in targets else targets[0]]
+        return [reference if reference in targets else targets[0] if targets else None]
+    if wanted == "all":
+        return [*targets] or [None]
     frames = [frame for frame in wanted if isinstance(frame, int)]
     for frame in frames:
         if frame not in targets:
             raise UsageError(f"--ply {frame} is not among the targets; add it to --targets, or use --ply all")
-    return frames
+    return [*frames]
 
 
 def write_pictures(
-    reconstruction: "Reconstruction", folder: Path, clouds: Sequence[int], *, preview: bool, report: Report = silent
+    reconstruction: "Reconstruction",
+    folder: Path,
+    clouds: Sequence[int | None],
+    *,
+    preview: bool,
+    report: Report = silent,
 ) -> list[Path]:
     """Write ``preview.png`` and ``points_t00004.ply`` for each of ``clouds``; returns the files."""
     from vdpm.archive import record_derived
@@ -39,19 +45,19 @@ def write_pictures(
     from vdpm.export.preview import write_preview
 
     stage = "drawing and exporting"
-    total = len(clouds) + preview
-    files: list[Path] = []
-    names = [f"points_t{target:05d}.ply" for target in clouds] + [PREVIEW_FILE] * preview
+    names = [PREVIEW_FILE] * preview + [_cloud_file(target) for target in clouds]
     # Noted first: a run that ends between the two leaves no file that overwriting would not remove.
     record_derived(folder, names)
-    for target, name in zip(clouds, names):
-        report(stage, len(files), total)
-        write_ply(reconstruction, target, folder / name)
-        files.append(folder / name)
     if preview:
-        report(stage, len(files), total)
+        report(stage, 0, len(names))
         write_preview(reconstruction, folder / PREVIEW_FILE)
-        files.append(folder / PREVIEW_FILE)
-    if total:
-        report(stage, total, total)
-    return files
+    for done, target in enumerate(clouds, start=int(preview)):
+        report(stage, done, len(names))
+        write_ply(reconstruction, target, folder / _cloud_file(target))
+    if names:
+        report(stage, len(names), len(names))
+    return [folder / name for name in names]
+
+
+def _cloud_file(target: int | None) -> str:
+    return "points_own_times.ply" if target is None else f"points_t{target:05d}.ply"

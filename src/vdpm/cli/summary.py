@@ -103,10 +103,11 @@ def _moving(reconstruction: "Reconstruction") -> str:
     from vdpm.motion import motion_mask
 
     maps = reconstruction.maps
-    if not maps.targets or len(reconstruction) < 2:
+    known = [source for source in maps.sources if set(maps.targets) - {source}]
+    if not known:
         return "not known: no time other than a frame's own is kept"
     content = reconstruction.content
-    shares = [float(motion_mask(reconstruction, source)[content].float().mean()) for source in maps.sources]
+    shares = [float(motion_mask(reconstruction, source)[content].float().mean()) for source in known]
     return f"{100 * sum(shares) / len(shares):.1f} % of pixels move in the world"
 
 

@@ -24,27 +24,30 @@ ROW = np.dtype(
         ("confidence", "<f4"),
     ]
 )
+DROP_PERCENT = 10.0
 _PLY_TYPES = {"<f4": "float", "|u1": "uchar"}
 
 
 def write_ply(
-    reconstruction: Reconstruction, target: int, path: str | Path, *, min_confidence: float | None = None
+    reconstruction: Reconstruction, target: int | None, path: str | Path, *, drop_percent: float = DROP_PERCENT
 ) -> int:
     """Write the points of all kept frames at the time of frame ``target``; returns how many there are.
 
-    Points are in the world (the camera of the reference view, OpenCV axes, arbitrary scale). ``min_confidence`` leaves
-    out points below it (see ``vdpm.fuse``). Raises UsageError for a target that the result does not keep, OutputError
-    where the file cannot be written.
+    ``target`` None takes each frame at its own time. Points are in the world (the camera of the reference view, OpenCV
+    axes, arbitrary scale). ``drop_percent`` of each frame's pixels, the least sure ones, are left out: most hang in the
+    air beside the outline of something. Raises UsageError for a target that the result does not keep, OutputError where
+    the file cannot be written.
     """
-    options = {} if min_confidence is None else {"min_confidence": min_confidence}
-    cloud = fuse(reconstruction, target, **options)
+    cloud = fuse(reconstruction, target, drop_percent=drop_percent)
+    when = "each at its own time"
+    if target is not None:
+        when = f"at the time of frame {target} ({float(reconstruction.timestamps[target]):.3f} s)"
     comments = (
-        f"vdpm: {reconstruction.name}, all kept frames at the time of frame {target} "
-        f"({float(reconstruction.timestamps[target]):.3f} s)",
+        f"vdpm: {reconstruction.name}, all kept frames {when}",
         f"axes: {CONVENTIONS['axes']}",
         f"world: {CONVENTIONS['world']}, frame {reconstruction.reference}",
         f"scale: {CONVENTIONS['scale']}",
-        f"confidence: {CONVENTIONS['confidence']}",
+        f"confidence: {CONVENTIONS['confidence']}; the least sure {drop_percent:g} % of each frame are left out",
     )
     write_points(path, cloud.points, cloud.colors, cloud.confidence, comments)
     return len(cloud.points)
