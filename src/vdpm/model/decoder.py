@@ -72,8 +72,8 @@ class TimeConditionedDecoder(nn.Module):
         batch, frames, tokens, channels = taps[0].shape
         targets = time_tokens.shape[1]
         condition = self.condition(time_tokens)
-        condition = condition[None].expand(len(taps), -1, -1, -1).flatten(0, 2)
-        frame_condition = condition.repeat_interleave(frames, dim=0)
+        # One row for each frame, the same for all frames of a target.
+        condition = condition[None, :, :, None].expand(len(taps), -1, -1, frames, -1).flatten(0, 3)
         x = torch.stack([tap[:, None].expand(-1, targets, -1, -1, -1) for tap in taps])
         if self.config.mark_target:
             is_target = torch.arange(frames, device=x.device) == target_frames[:, :, None]
@@ -83,7 +83,7 @@ class TimeConditionedDecoder(nn.Module):
         for pair in range(self.config.decoder_pairs):
             frame_block = self.get_submodule(f"frame_blocks.0.{pair}")
             global_block = self.get_submodule(f"global_blocks.0.{pair}")
-            x = self._run(frame_block, x.reshape(-1, tokens, channels), frame_rotary, frame_condition)
+            x = self._run(frame_block, x.reshape(-1, tokens, channels), frame_rotary, condition)
             x = self._run(global_block, x.reshape(-1, frames * tokens, channels), global_rotary, condition)
         return x.reshape(len(taps), batch, targets, frames, tokens, channels).unbind(0)
 

@@ -16,13 +16,16 @@ POSITION_FREQUENCY = 100.0
 def sincos_position(plane: ImagePlane, channels: int) -> Float[Tensor, "channels height width"]:
     """[sin(u w), cos(u w), sin(v w), cos(v w)] with w_i = 100^(-i/(C/4)), i = 0 ... C/4 - 1."""
     quarter = channels // 4
-    order = torch.arange(quarter, device=plane.u.device, dtype=torch.float32) / quarter
+    device = plane.u.device
+    # As the released code: double precision where the device has it, then rounded.
+    precision = torch.float32 if device.type == "mps" else torch.float64
+    order = torch.arange(quarter, device=device, dtype=precision) / quarter
     frequencies = (1.0 / POSITION_FREQUENCY**order)[:, None]
     width, height = len(plane.u), len(plane.v)
     u, v = frequencies * plane.u, frequencies * plane.v
     along_x = torch.cat([u.sin(), u.cos()])[:, None, :].expand(-1, height, -1)
     along_y = torch.cat([v.sin(), v.cos()])[:, :, None].expand(-1, -1, width)
-    return torch.cat([along_x, along_y])
+    return torch.cat([along_x, along_y]).float()
 
 
 class ResidualUnit(nn.Module):

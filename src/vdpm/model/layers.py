@@ -145,9 +145,10 @@ class Modulation(nn.Module):
         super().__init__()
         self.lin = nn.Linear(dim, 3 * dim)
 
-    def forward(self, condition: Tensor) -> ModulationSignal:
-        """``condition`` [batch, channels] -> three [batch, 1, channels]."""
-        return ModulationSignal(*self.lin(F.silu(condition))[:, None].chunk(3, dim=-1))
+    def forward(self, condition: Tensor, batch: int) -> ModulationSignal:
+        """``condition`` [batch * m, channels], rows equal by m -> three [batch, 1, channels]."""
+        rows = self.lin(F.silu(condition)).unflatten(0, (batch, -1))
+        return ModulationSignal(*rows[:, :1].chunk(3, dim=-1))
 
 
 class ConditionedBlock(nn.Module):
@@ -163,8 +164,11 @@ class ConditionedBlock(nn.Module):
         self.ls2 = layer_scale(dim, layer_scale_init)
 
     def forward(self, x: Tensor, rotary: RotaryTable, condition: Tensor) -> Tensor:
-        """``x`` [batch, tokens, channels]; ``condition`` [batch, channels], the time token of the wanted time."""
-        signal = self.modulation(condition)
+        """``x`` [batch, tokens, channels]; ``condition`` [batch * m, channels], m equal rows for each row of ``x``.
+
+        In global attention m is the number of frames: a product of as many rows as the released code's rounds alike.
+        """
+        signal = self.modulation(condition, x.shape[0])
         x = x + signal.gate * self.attn((1 + signal.scale) * self.norm1(x) + signal.shift, rotary)
         return x + self.ls2(self.mlp(self.norm2(x)))
 
