@@ -1,6 +1,8 @@
 """A clip through a tiny network of random weights: everything around the network is checked, what it says is not."""
 
+import importlib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -185,11 +187,10 @@ def test_missing_files(tmp_path: Path, network: VDPM) -> None:
         vdpm.reconstruct(write_clip(tmp_path / "clip.mp4"), model=str(tmp_path / "no_model"))
 
 
-def test_the_name_is_module_and_function() -> None:
-    import vdpm.reconstruct as module
-
-    assert module.reconstruct.__module__ == "vdpm.reconstruct"
-    assert callable(module)
+def test_the_module_can_be_called_too(network: VDPM, video: Video) -> None:
+    module = importlib.import_module("vdpm.reconstruct")
+    assert isinstance(module, ModuleType)
+    assert len(module(video, model=network, targets="none")) == 4
 
 
 @pytest.mark.gpu

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from os import PathLike
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -33,7 +32,7 @@ LARGE_NETWORK = 500_000_000
 CHANNELS_PER_STEP = 2**32
 """Pixels x channels decoded at once on an accelerator: keeps the large network's 50 frames of 518 x 294 in 16 GiB."""
 
-PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
+PathOrPaths = str | Path | Sequence[str | Path]
 Wanted = Literal["all", "none"] | str | Sequence[int]
 
 
@@ -136,32 +135,34 @@ class Plan:
         parameter = next(self.model.parameters())
         if parameter.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(parameter.device)
-        with sink, torch.inference_mode():
-            report("encoding the frames", 0, 1)
-            with _timed(self.seconds, "encode"):
-                images = self.video.images()[None].to(parameter.device, parameter.dtype)
-                tokens = self.model.encode(images, self.reference)
-                sink.write_cameras(self._cameras(tokens))
-            report("encoding the frames", 1, 1)
-            with _timed(self.seconds, "shape"):
-                maps = self.model.time_variant(tokens, self.sources)
-                sink.write_time_variant(maps.points[0].float().cpu(), maps.confidence[0].float().cpu())
-                del maps
-            with _timed(self.seconds, "decode"):
-                self._decode(tokens, sink, report)
-        return sink.finish(self._measurements(parameter.device))
+        with sink:
+            with torch.inference_mode():
+                self._fill(sink, parameter.device, parameter.dtype, report)
+            # Outside of inference mode: what it loads must be usable with gradients.
+            return sink.finish(self._measurements(parameter.device))
 
-    def _decode(self, tokens: SceneTokens, sink: "MapMemory | ReconstructionWriter", report: Report) -> None:
-        """Q of all wanted targets; each leaves the device as soon as it is made."""
-        stage = "decoding times"
-        for begin in range(0, len(self.targets), self.targets_per_step):
-            report(stage, begin, len(self.targets))
-            step = self.targets[begin : begin + self.targets_per_step]
-            maps = self.model.decode(tokens, torch.tensor(step), self.sources)
-            for row, target in enumerate(step):
-                sink.write_target(target, maps.points[0, row].float().cpu(), maps.confidence[0, row].float().cpu())
+    def _fill(
+        self, sink: MapMemory | ReconstructionWriter, device: torch.device, dtype: torch.dtype, report: Report
+    ) -> None:
+        """Cameras, P, then Q target by target; each leaves the device as soon as it is made."""
+        report("encoding the frames", 0, 1)
+        with _timed(self.seconds, "encode"):
+            tokens = self.model.encode(self.video.images()[None].to(device, dtype), self.reference)
+            sink.write_cameras(self._cameras(tokens))
+        report("encoding the frames", 1, 1)
+        with _timed(self.seconds, "shape"):
+            maps = self.model.time_variant(tokens, self.sources)
+            sink.write_time_variant(maps.points[0].float().cpu(), maps.confidence[0].float().cpu())
+            del maps
+        with _timed(self.seconds, "decode"):
+            for begin in range(0, len(self.targets), self.targets_per_step):
+                report("decoding times", begin, len(self.targets))
+                step = self.targets[begin : begin + self.targets_per_step]
+                maps = self.model.decode(tokens, torch.tensor(step), self.sources)
+                for row, target in enumerate(step):
+                    sink.write_target(target, maps.points[0, row].float().cpu(), maps.confidence[0, row].float().cpu())
         if self.targets:
-            report(stage, len(self.targets), len(self.targets))
+            report("decoding times", len(self.targets), len(self.targets))
 
     def _cameras(self, tokens: SceneTokens) -> Cameras:
         """The camera head's cameras, moved so that the reference camera is the world exactly."""
@@ -287,7 +288,7 @@ def _choose(kind: str, wanted: Wanted, num_frames: int) -> tuple[int, ...]:
 
 def _check_exists(video: PathOrPaths) -> None:
     """A missing file is told before the network is loaded, which may take long."""
-    paths = [video] if isinstance(video, str | PathLike) else list(video)
+    paths = [video] if isinstance(video, str | Path) else list(video)
     for path in paths:
         if not Path(path).exists():
             raise InputError(f"{path}: no such file or folder; check the path of the video")
