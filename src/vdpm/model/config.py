@@ -98,7 +98,7 @@ class VDPMConfig:
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise UsageError(f"network configuration has unknown entries {', '.join(unknown)}; remove them")
-        return cls(**values)
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
     @classmethod
     def from_json(cls, text: str) -> "VDPMConfig":
