@@ -4,10 +4,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import IO, Protocol, cast, runtime_checkable
 
 Report = Callable[[str, int, int], None]
 """``report(stage, done, total)``: ``done`` of ``total`` steps of ``stage`` are finished."""
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """What is asked of a place to write to; standard error has it, and so have its stand-ins."""
+
+    def write(self, text: str, /) -> int: ...
+    def flush(self) -> None: ...
+    def isatty(self) -> bool: ...
+
 
 PLAIN_INTERVAL = 5.0
 """Seconds between lines of one stage where there is no terminal to draw on."""
@@ -18,7 +28,7 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 @contextmanager
-def terminal_progress(stream: TextIO | None = None) -> Iterator[Report]:
+def terminal_progress(stream: Stream | None = None) -> Iterator[Report]:
     """Progress on ``stream`` (standard error by default): bars on a terminal, a few plain lines anywhere else."""
     stream = sys.stderr if stream is None else stream
     if not stream.isatty():
@@ -36,7 +46,7 @@ def terminal_progress(stream: TextIO | None = None) -> Iterator[Report]:
         TimeElapsedColumn(),
         Remaining(),
     )
-    with Progress(*columns, console=Console(file=stream)) as bars:
+    with Progress(*columns, console=Console(file=cast("IO[str]", stream))) as bars:
         tasks: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int) -> None:
@@ -50,7 +60,7 @@ def terminal_progress(stream: TextIO | None = None) -> Iterator[Report]:
 class _PlainLines:
     """A line when a stage begins, one when it ends, and one every few seconds between."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.begun: dict[str, float] = {}
         self.last_line = 0.0

@@ -223,10 +223,10 @@ def _wheel(full_scale: float) -> Image.Image:
     return image
 
 
-def _text(image: Image.Image, xy: tuple[float, float], text: str, size: int, ink: tuple[int, int, int]) -> None:
+def _text(image: Image.Image, xy: tuple[int, int], text: str, size: int, ink: tuple[int, int, int]) -> None:
     """Text drawn large and reduced: small letters keep their distances."""
     font, factor = ImageFont.load_default(size * 3), 3
-    left, top = (round(value) for value in xy)
+    left, top = xy
     for line in text.split("\n"):
         box = (max(1, math.ceil(font.getlength(line))), size * 4)
         mask = Image.new("L", (box[0] + 2 * factor, box[1]), 0)

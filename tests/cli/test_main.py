@@ -1,0 +1,77 @@
+"""What the command line promises for every verb: exit codes, one line a failure, quick help."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vdpm
+from conftest import Run
+from vdpm.cli import info
+
+
+def test_help_names_every_verb_without_torch() -> None:
+    code = "import sys; from vdpm.cli import main\ntry: main(['--help'])\nfinally: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "False", "help must not wait for torch"
+    for verb in ("reconstruct", "info", "demo", "convert", "train", "evaluate", "scenes"):
+        assert f" {verb} " in done.stdout
+
+
+def test_nothing_to_do_shows_help(run: Run) -> None:
+    done = run()
+    assert done.code == 0
+    assert "usage: vdpm" in done.out
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").out == f"vdpm {vdpm.__version__}\n"
+
+
+def test_version_is_that_of_the_package() -> None:
+    text = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text()
+    assert f'version = "{vdpm.__version__}"' in text
+
+
+def test_unknown_verb(run: Run) -> None:
+    assert run("frobnicate").code == 2
+
+
+def test_a_fault_of_ours_is_one_line_with_a_hint(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("wires\ncrossed")
+
+    monkeypatch.delenv("VDPM_TRACEBACK", raising=False)
+    monkeypatch.setattr(info.Info, "run", fail)
+    done = run("info", tmp_path)
+    assert done.code == 70
+    assert done.err.splitlines() == [
+        "vdpm: error: RuntimeError: wires crossed (this is a fault of vdpm; VDPM_TRACEBACK=1 shows where)"
+    ]
+    monkeypatch.setenv("VDPM_TRACEBACK", "1")
+    assert "Traceback" in run("info", tmp_path).err
+
+
+def test_interrupt(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(info.Info, "run", interrupt)
+    done = run("info", tmp_path)
+    assert (done.code, done.err) == (130, "vdpm: error: interrupted\n")
+
+
+def test_reader_that_leaves(tmp_path: Path) -> None:
+    """``vdpm ... | head -0``: no complaint about the closed pipe."""
+    command = f"{sys.executable} -c 'from vdpm.cli import main; raise SystemExit(main([\"--help\"]))' | true"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+
+
+def test_public_names_load() -> None:
+    for name in vdpm.__all__:
+        assert getattr(vdpm, name) is not None
+    assert set(vdpm.__all__) <= set(dir(vdpm))
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = vdpm.no_such_name
