@@ -43,7 +43,7 @@ def sample_camera(
     """A camera that looks at something near the middle of the stage; ``subject`` is what a following camera follows."""
     kind = draws.category("camera.kind", config.camera_weights)
     stage, u = around.stage, clock[..., None]
-    spot = 0.4 * stage[:, None] * draws.uniform("camera.interest", 2, low=-1, high=1)
+    spot = 0.4 * stage[:, None] * draws.uniform("camera.interest", 2, low=-1.0, high=1.0)
     level = choose(
         around.kind,
         draws.uniform("camera.level", low=0.2, high=1.3),
@@ -94,11 +94,11 @@ def sample_camera(
     view = torch.deg2rad(draws.uniform("camera.view", low=config.field_of_view[0], high=config.field_of_view[1]))
     focal = 0.5 / torch.tan(view / 2)
 
-    off = draws.uniform("camera.off", 3, low=-1, high=1) * torch.stack(
+    off = draws.uniform("camera.off", 3, low=-1.0, high=1.0) * torch.stack(
         [0.15 * view, 0.15 * view, torch.zeros_like(view)], -1
     )
-    roll = choose(draws.category("camera.roll", (6, 3, 1)), 0.0, draws.uniform("camera.lean", low=-0.06, high=0.06),
-                  draws.uniform("camera.lean", low=-0.35, high=0.35))  # fmt: skip
+    lean = draws.uniform("camera.lean", low=-1.0, high=1.0)
+    roll = choose(draws.category("camera.roll", (6.0, 3.0, 1.0)), 0.0, 0.06 * lean, 0.35 * lean)
     steady = compose(compose(axis_rotation(1, off[:, 0]), axis_rotation(0, off[:, 1])), axis_rotation(2, roll))
     pan = view * draws.log_uniform("camera.pan", low=0.05, high=0.8) * draws.sign("camera.pan_sign")
     pan = pan * torch.where(kind == PAN, 1.0, 0.25 * draws.chance("camera.also_pans", 0.3)) * moves

@@ -60,7 +60,7 @@ class SceneConfig:
                 raise UsageError(f"{name} is {value}; a weight must not be negative")
             if isinstance(value, tuple) and not 0 <= value[0] <= value[1]:
                 raise UsageError(f"{name} is {value}; give (low, high) with 0 <= low <= high")
-        for name in ("baseline", "travel", "time_step", "field_of_view"):
+        for name in ("baseline", "travel", "time_step", "field_of_view", "noise_level"):
             if getattr(self, name)[0] <= 0:
                 raise UsageError(f"{name} starts at {getattr(self, name)[0]}; it must be above 0")
         if self.field_of_view[1] >= 170:

@@ -75,7 +75,7 @@ def sample_figure(
     centre = (
         choose(around.kind, 0.5, 0.6, 0.5, 0.4)[:, None]
         * around.stage[:, None]
-        * draws.uniform(name + "place", 2, low=-1, high=1)
+        * draws.uniform(name + "place", 2, low=-1.0, high=1.0)
     )
     span = (speed / turn)[:, None]
     path = torch.stack([torch.sin(yaw) - torch.sin(facing)[:, None], torch.cos(facing)[:, None] - torch.cos(yaw)], -1)

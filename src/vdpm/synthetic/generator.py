@@ -1,6 +1,6 @@
 """Seeds to snippets: the front door of the scene generator."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -9,11 +9,14 @@ from torch import Tensor
 from vdpm.errors import UsageError
 from vdpm.structures import Snippet
 from vdpm.synthetic.config import HELD_OUT_START, SceneConfig
+from vdpm.synthetic.fusing import fusing
 from vdpm.synthetic.render import Pixels, develop, trace
 from vdpm.synthetic.scene import Scene, sample_scenes
 
 _EAGER_RAYS = 1 << 15
 """Rays traced at a time without a compiler, where every step makes a tensor of rays x parts."""
+_COMPILED_RAYS = 1 << 25
+"""Rays traced at a time by compiled code: bounds memory, and keeps rays x parts within 32-bit indices."""
 
 
 def held_out_seeds(count: int, start: int = 0) -> Int[Tensor, "count"]:
@@ -31,15 +34,15 @@ def training_seeds(start: int, count: int) -> Int[Tensor, "count"]:
 class SceneGenerator:
     """Makes batches of clips with exact ground truth.
 
-    With ``compile`` the per-pixel work is fused by torch.compile, once for each batch size
-    and number of targets; without it, it runs in pieces of bounded size.
+    With ``compile`` the per-pixel functions are fused by torch.compile, once for all sizes (for GPUs); without it,
+    the work runs in pieces of bounded size.
     """
 
     def __init__(self, config: SceneConfig, device: torch.device | str = "cpu", *, compile: bool = False) -> None:
         self.config = config
         self.device = torch.device(device)
         self.compile = compile
-        self._render = torch.compile(_render, dynamic=False, fullgraph=True) if compile else _render_in_pieces
+        self._render = _render if compile else _render_in_pieces
 
     @torch.no_grad()
     def __call__(
@@ -68,7 +71,8 @@ class SceneGenerator:
         targets = targets.to(self.device).long()
         scene = sample_scenes(seeds, config, reference)
         size = (config.width, config.height)
-        images, pixels, dynamic = self._render(scene, targets, *size, config.colour_samples)
+        with fusing(self.compile):
+            images, pixels, dynamic = self._render(scene, targets, *size, config.colour_samples)
         grid = (config.height, config.width)
         return Snippet(
             images=images,
@@ -120,7 +124,7 @@ def _render_in_pieces(
     rows = max(1, _EAGER_RAYS // scene.c2w.shape[1])
     clips = []
     for b in range(len(targets)):
-        one = _clip(scene, b)
+        one = _clips(scene, b, b + 1)
         parts = [trace(one, piece, targets[b : b + 1], width, height, samples) for piece in grid.split(rows)]
         axis = {"target_points": 3}
         clips.append(Pixels(*[torch.cat(v, axis.get(n, 2)) for n, v in zip(Pixels._fields, zip(*parts))]))
@@ -128,12 +132,33 @@ def _render_in_pieces(
     return develop(scene, pixels.radiance, width, height), pixels, _dynamic(pixels)
 
 
-def _clip(scene: Scene, index: int) -> Scene:
-    """The one scene at ``index``, kept as a batch."""
+def _render_compiled() -> Callable[..., tuple[Tensor, Pixels, Tensor]]:
+    """As ``_render``, compiled; a large batch is cut into equal pieces, so that one compiled shape serves them all."""
+    compiled = torch.compile(_render, dynamic=False, fullgraph=True)
+
+    def render(scene: Scene, targets: Tensor, width: int, height: int, samples: int) -> tuple[Tensor, Pixels, Tensor]:
+        clips, frames = scene.c2w.shape[:2]
+        most = max(1, _COMPILED_RAYS // (frames * width * height * samples))
+        size = next(size for size in range(min(most, clips), 0, -1) if clips % size == 0)
+        if size == clips:
+            return compiled(scene, targets, width, height, samples)
+        starts = range(0, clips, size)
+        pieces = [
+            compiled(_clips(scene, start, start + size), targets[start : start + size], width, height, samples)
+            for start in starts
+        ]
+        images, pixels, dynamic = zip(*pieces)
+        return torch.cat(images), Pixels(*[torch.cat(values) for values in zip(*pixels)]), torch.cat(dynamic)
+
+    return render
+
+
+def _clips(scene: Scene, start: int, stop: int) -> Scene:
+    """The scenes from ``start`` to before ``stop``."""
 
     def pick(value: Tensor | tuple) -> Tensor | tuple:
         if isinstance(value, Tensor):
-            return value[index : index + 1]
+            return value[start:stop].clone()
         return type(value)(*[pick(v) for v in value])
 
     return Scene(*[pick(value) for value in scene])  # type: ignore[arg-type]

@@ -23,8 +23,8 @@ def mix(x: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
 
 
 def lattice(
-    x: Int[Tensor, "*shape"], y: Int[Tensor, "*shape"], z: Int[Tensor, "*shape"], seed: Int[Tensor, "*shape"]
-) -> Float[Tensor, "*shape"]:
+    x: Int[Tensor, "*#shape"], y: Int[Tensor, "*#shape"], z: Int[Tensor, "*#shape"], seed: Int[Tensor, "*#shape"]
+) -> Float[Tensor, "*#shape"]:
     """A random number in [0, 1) for each cell of an integer lattice; int32 in, wrapping arithmetic."""
     h = x * -1918454973 + y * -669632447 + z * -887442657 + seed
     h = (h ^ ((h >> 15) & 0x1FFFF)) * 0x2C1B3C6D

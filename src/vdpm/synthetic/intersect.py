@@ -4,12 +4,14 @@ Vectors are triples of tensors: written out, the compiler fuses them, and nothin
 Rays have shape [batch, frames, rays], parts of one kind [batch, frames, 1, parts].
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vdpm.synthetic.fusing import fusable
 from vdpm.synthetic.layout import BOXES, CAPSULES, ELLIPSOIDS, FRUSTUMS, NUM_PARTS, SURROUNDINGS
 
 Vector = tuple[Tensor, Tensor, Tensor]
@@ -136,6 +138,7 @@ def _distances(parts: Parts, chosen: slice, origin: Vector, direction: Vector) -
     return torch.where((t > 0) & parts.active[:, None, None, chosen], t, MISS)
 
 
+@fusable
 def surroundings_exit(parts: Parts, origin: Vector, direction: Vector) -> tuple[Tensor, Tensor]:
     """Ray length to the surroundings ahead, and which face: 0 to 3 walls (-x, x, -y, y), 4 floor, 5 ceiling."""
     rotation = parts.rotation[:, :, SURROUNDINGS, None]
@@ -159,15 +162,31 @@ def surroundings_exit(parts: Parts, origin: Vector, direction: Vector) -> tuple[
     return best, face
 
 
+def _reductions(chosen: slice) -> tuple[Callable, Callable]:
+    """For one kind of part: the nearest hit with its index, and the nearest length alone."""
+
+    def nearest(parts: Parts, origin: Vector, direction: Vector) -> tuple[Tensor, Tensor]:
+        t, index = _distances(parts, chosen, origin, direction).min(-1)
+        return t, index + chosen.start
+
+    def shortest(parts: Parts, origin: Vector, direction: Vector) -> Tensor:
+        return _distances(parts, chosen, origin, direction).amin(-1)
+
+    return fusable(nearest), fusable(shortest)
+
+
+_KINDS = [_reductions(chosen) for chosen in (ELLIPSOIDS, BOXES, FRUSTUMS, CAPSULES)]
+
+
 def nearest_hit(
     parts: Parts, origin: Vector, direction: Vector
 ) -> tuple[Tensor, Int[Tensor, "batch frames rays"], Tensor]:
     """Ray length of the first hit, the part, and the face of the surroundings behind it."""
     best, face = surroundings_exit(parts, origin, direction)
     part = torch.full_like(face, SURROUNDINGS)
-    for chosen in (ELLIPSOIDS, BOXES, FRUSTUMS, CAPSULES):
-        t, index = _distances(parts, chosen, origin, direction).min(-1)
-        part = torch.where(t < best, index + chosen.start, part)
+    for nearest, _ in _KINDS:
+        t, index = nearest(parts, origin, direction)
+        part = torch.where(t < best, index, part)
         best = torch.minimum(t, best)
     return best, part, face
 
@@ -175,8 +194,8 @@ def nearest_hit(
 def blocked(parts: Parts, origin: Vector, direction: Vector, length: Tensor) -> Bool[Tensor, "batch frames rays"]:
     """Whether a part lies on the ray within ``length``."""
     hit = torch.zeros_like(length, dtype=torch.bool)
-    for chosen in (ELLIPSOIDS, BOXES, FRUSTUMS, CAPSULES):
-        hit = hit | (_distances(parts, chosen, origin, direction).amin(-1) < length)
+    for _, shortest in _KINDS:
+        hit = hit | (shortest(parts, origin, direction) < length)
     return hit
 
 

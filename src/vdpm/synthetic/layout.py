@@ -71,7 +71,8 @@ def sample_surroundings(draws: Draws, config: SceneConfig) -> Surroundings:
         draws.log_uniform("open.half", 1, low=12.0, high=50.0)
         * draws.log_uniform("open.aspect", 2, low=0.8, high=1.25),
         torch.stack(
-            [draws.uniform("street.width", low=4, high=9), draws.log_uniform("street.length", low=20, high=60)], -1
+            [draws.uniform("street.width", low=4.0, high=9.0), draws.log_uniform("street.length", low=20.0, high=60.0)],
+            -1,
         ),
         draws.log_uniform("tabletop.half", 2, low=1.5, high=4.0),
     )
@@ -101,7 +102,7 @@ def sample_surroundings(draws: Draws, config: SceneConfig) -> Surroundings:
             kind,
             1.0,
             reach * draws.log_uniform("open.period", low=0.1, high=1.0),
-            draws.uniform("street.period", low=3, high=9),
+            draws.uniform("street.period", low=3.0, high=9.0),
             1.0,
         ),
         skyline_blocks=torch.where(
@@ -151,7 +152,7 @@ def sample_layout(draws: Draws, config: SceneConfig, around: Surroundings) -> La
     size = torch.where(furniture[:, None], large, size)
     ceiling = (around.ceiling * 0.42)[:, None, None]
     size = torch.minimum(size, ceiling)
-    wall = draws.category("furniture.wall", (1, 1, 1, 1, 2), n)
+    wall = draws.category("furniture.wall", (1.0, 1.0, 1.0, 1.0, 2.0), n)
     edge = around.half[:, None] - size[..., :2] * draws.uniform("furniture.gap", n, 1, low=1.0, high=1.4)
     by_wall = torch.stack(
         [
@@ -170,11 +171,13 @@ def sample_layout(draws: Draws, config: SceneConfig, around: Surroundings) -> La
     size = torch.cat([size[:, :24], capsule[:, CAPSULES]], 1)
 
     taper = choose(
-        draws.category("taper.kind", (3, 1.5, 1.5), n), 1.0, 0.0, draws.uniform("taper", n, low=0.2, high=0.95)
+        draws.category("taper.kind", (3.0, 1.5, 1.5), n), 1.0, 0.0, draws.uniform("taper", n, low=0.2, high=0.95)
     )
     yaw = draws.uniform("yaw", n, high=2 * math.pi)
     yaw = torch.where(furniture & indoors_or_street, 0.0, yaw)
-    tilt = choose(draws.category("tilt.kind", (6, 2, 2), n), 0.0, math.pi / 2, draws.uniform("tilt", n, high=math.pi))
+    tilt = choose(
+        draws.category("tilt.kind", (6.0, 2.0, 2.0), n), 0.0, math.pi / 2, draws.uniform("tilt", n, high=math.pi)
+    )
     tilt = torch.where(furniture, 0.0, tilt)
     rotation = compose(axis_rotation(2, yaw), axis_rotation(0, tilt))
 

@@ -51,7 +51,7 @@ def sample_light(draws: Draws, config: SceneConfig, around: Surroundings) -> Lig
     outdoors = (around.kind == OPEN) | (around.kind == STREET)
     is_lamp = ~outdoors & draws.chance("light.lamp", 0.75)
     azimuth = draws.uniform("light.azimuth", high=2 * math.pi)
-    elevation = torch.deg2rad(draws.uniform("light.elevation", low=22, high=82))
+    elevation = torch.deg2rad(draws.uniform("light.elevation", low=22.0, high=82.0))
     sun = torch.stack(
         [torch.cos(elevation) * torch.cos(azimuth), torch.cos(elevation) * torch.sin(azimuth), torch.sin(elevation)], -1
     )
@@ -92,7 +92,7 @@ def sample_light(draws: Draws, config: SceneConfig, around: Surroundings) -> Lig
 
 def sample_response(draws: Draws, config: SceneConfig) -> Response:
     """Exposure, white balance, tone curve, vignette and sensor noise."""
-    gain = draws.uniform("response.flicker", config.num_frames, low=-1, high=1)
+    gain = draws.uniform("response.flicker", config.num_frames, low=-1.0, high=1.0)
     size = draws.log_uniform("response.flicker_size", 1, low=0.002, high=0.08)
     return Response(
         brightness=draws.log_uniform("response.brightness", low=0.11, high=0.32),
@@ -100,7 +100,9 @@ def sample_response(draws: Draws, config: SceneConfig) -> Response:
         flicker=1 + gain * size,
         contrast=draws.uniform("response.contrast", low=0.2, high=0.8),
         gamma=choose(
-            draws.category("response.curve", (3, 1)), 1 / 2.2, 1 / draws.uniform("response.gamma", low=1.8, high=2.5)
+            draws.category("response.curve", (3.0, 1.0)),
+            1 / 2.2,
+            1 / draws.uniform("response.gamma", low=1.8, high=2.5),
         ),
         vignette=draws.uniform("response.vignette", high=0.35) * draws.chance("response.vignettes", 0.5),
         noise=draws.log_uniform("response.noise", low=config.noise_level[0], high=config.noise_level[1]),

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vdpm.synthetic.fusing import fusable
 from vdpm.synthetic.hashing import lattice
 from vdpm.synthetic.intersect import Parts, Vector, blocked, dot, nearest_hit, normalize, surface_normal
 from vdpm.synthetic.layout import NUM_PARTS, SURROUNDINGS
@@ -49,17 +50,23 @@ def trace(
     samples: int,
 ) -> Pixels:
     """Colour and ground truth of the given pixel positions (x, y) in every frame of every scene."""
-    radiance: Vector | None = None
-    for dx, dy in _OFFSETS[samples]:
-        origin, direction = _rays(scene, pixels[:, 0] + dx, pixels[:, 1] + dy, width, height)
-        hit = _hit(scene, origin, direction)
-        colour = _shade(scene, origin, direction, hit, width)
-        if radiance is None:
-            radiance, first = colour, hit
-        else:
-            radiance = (radiance[0] + colour[0], radiance[1] + colour[1], radiance[2] + colour[2])
-    assert radiance is not None
+    # All colour samples are traced as one set of rays; the first set, through the centres, comes first.
+    count = len(pixels)
+    x = torch.cat([pixels[:, 0] + dx for dx, _ in _OFFSETS[samples]])
+    y = torch.cat([pixels[:, 1] + dy for _, dy in _OFFSETS[samples]])
+    origin, direction = _rays(scene, x, y, width, height)
+    hit = _hit(scene, origin, direction)
+    colour = torch.stack(_shade(scene, origin, direction, hit, width), -1)
+    radiance = colour.unflatten(2, (samples, count)).mean(2)
 
+    x, y, z = hit.material
+    first = _Hit(
+        hit.length[:, :, :count],
+        hit.part[:, :, :count],
+        hit.face[:, :, :count],
+        (x[:, :, :count], y[:, :, :count], z[:, :, :count]),
+        hit.sky[:, :, :count],
+    )
     valid = ~first.sky
     frames = scene.c2w.shape[1]
     batch = torch.arange(targets.shape[0], device=targets.device)[:, None, None]
@@ -74,7 +81,7 @@ def trace(
         step = (there[0] - here[0]) ** 2 + (there[1] - here[1]) ** 2 + (there[2] - here[2]) ** 2
         displacement = torch.maximum(displacement, step)
     return Pixels(
-        radiance=torch.stack(radiance, -1) / len(_OFFSETS[samples]),
+        radiance=radiance,
         points=torch.stack(here, -1) * valid[..., None],
         target_points=torch.stack(moved, 1) * valid[:, None, ..., None],
         valid=valid,
@@ -92,6 +99,7 @@ def _rays(scene: Scene, x: Tensor, y: Tensor, width: int, height: int) -> tuple[
     return (origin[0], origin[1], origin[2]), normalize((direction[0], direction[1], direction[2]))
 
 
+@fusable
 def _place(parts: Parts, batch: Tensor, frame: Tensor, hit: _Hit) -> Vector:
     """World position of the hit material point at the time of ``frame``."""
     rotation, position = parts.rotation, parts.position
@@ -127,6 +135,29 @@ def _hit(scene: Scene, origin: Vector, direction: Vector) -> _Hit:
 
 
 def _shade(scene: Scene, origin: Vector, direction: Vector, hit: _Hit, width: int) -> Vector:
+    pixel = 1 / (scene.focal * width)
+    surface = _surface(scene, origin, direction, hit, pixel)
+    material = dict(zip(FIELDS, surface.material.unbind(-1)))
+    colour = albedo(material, hit.material, surface.own_normal, surface.footprint)
+    dark = blocked(scene.parts, surface.start, surface.to_light, surface.light_distance)
+    sky = _sky(scene.light, direction)
+    return _illuminate(scene.light, direction, hit, surface, material, colour, dark, sky)
+
+
+class _Surface(NamedTuple):
+    """The surface that a ray meets: material row, normals (of the part's frame and world), and the way to the light."""
+
+    material: Tensor
+    own_normal: Vector
+    normal: Vector
+    footprint: Tensor
+    start: Vector
+    to_light: Vector
+    light_distance: Tensor
+
+
+@fusable
+def _surface(scene: Scene, origin: Vector, direction: Vector, hit: _Hit, pixel: Tensor) -> _Surface:
     parts, light = scene.parts, scene.light
     batch = torch.arange(hit.part.shape[0], device=hit.part.device)[:, None, None]
     frame = torch.arange(hit.part.shape[1], device=hit.part.device)[None, :, None]
@@ -134,12 +165,8 @@ def _shade(scene: Scene, origin: Vector, direction: Vector, hit: _Hit, width: in
     normal = surface_normal(hit.part, hit.face, hit.material, (size[0], size[1], size[2]), parts.taper[batch, hit.part])
     r = parts.rotation[batch, frame, hit.part].flatten(-2).unbind(-1)
     n: Vector = tuple(dot((r[3 * i], r[3 * i + 1], r[3 * i + 2]), normal) for i in range(3))  # type: ignore[assignment]
-
     row = torch.where(hit.part == SURROUNDINGS, NUM_PARTS + hit.face, hit.part)
-    material = dict(zip(FIELDS, scene.materials[batch, row].unbind(-1)))
-    facing = -dot(direction, n)
-    footprint = hit.length / (scene.focal[..., None] * width) / facing.clamp_min(0.2)
-    colour = albedo(material, hit.material, normal, footprint)
+    footprint = hit.length * pixel[..., None] / (-dot(direction, n)).clamp_min(0.2)
 
     point: Vector = tuple(origin[i] + hit.length * direction[i] for i in range(3))  # type: ignore[assignment]
     lamp = light.is_lamp[:, None, None]
@@ -149,7 +176,22 @@ def _shade(scene: Scene, origin: Vector, direction: Vector, hit: _Hit, width: in
     to = (to[0] / far, to[1] / far, to[2] / far)
     lift = 1e-3 * hit.length
     start: Vector = tuple(point[i] + lift * n[i] for i in range(3))  # type: ignore[assignment]
-    dark = blocked(parts, start, to, torch.where(lamp, far, 1e6))
+    return _Surface(scene.materials[batch, row], normal, n, footprint, start, to, torch.where(lamp, far, 1e6))
+
+
+@fusable
+def _illuminate(
+    light: Light,
+    direction: Vector,
+    hit: _Hit,
+    surface: _Surface,
+    material: dict[str, Tensor],
+    colour: Vector,
+    dark: Tensor,
+    sky: Vector,
+) -> Vector:
+    n, to, far = surface.normal, surface.to_light, surface.light_distance
+    lamp = light.is_lamp[:, None, None]
     lambert = dot(n, to).clamp_min(0)
     lit = torch.where(dark, 1 - light.shadow[:, None, None], 1.0)
     strength = torch.where(lamp, 1 / (1 + light.falloff[:, None, None] * far * far), 1.0) * lit
@@ -159,8 +201,6 @@ def _shade(scene: Scene, origin: Vector, direction: Vector, hit: _Hit, width: in
     sky_share = 0.5 + 0.5 * dot(n, _per_clip(light.up))
     second = dot(n, _per_clip(light.fill)).clamp_min(0) * light.fill_strength[:, None, None]
     mist = 1 - torch.exp(-light.haze[:, None, None] * hit.length)
-
-    sky = _sky(light, direction)
     result = []
     for i in range(3):
         ambient = torch.lerp(light.bounce[:, i, None, None], light.ambient[:, i, None, None], sky_share)
@@ -193,6 +233,7 @@ def _sky(light: Light, direction: Vector) -> Vector:
     return channels[0], channels[1], channels[2]
 
 
+@fusable
 def develop(
     scene: Scene, radiance: Float[Tensor, "batch frames rays 3"], width: int, height: int
 ) -> Float[Tensor, "batch frames 3 height width"]:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vdpm.synthetic.config import SceneConfig
+from vdpm.synthetic.fusing import fusable
 from vdpm.synthetic.hashing import Draws, lattice
 from vdpm.synthetic.intersect import Vector
 from vdpm.synthetic.layout import FIGURE_PARTS, NUM_PARTS, OPEN, STREET, Layout, Surroundings
@@ -90,7 +91,7 @@ def sample_materials(
         "glow": draws.uniform("texture.glow", m, low=0.3, high=1.2) * draws.chance("texture.glows", 0.03, m),
     }  # fmt: skip
     columns["glow"][:, NUM_PARTS:] = 0
-    offset = draws.uniform("texture.offset", m, 3, low=-20, high=20)
+    offset = draws.uniform("texture.offset", m, 3, low=-20.0, high=20.0)
     return torch.cat([torch.stack(list(columns.values()), -1), offset, turn.flatten(-2), first, second, third], -1)
 
 
@@ -104,6 +105,7 @@ def _colours(draws: Draws, name: str, count: int) -> Float[Tensor, "batch count 
     return (value[..., None] * (1 - saturation[..., None] * (1 - ramp))) ** 2.2
 
 
+@fusable
 def noise(x: Tensor, y: Tensor, z: Tensor, seed: Tensor) -> Tensor:
     """Value noise in [0, 1): random values on the integer lattice, smoothly interpolated."""
     fx, fy, fz = x.floor(), y.floor(), z.floor()
@@ -134,19 +136,29 @@ def _band(x: Tensor, width: Tensor, duty: float | Tensor = 0.5) -> Tensor:
 
 def albedo(material: dict[str, Tensor], point: Vector, normal: Vector, footprint: Tensor) -> Vector:
     """Linear RGB at a material point; ``normal`` in the part's frame; ``footprint``: a pixel's width on the surface."""
-    m = material
-    px, py, pz = (point[i] * m["frequency"] for i in range(3))
-    x = m["r00"] * px + m["r01"] * py + m["r02"] * pz + m["ox"]
-    y = m["r10"] * px + m["r11"] * py + m["r12"] * pz + m["oy"]
-    z = m["r20"] * px + m["r21"] * py + m["r22"] * pz + m["oz"]
-    width = footprint * m["frequency"]
-    seed = m["seed"].to(torch.int32)
-
+    placed = _place(material, point, footprint)
+    x, y, z, width, seed = placed[3:]
     octaves = []
     for i in range(4):
         scale = 2.03**i
         fade = (1.5 - 2 * width * scale).clamp(0, 1)
         octaves.append((noise(x * scale, y * scale, z * scale, seed + i) - 0.5) * fade)
+    return _pattern(material, placed, normal, octaves)
+
+
+@fusable
+def _place(m: dict[str, Tensor], point: Vector, footprint: Tensor) -> tuple[Tensor, ...]:
+    """The point in units of the pattern, plain and turned (x, y, z); a pixel's width there; the pattern's seed."""
+    px, py, pz = (point[i] * m["frequency"] for i in range(3))
+    x = m["r00"] * px + m["r01"] * py + m["r02"] * pz + m["ox"]
+    y = m["r10"] * px + m["r11"] * py + m["r12"] * pz + m["oy"]
+    z = m["r20"] * px + m["r21"] * py + m["r22"] * pz + m["oz"]
+    return px, py, pz, x, y, z, footprint * m["frequency"], m["seed"].to(torch.int32)
+
+
+@fusable
+def _pattern(m: dict[str, Tensor], placed: tuple[Tensor, ...], normal: Vector, octaves: list[Tensor]) -> Vector:
+    px, py, pz, x, y, z, width, seed = placed
     broad, fine = octaves[0], octaves[3]
     fbm = octaves[0] + 0.55 * octaves[1] + 0.3 * octaves[2] + 0.2 * octaves[3]
 

@@ -1,0 +1,44 @@
+"""Per-pixel functions that the compiler may fuse, each on its own: a whole frame's graph would take minutes to compile."""
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+import torch
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+_RECOMPILE_LIMIT = 64
+_active = False
+
+
+@contextmanager
+def fusing(active: bool) -> Iterator[None]:
+    """Inside, functions marked ``fusable`` run compiled (if ``active``)."""
+    global _active
+    before, _active = _active, active
+    try:
+        yield
+    finally:
+        _active = before
+
+
+def fusable(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Mark a function of tensors alone for compilation, once for all sizes, the first time it runs inside ``fusing``."""
+    compiled: Callable[Arguments, Result] | None = None
+
+    @functools.wraps(function)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        nonlocal compiled
+        if not _active:
+            return function(*args, **kwargs)
+        if compiled is None:
+            for limit in ("recompile_limit", "cache_size_limit"):
+                if hasattr(torch._dynamo.config, limit):
+                    setattr(torch._dynamo.config, limit, max(getattr(torch._dynamo.config, limit), _RECOMPILE_LIMIT))
+            compiled = torch.compile(function, dynamic=True)
+        return compiled(*args, **kwargs)
+
+    return call

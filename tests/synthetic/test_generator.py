@@ -1,0 +1,112 @@
+"""Seeds, batches, devices and settings."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from vdpm.errors import UsageError
+from vdpm.structures import Snippet
+from vdpm.synthetic import HELD_OUT_START, SceneConfig, SceneGenerator, generate, held_out_seeds, training_seeds
+from vdpm.synthetic.hashing import Draws, mix
+
+SMALL = SceneConfig(num_frames=2, height=16, width=24, colour_samples=1)
+
+
+def _tensors(snippet: Snippet) -> dict[str, Tensor]:
+    return {name: value for name, value in vars(snippet).items() if isinstance(value, Tensor)}
+
+
+def test_a_seed_gives_the_same_scene_in_any_batch() -> None:
+    many = _tensors(generate([5, 9, 123456789012, 7], SMALL))
+    for row, seed in ((1, 9), (2, 123456789012)):
+        alone = _tensors(generate([seed], SMALL))
+        for name, value in alone.items():
+            assert torch.allclose(value[0].float(), many[name][row].float(), atol=1e-5), name
+
+
+def test_different_seeds_give_different_scenes() -> None:
+    a, b = generate([1, 1 + 2**32], SMALL).images
+    assert (a - b).abs().mean() > 0.02
+
+
+def test_targets_can_be_chosen() -> None:
+    config = SceneConfig(num_frames=3, height=12, width=16, colour_samples=1)
+    every = generate([3, 4], config)
+    some = generate([3, 4], config, targets=torch.tensor([[2, 0], [1, 1]]))
+    assert torch.equal(some.target_points[0, 0], every.target_points[0, 2])
+    assert torch.equal(some.target_points[1], every.target_points[1, [1, 1]])
+
+
+def test_held_out_seeds_are_never_training_seeds() -> None:
+    assert int(held_out_seeds(5).min()) >= HELD_OUT_START
+    assert int(training_seeds(HELD_OUT_START - 5, 5).max()) < HELD_OUT_START
+    with pytest.raises(UsageError, match="held out"):
+        training_seeds(HELD_OUT_START - 4, 5)
+
+
+def test_shares_are_respected() -> None:
+    still = SceneConfig(num_frames=2, height=12, width=16, colour_samples=1, static_share=1.0, handheld_weight=0.0,
+                        dolly_weight=0.0, orbit_weight=0.0, pan_weight=0.0, follow_weight=0.0)  # fmt: skip
+    snippet = generate(range(8), still)
+    assert not snippet.dynamic.any()
+    assert torch.allclose(snippet.c2w[:, 1], torch.eye(4).expand(8, -1, -1), atol=1e-6)
+    indoors = SceneConfig(num_frames=2, height=12, width=16, open_weight=0.0, street_weight=0.0, colour_samples=1)
+    assert generate(range(8), indoors).valid.all()
+
+
+def test_scenes_are_lit_and_finite() -> None:
+    snippet = generate(range(20, 36), SMALL)
+    for name, value in _tensors(snippet).items():
+        assert torch.isfinite(value.float()).all(), name
+    assert 0.25 < snippet.images.mean() < 0.6
+    assert (snippet.images.mean((1, 2, 3, 4)) > 0.1).all()
+    assert (snippet.timestamps.diff(dim=1) > 0).all()
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"static_share is 1\.5"):
+        SceneConfig(static_share=1.5)
+    with pytest.raises(UsageError, match="colour_samples is 2"):
+        SceneConfig(colour_samples=2)
+    with pytest.raises(UsageError, match="baseline"):
+        SceneConfig(baseline=(2.0, 1.0))
+    with pytest.raises(UsageError, match="reference frame 2"):
+        generate([1], SMALL, reference=2)
+    with pytest.raises(UsageError, match="frames 0 to 1"):
+        generate([1], SMALL, targets=torch.tensor([[2]]))
+
+
+def test_the_hash_spreads_its_bits() -> None:
+    """Reference value of lowbias32 computed with wrapping 32-bit arithmetic in plain Python; draws are uniform."""
+
+    def plain(x: int) -> int:
+        x ^= x >> 16
+        x = x * 0x7FEB352D % 2**32
+        x ^= x >> 15
+        x = x * 0x846CA68B % 2**32
+        return x ^ x >> 16
+
+    inputs = [1, 77, 2**31, 2**32 - 1]
+    assert mix(torch.tensor(inputs)).tolist() == [plain(x) for x in inputs]
+    values = Draws(torch.arange(2000)).uniform("x", 4)
+    assert torch.allclose(values.mean(0), torch.full((4,), 0.5), atol=0.03)
+    assert torch.corrcoef(values.T).fill_diagonal_(0).abs().max() < 0.08
+
+
+@pytest.mark.slow
+def test_compiled_equals_eager() -> None:
+    eager = _tensors(generate(range(3), SMALL))
+    compiled = _tensors(SceneGenerator(SMALL, compile=True)(range(3)))
+    for name, value in eager.items():
+        away = ((value.float() - compiled[name].float()).abs() > 1e-3).float().mean()
+        assert away < 2e-3, name
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_equals_cpu() -> None:
+    cpu = _tensors(generate(range(8), SMALL))
+    gpu = _tensors(generate(range(8), SMALL, device="cuda").to("cpu"))
+    for name, value in cpu.items():
+        away = ((value.float() - gpu[name].float()).abs() > 1e-3).float().mean()
+        assert away < 5e-3, name
