@@ -41,6 +41,33 @@ def test_uneven_times_are_kept(tmp_path, name):
     assert "took all 10 frames" in video.notes
 
 
+CONTAINERS = {
+    "stream.ts": {"options": {"bf": "2"}},
+    "pieces.mp4": {"options": {"g": "5"}, "container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "flash.flv": {"codec": "flv1"},
+    "packets without times.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
+    "raw.264": {"rate": 25},
+    "windows.wmv": {"codec": "wmv2"},
+    "open groups.mkv": {"options": {"x264-params": "open-gop=1:keyint=8:bframes=3", "preset": "medium"}},
+    "refreshed.mp4": {"options": {"x264-params": "intra-refresh=1:keyint=8"}},
+    "animated.apng": {"codec": "apng", "pixel_format": "rgb24"},
+    "colon: in its name.mkv": {},
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_the_frames_chosen_are_the_frames_shown_then(tmp_path, name):
+    arguments = CONTAINERS[name]
+    path = write_video(tmp_path / name, levels(60), **arguments)
+    video = read_video(path, size=64, max_frames=7)
+    expected = [10 + 220 * index // 59 for index in video.frame_indices.tolist()]
+    assert len(video) == 7
+    assert [grey(frame) for frame in video.frames] == pytest.approx(expected, abs=4)
+    step = 1 / arguments.get("rate", 24)
+    torch.testing.assert_close(video.timestamps, video.frame_indices * step, atol=2e-3, rtol=0, check_dtype=False)
+    assert len(video.notes) == 1
+
+
 def test_times_count_from_the_first_frame(tmp_path):
     path = write_video(tmp_path / "late.mkv", levels(5), stamps=[5000, 5100, 5200, 5350, 5600])
     assert read_video(path).timestamps.tolist() == pytest.approx([0, 0.1, 0.2, 0.35, 0.6], abs=1e-6)
@@ -54,9 +81,10 @@ def test_gif_with_a_duration_for_each_frame_and_parts_that_stay(tmp_path):
     images[1].paste((230, 20, 20), (30, 30, 40, 40))
     images[2].paste((20, 20, 220), (0, 0, 10, 10))
     path = tmp_path / "anim.gif"
-    images[0].save(path, save_all=True, append_images=images[1:], duration=[200, 50, 400], disposal=1)
+    images[0].save(path, save_all=True, append_images=images[1:], duration=[200, 50, 4000], disposal=1)
     video = read_video(path, size=40)
     assert video.timestamps.tolist() == pytest.approx([0, 0.2, 0.25])
+    assert video.notes == ("took all 3 frames",)
     for frame, image in zip(video.frames, images, strict=True):
         assert np.abs(frame.numpy().astype(int) - np.asarray(image).astype(int)).max() <= 8
 

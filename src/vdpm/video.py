@@ -100,8 +100,7 @@ def choose_frames(
         span = f"from {first:g} s" + ("" if end is None else f" to {end:g} s")
         raise InputError(f"{name}: has no frame {span}; its frames run from 0 s to {seconds[-1]:.2f} s")
     if fps is not None:
-        ticks = np.arange(seconds[kept[0]], seconds[kept[-1]] + 1e-6, 1 / fps)
-        kept = kept[np.unique(_nearest(seconds[kept], ticks))]
+        kept = kept[_thin(seconds[kept], fps)]
     if max_frames is not None and kept.size > max_frames:
         kept = kept[_spread(seconds[kept], max_frames)]
     return [int(index) for index in kept]
@@ -146,6 +145,12 @@ def _open(source: Source, image_fps: float) -> VideoFile | ImageFiles:
 def _fit(picture: np.ndarray, transform: ImageTransform) -> torch.Tensor:
     image = torch.from_numpy(picture).permute(2, 0, 1)
     return transform.apply(image).permute(1, 2, 0).contiguous()
+
+
+def _thin(times: np.ndarray, fps: float | int) -> np.ndarray:
+    """Indices of the first frame in each beat of a clock of ``fps`` that starts with the first frame."""
+    beats = np.floor((times - times[0]) * fps + 1e-6)
+    return np.unique(beats, return_index=True)[1]
 
 
 def _nearest(times: np.ndarray, wanted: ArrayLike) -> np.ndarray:

@@ -5,6 +5,7 @@ out one at a time, upright, in 8 bit RGB at the size of the source; alpha is lai
 """
 
 import bisect
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -48,6 +49,7 @@ class VideoFile:
         self._keys: list[int] = []
         self._expected = 0
         self._declared_seconds: float | None = None
+        self._last_seconds = 0.0
         with self._open() as (container, stream):
             self._check_stream(stream)
             self._seekable = container.format.name.startswith(("mov", "matroska")) and stream.codec.name != "gif"
@@ -101,7 +103,7 @@ class VideoFile:
         """What is known of damage once the frames were read."""
         notes = []
         step = statistics.median(b - a for a, b in zip(self.times, self.times[1:])) if len(self.times) > 1 else 0.0
-        length = self.times[-1] + step
+        length = self.times[-1] + max(step, self._last_seconds)
         missing = (self._declared_seconds or 0.0) - length
         if self._expected > len(self.times):
             notes.append(f"the file ends early: {len(self.times)} of {self._expected} frames could be read")
@@ -166,6 +168,7 @@ class VideoFile:
         stamps: list[int | None] = []
         keys: list[int] = []
         packets = dropped = 0
+        last = -math.inf
         for packet in self._packets(container, stream):
             if packet.size == 0:
                 continue
@@ -174,13 +177,13 @@ class VideoFile:
                 dropped += packet.is_discard
                 continue
             stamps.append(packet.pts)
+            if packet.pts is not None and packet.pts >= last:
+                last, self._last_seconds = packet.pts, float((packet.duration or 0) * stream.time_base)
             if packet.is_keyframe and packet.pts is not None:
                 keys.append(packet.pts)
         if packets == 0:
             raise InputError(self._without_frames())
-        self._expected = (
-            stream.frames - dropped if stream.frames > packets or stream.frames > len(stamps) + dropped else 0
-        )
+        self._expected = stream.frames - dropped if stream.frames > len(stamps) + dropped else 0
         self._declared_seconds = _declared_seconds(container, stream)
         known = sorted({stamp for stamp in stamps if stamp is not None})
         if len(known) < len(stamps):
@@ -205,7 +208,7 @@ class VideoFile:
         transfer = _HDR_TRANSFERS.get(int(first.color_trc))
         if transfer:
             self.notes.append(f"its light is coded as HDR ({transfer}), which was not tone-mapped: colours look flat")
-        if _has_alpha(first):
+        if _has_alpha(first) and first.to_ndarray(format="rgba")[..., 3].min() < 255:
             self.notes.append("its transparent parts were laid over white")
 
     def _packets(self, container: Any, stream: Any) -> Iterator[Any]:

@@ -201,10 +201,10 @@ def _refine(
         error, in_camera, in_front = _residuals(pose, points, pixels, k)
         robust = weight * in_front / (1 + error.square().sum(-1) / threshold**2)
         jacobian = _projection_jacobian(in_camera, k)
-        jacobian = torch.where(in_front[:, None, None], jacobian, 0.0)
-        error = torch.where(in_front[:, None], error, 0.0)
-        normal = torch.einsum("n,nri,nrj->ij", robust, jacobian, jacobian)
-        gradient = torch.einsum("n,nri,nr->i", robust, jacobian, error)
+        jacobian = torch.where(in_front[:, None, None], jacobian, 0.0).flatten(0, 1)
+        error = torch.where(in_front[:, None], error, 0.0).flatten()
+        weighted = jacobian * robust.repeat_interleave(2)[:, None]
+        normal, gradient = weighted.T @ jacobian, weighted.T @ error
         damped = normal + damping * torch.diag(normal.diagonal() + 1e-12)
         step = -torch.linalg.solve(damped, gradient)
         proposal = rigid(rotation_vector_to_matrix(step[:3]), step[3:]) @ pose
