@@ -3,7 +3,7 @@
 import json
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from vdpm.errors import UsageError
 
@@ -65,11 +65,7 @@ class VDPMConfig:
     match_pair: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("stem_channels", "taps", "head_channels"):
-            if not isinstance(getattr(self, name), list | tuple):
-                self._refuse(name, "must be a list of integers")
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        self._check_types()
+        self._check_ranges()
         self._check_attention()
         self._check_taps()
         self._check_parts()
@@ -94,11 +90,17 @@ class VDPMConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "VDPMConfig":
-        """The configuration from plain values. Raises UsageError for a name that is no field."""
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        """The configuration from plain values. Raises UsageError for unknown names and values of another kind."""
+        kinds = {field.name: field.type for field in fields(cls)}
+        unknown = sorted(set(values) - set(kinds))
         if unknown:
             raise UsageError(f"network configuration has unknown entries {', '.join(unknown)}; remove them")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        for name, value in values.items():
+            rule = _broken_kind(kinds[name], value)
+            if rule is not None:
+                raise UsageError(f"network configuration: {name} is {value!r}, must be {rule}")
+        return cls(**values)
 
     @classmethod
     def from_json(cls, text: str) -> "VDPMConfig":
@@ -114,19 +116,10 @@ class VDPMConfig:
     def _refuse(self, name: str, rule: str) -> None:
         raise UsageError(f"network configuration: {name} is {getattr(self, name)!r}, {rule}")
 
-    def _check_types(self) -> None:
+    def _check_ranges(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type is int and (isinstance(value, bool) or not isinstance(value, int)):
-                self._refuse(field.name, "must be an integer")
-            optional = field.type == float | None
-            if (field.type is float or optional) and not (optional and value is None) and not _is_number(value):
-                self._refuse(field.name, "must be a number")
-            if field.type is int and value > LARGEST_SIZE:
+            if field.type is int and getattr(self, field.name) > LARGEST_SIZE:
                 self._refuse(field.name, f"must be at most {LARGEST_SIZE}")
-        for name in ("stem_channels", "taps", "head_channels"):
-            if not all(isinstance(entry, int) and not isinstance(entry, bool) for entry in getattr(self, name)):
-                self._refuse(name, "must hold integers")
         positive = (
             *("patch_size", "dim", "heads", "pairs", "decoder_dim", "decoder_heads", "decoder_pairs"),
             *("camera_dim", "camera_heads", "camera_depth", "camera_steps", "vit_depth", "vit_heads"),
@@ -140,10 +133,6 @@ class VDPMConfig:
                 self._refuse(name, "must be at least 0")
         if self.layer_scale_init is not None and not self.layer_scale_init > 0:
             self._refuse("layer_scale_init", "must be above 0, or null to leave LayerScale out")
-        choices = {"patch_encoder": ("dinov2", "conv"), "head": ("dpt", "conv"), "init": ("released", "scratch")}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                self._refuse(name, f"must be one of {', '.join(allowed)}")
 
     def _check_attention(self) -> None:
         widths = {"heads": self.dim, "decoder_heads": self.decoder_dim, "camera_heads": self.camera_dim}
@@ -186,8 +175,21 @@ class VDPMConfig:
             self._refuse("head", "needs tap_fusion and the conv patch encoder, whose maps it reads")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _broken_kind(kind: Any, value: Any) -> str | None:
+    """What ``value`` must be instead, or None where it is of the ``kind`` of its field."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if get_origin(kind) is Literal:
+        return None if value in get_args(kind) else f"one of {', '.join(get_args(kind))}"
+    if get_origin(kind) is tuple:
+        whole = isinstance(value, tuple) and all(type(entry) is int for entry in value)
+        return None if whole else "a list of integers"
+    if kind is int:
+        return None if type(value) is int else "an integer"
+    if kind is float:
+        return None if number else "a number"
+    if kind == float | None:
+        return None if number or value is None else "a number or null"
+    return None if isinstance(value, kind) else f"of type {kind.__name__}"
 
 
 PRESETS: dict[str, VDPMConfig] = {
