@@ -126,7 +126,7 @@ class VDPMConfig:
             *("mlp_ratio", "rope_frequency", "decoder_mlp_ratio", "camera_mlp_ratio", "head_features"),
         )
         for name in positive:
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 self._refuse(name, "must be above 0")
         for name in ("registers", "match_dim"):
             if getattr(self, name) < 0:
