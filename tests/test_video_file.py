@@ -199,6 +199,31 @@ def test_colours_follow_the_tags_of_matrix_and_range(tmp_path, matrix):
         assert read_video(path, size=64).frames[0, 20, 20].tolist() == pytest.approx([200, 100, 50], abs=2)
 
 
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv420p10le"])
+def test_conversion_to_rgb_has_no_bias(tmp_path, pixel_format):
+    y, x = np.mgrid[:96, :128]
+    ramp = np.stack((x * 255 // 128, y * 255 // 96, x + y), axis=-1).astype(np.uint8)
+    path = write_video(tmp_path / "ramp.mkv", [ramp], codec="ffv1", pixel_format=pixel_format)
+    error = read_video(path, size=128).frames[0].numpy().astype(int) - ramp
+    assert np.abs(error.mean((0, 1))).max() < 0.5
+    assert np.abs(error).max() <= 3
+
+
+def test_a_picture_above_the_limit_is_refused_before_decoding(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "large.mp4", levels(1))
+    monkeypatch.setattr("vdpm.video_file.MAX_PIXELS", 64 * 48 - 1)
+    monkeypatch.setattr(VideoFile, "_decode", None)
+    assert "its picture of 64 x 48 is above the limit" in refusal(path)
+
+
+def test_a_picture_that_changes_its_size_is_refused(tmp_path):
+    parts = [write_video(tmp_path / f"{size[0]}.264", levels(10, size)) for size in (SIZE, (96, 64))]
+    path = tmp_path / "both.264"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert "changes from 64 x 48 to 64 x 96" in refusal(path)
+    assert len(read_video(path, end=0.3)) == 8
+
+
 def test_jumping_to_key_frames_gives_the_same_frames_as_decoding_all(tmp_path):
     path = write_video(tmp_path / "long.mp4", levels(200), options={"g": "25", "bf": "3", "preset": "veryfast"})
     source = VideoFile(path)

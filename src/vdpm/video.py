@@ -52,15 +52,18 @@ def read_video(
     """
     _check_arguments(fps, start, end, max_frames, size, fit, multiple, image_fps)
     frames_of = _open(source, float(image_fps))
+    name = str(source) if isinstance(source, str | Path) else f"list of {len(source)} images"
     for _ in range(2):
         transform = choose_transform(frames_of.size, frames_of.pixel_aspect, size=size, fit=fit, multiple=multiple)
-        chosen = choose_frames(frames_of.times, fps=fps, start=start, end=end, max_frames=max_frames, name=str(source))
+        chosen = choose_frames(frames_of.times, fps=fps, start=start, end=end, max_frames=max_frames, name=name)
         frames = [_fit(picture, transform) for picture in frames_of.frames(chosen)]
         if len(frames) == len(chosen):
             break
         # A frame that its packet promised did not decode: find out which ones do, and choose among those.
         assert isinstance(frames_of, VideoFile)
         frames_of.survey_by_decoding()
+    else:
+        raise InputError(f"{source}: its frames decode differently each time; convert it, for example to an H.264 mp4")
     times = frames_of.times
     notes = (
         _choice_note(times, chosen),

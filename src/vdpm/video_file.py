@@ -208,7 +208,7 @@ class VideoFile:
         transfer = _HDR_TRANSFERS.get(int(first.color_trc))
         if transfer:
             self.notes.append(f"its light is coded as HDR ({transfer}), which was not tone-mapped: colours look flat")
-        if _has_alpha(first) and first.to_ndarray(format="rgba")[..., 3].min() < 255:
+        if _has_alpha(first) and _array(first, "rgba")[..., 3].min() < 255:
             self.notes.append("its transparent parts were laid over white")
 
     def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
@@ -245,10 +245,7 @@ class VideoFile:
                 f"{self.path}: its picture changes from {width} x {height} to {frame.width} x {frame.height}; "
                 "read a part of one size with --start and --end, or convert it"
             )
-        if _has_alpha(frame):
-            picture = over_white(frame.to_ndarray(format="rgba"))
-        else:
-            picture = frame.to_ndarray(format="rgb24")
+        picture = over_white(_array(frame, "rgba")) if _has_alpha(frame) else _array(frame, "rgb24")
         swap, flip_x, flip_y = self._turn
         if swap:
             picture = picture.transpose(1, 0, 2)
@@ -260,6 +257,17 @@ def over_white(rgba: np.ndarray) -> np.ndarray:
     alpha = rgba[..., 3:].astype(np.uint16)
     mixed = rgba[..., :3] * alpha + 255 * (255 - alpha)
     return ((mixed + 127) // 255).astype(np.uint8)
+
+
+def _array(frame: "av.VideoFrame", pixel_format: str) -> np.ndarray:
+    """8 bit pixels by swscale, which heeds the frame's matrix and range.
+
+    Its fast path, the default, darkens 4:2:0 by more than one of 256 steps and differs between processors.
+    """
+    from av.video.reformatter import Interpolation
+
+    accurate = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
+    return frame.to_ndarray(format=pixel_format, interpolation=Interpolation.BILINEAR | accurate)
 
 
 def _has_alpha(frame: "av.VideoFrame") -> bool:

@@ -1,11 +1,13 @@
 """Focal length and pose recovered from points made with a known camera, exact, noisy, flat, and with outliers."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from vdpm.errors import UsageError
 from vdpm.geometry.camera_recovery import focal_weiszfeld, pose_pnp, pose_umeyama, reprojection_error
-from vdpm.geometry.pinhole import project, unproject
+from vdpm.geometry.pinhole import pixel_grid, project, unproject
 from vdpm.geometry.rigid import (
     invert_rigid,
     quaternion_to_matrix,
@@ -154,3 +156,24 @@ def test_the_two_poses_agree_on_a_point_map():
     assert reprojection_error(world, pixels, by_umeyama, intrinsics).max() < 1e-9
     behind = transform_points(by_umeyama, torch.tensor([[0.0, 0, -1]], dtype=torch.float64))
     assert reprojection_error(behind, pixels[:1], by_umeyama, intrinsics).tolist() == [torch.inf]
+
+
+@pytest.mark.shared
+def test_the_camera_of_real_depth_is_found(shared_dir):
+    folder = shared_dir / "real" / "7scenes"
+    c2w = torch.from_numpy(np.loadtxt(folder / "frame-000020.pose.txt"))
+    depth = torch.from_numpy(np.asarray(Image.open(folder / "frame-000020.depth.png")).astype(np.float64) / 1000)
+    intrinsics = torch.tensor([[585.0, 0, 320], [0, 585, 240], [0, 0, 1]], dtype=torch.float64)
+    camera = unproject(depth, intrinsics)
+    # 65.535 m marks pixels without depth.
+    valid = (depth > 0) & (depth < 60)
+    assert focal_weiszfeld(camera.float(), valid).item() == pytest.approx(585, rel=1e-4)
+    chosen = torch.zeros_like(valid)
+    chosen[::6, ::6] = True
+    chosen &= valid
+    world, pixels = transform_points(c2w, camera)[chosen], pixel_grid(480, 640, dtype=torch.float64)[chosen]
+    noise = torch.randn(world.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    w2c = pose_pnp(world + 0.01 * noise, pixels, intrinsics)
+    angle, shift = angle_and_shift(w2c, torch.linalg.inv(c2w))
+    assert angle < 1e-3
+    assert shift < 2e-3
