@@ -14,11 +14,11 @@ from vdpm.geometry.pinhole import intrinsics_from_focal, pixel_grid
 from vdpm.geometry.rigid import invert_rigid, rotation_angle, transform_points
 from vdpm.structures import Cameras, Reconstruction
 
-PNP_PIXELS = 4000
+PNP_PIXELS = 2000
 """Pixels a frame, evenly spread, that its pose is fitted to. More do not make it better, only slower."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CameraAgreement:
     """Cameras of the network's head against those found from its point maps, one entry for each of ``frames``.
 
