@@ -89,7 +89,9 @@ class VideoFile:
             decoded = self._decode(container, stream)
             next_index = 0
             for index in indices:
-                key = self._keys[bisect.bisect_right(self._keys, self._pts[index]) - 1] if self._keys else self._pts[0]
+                # Frames before the first key frame, as a cut stream has them, can only be reached from the start.
+                place = bisect.bisect_right(self._keys, self._pts[index])
+                key = self._keys[place - 1] if place else self._pts[0]
                 if self._seekable and bisect.bisect_left(self._pts, key) - next_index > _SEEK_GAIN:
                     container.seek(key, stream=stream)
                     decoded = self._decode(container, stream)

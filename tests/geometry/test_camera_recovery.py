@@ -176,4 +176,5 @@ def test_the_camera_of_real_depth_is_found(shared_dir):
     w2c = pose_pnp(world + 0.01 * noise, pixels, intrinsics)
     angle, shift = angle_and_shift(w2c, torch.linalg.inv(c2w))
     assert angle < 1e-3
-    assert shift < 2e-3
+    # 60 mm if the pose were read the wrong way round.
+    assert shift < 4e-3
