@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vdpm.synthetic.config import SceneConfig
-from vdpm.synthetic.hashing import Draws, choose
+from vdpm.synthetic.hashing import Draws, choose, constant
 from vdpm.synthetic.layout import STREET, TABLETOP, Surroundings
 from vdpm.synthetic.rotations import axis_rotation, compose, looking_along, rotate, rotation_about
 
@@ -71,7 +71,7 @@ def sample_camera(
 
     sway = torch.where(kind == HANDHELD, 0.5 * baseline, 0.006 * distance * draws.chance("camera.shaky", 0.6))
     shake = _drift(draws, "camera.sway", clock) * (sway * moves)[:, None, None]
-    way = draws.direction("camera.dolly") * torch.tensor([1.0, 1.0, 0.4], device=draws.device)
+    way = draws.direction("camera.dolly") * constant((1.0, 1.0, 0.4), draws.device)
     glide = way[:, None] * (baseline * ((kind == DOLLY) | (kind == FOLLOW)))[:, None, None] * u
     ease = draws.chance("camera.ease", 0.3)[:, None, None]
     glide = glide * torch.where(ease, 0.5 + 0.5 * u, 1.0)

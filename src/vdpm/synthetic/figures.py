@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vdpm.synthetic.config import SceneConfig
-from vdpm.synthetic.hashing import Draws, choose
+from vdpm.synthetic.hashing import Draws, choose, constant
 from vdpm.synthetic.layout import FIGURE_PARTS, NUM_PARTS, Layout, Surroundings
 from vdpm.synthetic.motion import Poses
 from vdpm.synthetic.rotations import axis_rotation, compose, rotate
@@ -84,8 +84,8 @@ def sample_figure(
     ground = centre[:, None] - begin[:, None] + span[..., None] * torch.where(walking[:, None, None], path, 0.0)
 
     # Joint angles about the figure's left-right axis; x forward, y left, z up in the figure's own frame.
-    quarter = torch.tensor([0.0, math.pi, math.pi, 0.0], device=draws.device)
-    trot = torch.tensor([0.0, math.pi, math.pi / 2, 1.5 * math.pi], device=draws.device)
+    quarter = constant((0.0, math.pi, math.pi, 0.0), draws.device)
+    trot = constant((0.0, math.pi, math.pi / 2, 1.5 * math.pi), draws.device)
     shift = torch.where(animal[:, None], trot, quarter)
     limb_phase = phase[..., None] + shift[:, None]
     is_arm = (torch.arange(LIMBS, device=draws.device) >= 2) & ~animal[:, None]
@@ -118,7 +118,7 @@ def sample_figure(
     )  # fmt: skip
     length = torch.stack([leg, leg, arm, arm], 1)
     upper = length * 0.5
-    down = torch.tensor([0.0, 0.0, -1.0], device=draws.device)
+    down = constant((0.0, 0.0, -1.0), draws.device)
     upper_rotation = axis_rotation(1, -hip)
     knee = joints[:, None] + rotate(upper_rotation, down * upper[:, None, :, None])
     upper_centre = joints[:, None] + rotate(upper_rotation, down * (upper / 2)[:, None, :, None])
@@ -179,7 +179,7 @@ def place_figure(
     figure: Figure, number: int, layout: Layout, poses: Poses, instance: Int[Tensor, "batch parts"]
 ) -> tuple[Layout, Poses, Int[Tensor, "batch parts"]]:
     """Puts a figure in place of the parts reserved for it, where it is present; its parts become one instance."""
-    slots = torch.tensor(FIGURE_PARTS[number], device=figure.size.device)
+    slots = constant(FIGURE_PARTS[number], figure.size.device)
     here = torch.zeros(NUM_PARTS, dtype=torch.bool, device=slots.device)
     here[slots] = True
     here = here & figure.present[:, None]

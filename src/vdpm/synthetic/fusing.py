@@ -1,4 +1,4 @@
-"""Per-pixel functions that the compiler may fuse, each on its own: a whole frame's graph would take minutes to compile."""
+"""Per-pixel functions that the compiler may fuse, each on its own: one graph of all would take minutes to compile."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ def fusing(active: bool) -> Iterator[None]:
 
 
 def fusable(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Mark a function of tensors alone for compilation, once for all sizes, the first time it runs inside ``fusing``."""
+    """Mark a function of tensors alone for compilation, once for all sizes, when first run inside ``fusing``."""
     compiled: Callable[Arguments, Result] | None = None
 
     @functools.wraps(function)

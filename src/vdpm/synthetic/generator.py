@@ -1,6 +1,6 @@
 """Seeds to snippets: the front door of the scene generator."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -15,8 +15,8 @@ from vdpm.synthetic.scene import Scene, sample_scenes
 
 _EAGER_RAYS = 1 << 15
 """Rays traced at a time without a compiler, where every step makes a tensor of rays x parts."""
-_COMPILED_RAYS = 1 << 25
-"""Rays traced at a time by compiled code: bounds memory, and keeps rays x parts within 32-bit indices."""
+_FUSED_RAYS = 1 << 24
+"""Rays traced at a time by fused functions: bounds memory, and keeps rays x parts within 32-bit indices."""
 
 
 def held_out_seeds(count: int, start: int = 0) -> Int[Tensor, "count"]:
@@ -42,7 +42,7 @@ class SceneGenerator:
         self.config = config
         self.device = torch.device(device)
         self.compile = compile
-        self._render = _render if compile else _render_in_pieces
+        self._render = _render_fused if compile else _render_in_pieces
 
     @torch.no_grad()
     def __call__(
@@ -112,9 +112,23 @@ def _grid(width: int, height: int, device: torch.device) -> Float[Tensor, "rays 
     return torch.stack([index % width + 0.5, index // width + 0.5], -1)
 
 
-def _render(scene: Scene, targets: Tensor, width: int, height: int, samples: int) -> tuple[Tensor, Pixels, Tensor]:
-    pixels = trace(scene, _grid(width, height, targets.device), targets, width, height, samples)
-    return develop(scene, pixels.radiance, width, height), pixels, _dynamic(pixels)
+def _render_fused(
+    scene: Scene, targets: Tensor, width: int, height: int, samples: int
+) -> tuple[Tensor, Pixels, Tensor]:
+    """In pieces of whole clips, equal in size where the batch allows it."""
+    clips, frames = scene.c2w.shape[:2]
+    most = max(1, _FUSED_RAYS // (frames * width * height * samples))
+    size = -(-clips // -(-clips // most))
+    grid = _grid(width, height, targets.device)
+    pieces = []
+    for start in range(0, clips, size):
+        some = _clips(scene, start, start + size)
+        pixels = trace(some, grid, targets[start : start + size], width, height, samples)
+        pieces.append((develop(some, pixels.radiance, width, height), pixels, _dynamic(pixels)))
+    if len(pieces) == 1:
+        return pieces[0]
+    images, traced, dynamic = zip(*pieces)
+    return torch.cat(images), Pixels(*[torch.cat(values) for values in zip(*traced)]), torch.cat(dynamic)
 
 
 def _render_in_pieces(
@@ -132,33 +146,12 @@ def _render_in_pieces(
     return develop(scene, pixels.radiance, width, height), pixels, _dynamic(pixels)
 
 
-def _render_compiled() -> Callable[..., tuple[Tensor, Pixels, Tensor]]:
-    """As ``_render``, compiled; a large batch is cut into equal pieces, so that one compiled shape serves them all."""
-    compiled = torch.compile(_render, dynamic=False, fullgraph=True)
-
-    def render(scene: Scene, targets: Tensor, width: int, height: int, samples: int) -> tuple[Tensor, Pixels, Tensor]:
-        clips, frames = scene.c2w.shape[:2]
-        most = max(1, _COMPILED_RAYS // (frames * width * height * samples))
-        size = next(size for size in range(min(most, clips), 0, -1) if clips % size == 0)
-        if size == clips:
-            return compiled(scene, targets, width, height, samples)
-        starts = range(0, clips, size)
-        pieces = [
-            compiled(_clips(scene, start, start + size), targets[start : start + size], width, height, samples)
-            for start in starts
-        ]
-        images, pixels, dynamic = zip(*pieces)
-        return torch.cat(images), Pixels(*[torch.cat(values) for values in zip(*pixels)]), torch.cat(dynamic)
-
-    return render
-
-
 def _clips(scene: Scene, start: int, stop: int) -> Scene:
     """The scenes from ``start`` to before ``stop``."""
 
     def pick(value: Tensor | tuple) -> Tensor | tuple:
         if isinstance(value, Tensor):
-            return value[start:stop].clone()
+            return value[start:stop]
         return type(value)(*[pick(v) for v in value])
 
     return Scene(*[pick(value) for value in scene])  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ Every draw is a hash of (seed, name of the draw, index), made with integer arith
 scene on any device, in any batch, and a new draw added later leaves the others as they were.
 """
 
+import functools
 import math
 import zlib
 
@@ -12,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _MASK = 0xFFFFFFFF
+_met: dict[str, int] = {}
 
 
 def mix(x: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
@@ -33,6 +35,12 @@ def lattice(
     return (h & 0xFFFFFF).float() * (1.0 / (1 << 24))
 
 
+@functools.lru_cache(maxsize=256)
+def constant(values: tuple, device: torch.device) -> Tensor:
+    """A small constant tensor, made once a device: making it anew would wait for the GPU each time."""
+    return torch.tensor(values, device=device)
+
+
 def choose(index: Int[Tensor, "*shape"], *options: Tensor | float) -> Tensor:
     """``options[index]`` elementwise; the options broadcast against ``index``."""
     result = torch.zeros_like(index, dtype=torch.float32) + options[0]
@@ -42,11 +50,18 @@ def choose(index: Int[Tensor, "*shape"], *options: Tensor | float) -> Tensor:
 
 
 class Draws:
-    """Named random draws of a batch of seeds; each returns a tensor [batch, *shape]."""
+    """Named random draws of a batch of seeds; each returns a tensor [batch, *shape].
+
+    All draws whose names have been met before are made at once, which on a GPU saves thousands of small kernels. What
+    has been met only decides when a number is computed, never which.
+    """
 
     def __init__(self, seeds: Int[Tensor, "batch"]) -> None:
         seeds = seeds.long()
         self.keys = mix(mix(seeds) + mix((seeds >> 32) ^ 0x5BD1E995))
+        self._columns, streams, counters = _known(seeds.device)
+        self._bits = self._hash(streams, counters)
+        self._unit = _to_unit(self._bits)
 
     @property
     def batch(self) -> int:
@@ -56,16 +71,35 @@ class Draws:
     def device(self) -> torch.device:
         return self.keys.device
 
+    def _hash(self, streams: Int[Tensor, "draws"], counters: Int[Tensor, "draws"]) -> Int[Tensor, "batch draws"]:
+        return mix(mix(self.keys[:, None] + streams) + mix(counters + 1))
+
+    def _columns_of(self, name: str, count: int) -> slice | None:
+        """Where the draw stands among those made at once; None if it was not known then (it is from now on)."""
+        start, known = self._columns.get(name, (0, 0))
+        if known >= count:
+            return slice(start, start + count)
+        _met[name] = max(count, _met.get(name, 0))
+        return None
+
+    def _fresh(self, name: str, count: int) -> Int[Tensor, "batch draws"]:
+        counters = torch.arange(count, device=self.device)
+        return self._hash(torch.full_like(counters, zlib.crc32(name.encode())), counters)
+
     def bits(self, name: str, *shape: int) -> Int[Tensor, "batch *rest"]:
         """Integers in [0, 2**32)."""
-        keys = mix(self.keys + zlib.crc32(name.encode()))
-        counter = torch.arange(math.prod(shape), device=keys.device)
-        return mix(keys[:, None] + mix(counter + 1)).view(self.batch, *shape)
+        count = math.prod(shape)
+        columns = self._columns_of(name, count)
+        bits = self._fresh(name, count) if columns is None else self._bits[:, columns]
+        return bits.reshape(self.batch, *shape)
 
     def uniform(self, name: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Float[Tensor, "batch *rest"]:
         """Uniform in [low, high)."""
-        unit = (self.bits(name, *shape) >> 8).float() * (1.0 / (1 << 24))
-        return low + (high - low) * unit
+        count = math.prod(shape)
+        columns = self._columns_of(name, count)
+        unit = _to_unit(self._fresh(name, count)) if columns is None else self._unit[:, columns]
+        unit = unit.reshape(self.batch, *shape)
+        return unit if (low, high) == (0.0, 1.0) else low + (high - low) * unit
 
     def log_uniform(self, name: str, *shape: int, low: float, high: float) -> Float[Tensor, "batch *rest"]:
         """Log-uniform in [low, high)."""
@@ -95,3 +129,32 @@ class Draws:
         z = unit[..., 0] * 2 - 1
         radius, angle = (1 - z * z).clamp_min(0).sqrt(), unit[..., 1] * (2 * math.pi)
         return torch.stack([radius * torch.cos(angle), radius * torch.sin(angle), z], -1)
+
+
+def _to_unit(bits: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    return (bits >> 8).float() * (1.0 / (1 << 24))
+
+
+def _known(device: torch.device) -> tuple[dict[str, tuple[int, int]], Int[Tensor, "draws"], Int[Tensor, "draws"]]:
+    """The draws met so far: the first column and number of columns of each; stream and counter of each column."""
+    return _tables(tuple(_met.items()), device)
+
+
+@functools.lru_cache(maxsize=16)
+def _tables(
+    met: tuple[tuple[str, int], ...], device: torch.device
+) -> tuple[dict[str, tuple[int, int]], Int[Tensor, "draws"], Int[Tensor, "draws"]]:
+    columns: dict[str, tuple[int, int]] = {}
+    streams: list[int] = []
+    counters: list[int] = []
+    start = 0
+    for name, count in met:
+        columns[name] = (start, count)
+        streams += [zlib.crc32(name.encode())] * count
+        counters += range(count)
+        start += count
+    return (
+        columns,
+        torch.tensor(streams, dtype=torch.long, device=device),
+        torch.tensor(counters, dtype=torch.long, device=device),
+    )

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vdpm.synthetic.config import SceneConfig
-from vdpm.synthetic.hashing import Draws, choose
+from vdpm.synthetic.hashing import Draws, choose, constant
 from vdpm.synthetic.layout import OPEN, STREET, Surroundings
 
 
@@ -59,19 +59,19 @@ def sample_light(draws: Draws, config: SceneConfig, around: Surroundings) -> Lig
     height = around.ceiling * draws.uniform("light.height", low=0.75, high=0.97)
     lamp = torch.cat([spot, height.clamp_max(1e3)[:, None]], -1)
     warmth = draws.uniform("light.warmth", low=-0.18, high=0.3)[:, None]
-    tint = torch.tensor([1.0, 0.0, -1.0], device=draws.device)
+    tint = constant((1.0, 0.0, -1.0), draws.device)
     colour = (1 + warmth * tint) * draws.log_uniform("light.strength", 1, low=0.7, high=1.8)
     level = draws.uniform("light.ambient", 1, low=0.18, high=0.6)
     ambient = level * (1 - 0.5 * warmth * tint)
-    blue = torch.tensor([0.32, 0.52, 0.88], device=draws.device)
+    blue = constant((0.32, 0.52, 0.88), draws.device)
     grey = draws.uniform("sky.grey", 1, high=0.9)
     zenith = torch.lerp(blue, torch.full_like(blue, 0.75), grey) * draws.uniform("sky.zenith", 1, low=0.6, high=1.2)
-    horizon = torch.tensor([0.85, 0.88, 0.92], device=draws.device) * draws.uniform("sky.horizon", 1, low=0.7, high=1.3)
+    horizon = constant((0.85, 0.88, 0.92), draws.device) * draws.uniform("sky.horizon", 1, low=0.7, high=1.3)
     horizon = horizon * (1 + 0.6 * warmth * tint)
     return Light(
         is_lamp=is_lamp,
         place=torch.where(is_lamp[:, None], lamp, sun),
-        up=torch.tensor([0.0, 0.0, 1.0], device=draws.device).expand(draws.batch, 3),
+        up=constant((0.0, 0.0, 1.0), draws.device).expand(draws.batch, 3),
         fill=draws.direction("light.fill"),
         colour=colour,
         ambient=ambient,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vdpm.synthetic.config import SceneConfig
 from vdpm.synthetic.fusing import fusable
-from vdpm.synthetic.hashing import Draws, lattice
+from vdpm.synthetic.hashing import Draws, constant, lattice
 from vdpm.synthetic.intersect import Vector
 from vdpm.synthetic.layout import FIGURE_PARTS, NUM_PARTS, OPEN, STREET, Layout, Surroundings
 from vdpm.synthetic.rotations import compose, rotation_about
@@ -53,7 +53,7 @@ def sample_materials(
     eye = torch.eye(3, device=draws.device)
     turn = torch.where(aligned[..., None, None], eye, turn)
     upright = draws.chance("texture.upright", 0.5, m)[..., None, None] & (family != TILES)[..., None, None]
-    swap = torch.tensor([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]], device=draws.device)
+    swap = constant(((0.0, 0, 1), (1, 0, 0), (0, 1, 0)), draws.device)
     turn = torch.where(upright, compose(swap, turn), turn)
 
     first = _colours(draws, "texture.first", m)
@@ -70,8 +70,8 @@ def sample_materials(
     second[:, wall] = torch.where(same[..., None], second[:, NUM_PARTS : NUM_PARTS + 1], second[:, wall])
     # Limbs of one figure share two materials' colours, so that it looks like one body in clothes.
     for slots in FIGURE_PARTS:
-        clothes = [slots[0]] * 2 + [slots[2]] * 4 + [slots[0]] * 4 + [slots[1]]
-        source, target = torch.tensor(clothes), torch.tensor(slots)
+        clothes = (slots[0],) * 2 + (slots[2],) * 4 + (slots[0],) * 4 + (slots[1],)
+        source, target = constant(clothes, draws.device), constant(slots, draws.device)
         first[:, target[2:]] = first[:, source[2:]]
         second[:, target[2:]] = second[:, source[2:]]
         family[:, target[2:]] = family[:, source[2:]]
@@ -100,7 +100,7 @@ def _colours(draws: Draws, name: str, count: int) -> Float[Tensor, "batch count 
     hue = draws.uniform(name + ".hue", count)
     saturation = draws.uniform(name + ".saturation", count).square() * 0.9
     value = draws.uniform(name + ".value", count, low=0.15, high=0.95)
-    shifts = torch.tensor([0.0, 2 / 3, 1 / 3], device=draws.device)
+    shifts = constant((0.0, 2 / 3, 1 / 3), draws.device)
     ramp = ((((hue[..., None] + shifts) % 1.0) * 6 - 3).abs() - 1).clamp(0, 1)
     return (value[..., None] * (1 - saturation[..., None] * (1 - ramp))) ** 2.2
 
