@@ -43,7 +43,7 @@ class VideoFile:
         self.path = path
         self.name = path.stem
         self.notes: list[str] = []
-        self.damaged = 0
+        self.damaged = False
         self.times: list[float] = []
         self._pts: list[int] | None = []
         self._keys: list[int] = []
@@ -64,7 +64,7 @@ class VideoFile:
 
     def survey_by_decoding(self) -> None:
         """Take the times from the decoded frames, where packets carry no times or frames are damaged."""
-        self._pts, self.times, self.damaged = None, [], 0
+        self._pts, self.times, self.damaged = None, [], False
         with self._open() as (container, stream):
             step = 1 / float(stream.average_rate or stream.guessed_rate or 25)
             for frame in self._decode(container, stream):
@@ -77,6 +77,8 @@ class VideoFile:
 
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Pictures [height, width, 3] of the frames ``indices`` (ascending). Ends early at one that does not decode."""
+        import av
+
         with self._open() as (container, stream):
             if self._pts is None:
                 wanted, last = set(indices), indices[-1]
@@ -93,7 +95,10 @@ class VideoFile:
                 place = bisect.bisect_right(self._keys, self._pts[index])
                 key = self._keys[place - 1] if place else self._pts[0]
                 if self._seekable and bisect.bisect_left(self._pts, key) - next_index > _SEEK_GAIN:
-                    container.seek(key, stream=stream)
+                    try:
+                        container.seek(key, stream=stream)
+                    except av.FFmpegError:
+                        return
                     decoded = self._decode(container, stream)
                 found = next((frame for frame in decoded if frame.pts is None or frame.pts >= self._pts[index]), None)
                 if found is None or found.pts != self._pts[index]:
@@ -113,7 +118,7 @@ class VideoFile:
             about = round((length + missing) / length * len(self.times))
             notes.append(f"the file ends early: {len(self.times)} of about {about} frames could be read")
         elif self.damaged:
-            notes.append(f"{self.damaged} damaged pieces of the file were skipped")
+            notes.append("damaged parts of the file were skipped")
         return notes
 
     @contextmanager
@@ -219,7 +224,7 @@ class VideoFile:
         try:
             yield from container.demux(stream)
         except av.FFmpegError:
-            self.damaged += 1
+            self.damaged = True
 
     def _decode(self, container: Any, stream: Any) -> Iterator["av.VideoFrame"]:
         """Frames that decode cleanly, from where ``container`` stands on, in the order shown."""
@@ -227,16 +232,16 @@ class VideoFile:
 
         for packet in self._packets(container, stream):
             if packet.is_corrupt:
-                self.damaged += 1
+                self.damaged = True
                 continue
             try:
                 frames = packet.decode()
             except av.FFmpegError:
-                self.damaged += 1
+                self.damaged = True
                 continue
             for frame in frames:
                 if frame.is_corrupt:
-                    self.damaged += 1
+                    self.damaged = True
                 else:
                     yield frame
 
