@@ -26,6 +26,9 @@ from vdpm.video import read_video
 DEFAULT_MODEL = "vdpm-small"
 DEFAULT_MAX_FRAMES = 24
 
+MAX_SIZE = 2048
+"""Longest side, in pixels, that is tried; attention over more patches than that gives takes hundreds of GiB."""
+
 LARGE_NETWORK = 500_000_000
 """Parameters above which ``dtype="auto"`` takes bfloat16 on CUDA, as the released network was trained."""
 
@@ -216,6 +219,8 @@ def make_plan(
     seconds: dict[str, float] = {}
     if targets_per_step is not None and targets_per_step < 1:
         raise UsageError(f"targets_per_step is {targets_per_step}; use at least 1")
+    if size is not None and size > MAX_SIZE:
+        raise UsageError(f"size {size} is above {MAX_SIZE} pixels, far from what networks are trained on; use less")
     for name, wanted in (("targets", targets), ("sources", sources)):
         _check_wanted(name, wanted)
     if not isinstance(video, Video):

@@ -136,8 +136,9 @@ def test_start_behind_the_end(reconstruct: Run, clip: Path, out: Path) -> None:
     refused(reconstruct(clip, "-o", out, "--start", "100"), INPUT, "clip.mp4")
 
 
-def test_size_that_no_network_takes(run: Run, clip: Path, tiny_folder: Path, out: Path) -> None:
-    refused(run("reconstruct", clip, "-o", out, "--model", tiny_folder, "--size", "0"), USAGE, "size")
+@pytest.mark.parametrize("size", [0, 99_999])
+def test_size_that_no_network_takes(run: Run, clip: Path, tiny_folder: Path, out: Path, size: int) -> None:
+    refused(run("reconstruct", clip, "-o", out, "--model", tiny_folder, "--size", size), USAGE, "size")
 
 
 def test_device_that_is_not_here(reconstruct: Run, clip: Path, out: Path) -> None:

@@ -53,6 +53,21 @@ def test_a_fault_of_ours_is_one_line_with_a_hint(run: Run, tmp_path: Path, monke
     assert "Traceback" in run("info", tmp_path).err
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)
+def test_out_of_memory_names_the_remedy(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(info.Info, "run", fail)
+    done = run("info", tmp_path)
+    assert done.code == 1
+    assert done.err == "vdpm: error: out of memory; use fewer frames (--max-frames) or a smaller --size\n"
+
+
 def test_interrupt(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt

@@ -49,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has gone. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except MemoryError:
-        return _fail("out of memory; use fewer frames (--max-frames), a smaller --size or fewer --targets", 1)
     except Exception as error:
+        if _is_out_of_memory(error):
+            return _fail("out of memory; use fewer frames (--max-frames) or a smaller --size", 1)
         hint = "this is a fault of vdpm; VDPM_TRACEBACK=1 shows where"
         return _fail(f"{type(error).__name__}: {error} ({hint})", INTERNAL_ERROR)
     return 0
@@ -93,6 +93,12 @@ def _fail(message: str, code: int) -> int:
         traceback.print_exc()
     print(f"vdpm: error: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch has a class of its own on accelerators, and a plain RuntimeError on the CPU."""
+    by_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or by_torch
 
 
 @contextmanager
