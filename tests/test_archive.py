@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -419,3 +420,47 @@ def test_describe_reads_no_map(scene: MovingSphere, tmp_path: Path, monkeypatch:
         "32 x 24",
     ):
         assert words in text
+
+
+def test_a_removal_of_the_old_result_that_was_killed_is_taken_up_again(scene: MovingSphere, tmp_path: Path) -> None:
+    out, previous = tmp_path / "out", tmp_path / ".out.previous"
+    save(scene.reconstruction, out)
+    shutil.copytree(out, previous)
+    (previous / "frames/00000.png").unlink()
+    (previous / "maps/mine.txt").write_text("mine")
+    save(scene.reconstruction, out, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (out / "maps/mine.txt").read_text() == "mine"
+    previous.mkdir()
+    save(scene.reconstruction, out, overwrite=True)
+    previous.mkdir()
+    (previous / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match="move them elsewhere"):
+        save(scene.reconstruction, out, overwrite=True)
+    assert (previous / "mine.txt").read_text() == "mine"
+    assert load(out).maps.targets == (0, 1, 2)
+
+
+@pytest.mark.parametrize("left", range(0, 9))
+def test_a_kill_at_any_point_of_the_removal_leaves_no_obstacle(
+    scene: MovingSphere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    """The new result is in place from the swap on, and the next overwrite finishes what was cut off."""
+    out = tmp_path / "out"
+    save(dataclasses.replace(scene.reconstruction, name="old"), out)
+    unlink, calls = Path.unlink, [left]
+
+    def dying(path: Path, missing_ok: bool = False) -> None:
+        calls[0] -= ".out.previous" in str(path)
+        if calls[0] < 0:
+            raise KeyboardInterrupt
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", dying)
+        with pytest.raises(KeyboardInterrupt):
+            save(dataclasses.replace(scene.reconstruction, name="new"), out, overwrite=True)
+    assert load(out).name == "new"
+    save(dataclasses.replace(scene.reconstruction, name="newer"), out, overwrite=True)
+    assert load(out).name == "newer"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vdpm.archive.manifest import MANIFEST_FILE
 from vdpm.archive.reader import is_result
 from vdpm.errors import OutputError
 
@@ -56,34 +57,44 @@ def write_whole(path: Path, content: Iterable[bytes]) -> None:
         raise
 
 
-def remove_own(folder: Path, derived: tuple[str, ...] = ()) -> bool:
-    """Removes what the writer makes, and ``derived``, from ``folder``, then emptied folders. True when all went.
+def remove_own(folder: Path) -> bool:
+    """Removes what the writer makes from ``folder``, then emptied folders. True when all went.
 
     Files of other names are the user's and stay. A link in the place of ``folder`` is not followed.
     """
     if folder.is_symlink():
         return False
+    for path, name in _files(folder):
+        if OWN_FILE.fullmatch(name):
+            path.unlink()
+    return _remove_empty(folder)
+
+
+def retire(old: Path, new: Path, derived: tuple[str, ...]) -> bool:
+    """Removes the result in ``old``, with its ``derived`` files, and moves the user's files in it to ``new``.
+
+    A file whose name is taken in ``new`` stays. True when all went. The manifest goes last: as long as it is there,
+    what is left can be told from a folder of the user's and a killed removal be taken up again.
+    """
+    for path, name in _files(old):
+        if name == MANIFEST_FILE:
+            continue
+        if OWN_FILE.fullmatch(name) or name in derived:
+            path.unlink()
+        elif not os.path.lexists(new / name):
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            os.rename(path, new / name)
+    (old / MANIFEST_FILE).unlink(missing_ok=True)
+    return _remove_empty(old)
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Everything under ``folder`` but folders, with its relative name; folders are removed once they are empty."""
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
             _remove_empty(path)
         else:
-            name = path.relative_to(folder).as_posix()
-            if OWN_FILE.fullmatch(name) or name in derived:
-                path.unlink()
-    return _remove_empty(folder)
-
-
-def move_rest(old: Path, new: Path) -> None:
-    """Moves what is left in ``old`` to the same name in ``new``; a file whose name is taken there stays in ``old``."""
-    for path in sorted(old.rglob("*"), reverse=True):
-        if path.is_dir() and not path.is_symlink():
-            _remove_empty(path)
-            continue
-        destination = new / path.relative_to(old)
-        if not os.path.lexists(destination):
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(path, destination)
-    _remove_empty(old)
+            yield path, path.relative_to(folder).as_posix()
 
 
 def _remove_empty(folder: Path) -> bool:

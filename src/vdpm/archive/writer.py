@@ -23,7 +23,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from vdpm.archive.folder import check_output, disk_errors, move_rest, remove_own, write_whole
+from vdpm.archive.folder import check_output, disk_errors, remove_own, retire, write_whole
 from vdpm.archive.manifest import (
     CAMERAS_FILE,
     MANIFEST_FILE,
@@ -236,19 +236,22 @@ class ReconstructionWriter:
                 os.rename(self._previous, self.folder)
                 raise
             self._work = self.folder
-            remove_own(self._previous, derived)
-            move_rest(self._previous, self.folder)
+            retire(self._previous, self.folder, derived)
 
     def _recover(self) -> None:
         """Undoes a swap that was killed between its two renames, or finishes one killed after them."""
-        if not is_result(self._previous):
-            return
-        with disk_errors(self.folder):
-            if not self.folder.exists():
-                os.rename(self._previous, self.folder)
+        with disk_errors(self._previous):
+            if not self._previous.exists():
                 return
-            remove_own(self._previous, read_manifest(self._previous).derived)
-            move_rest(self._previous, self.folder)
+            if is_result(self._previous):
+                if not self.folder.exists():
+                    os.rename(self._previous, self.folder)
+                    return
+                retire(self._previous, self.folder, read_manifest(self._previous).derived)
+            elif not any(self._previous.iterdir()):
+                self._previous.rmdir()
+            if self._previous.exists():
+                raise OutputError(f"{self._previous}: holds files kept from an older result; move them elsewhere")
 
 
 def save(reconstruction: Reconstruction, folder: Path | str, overwrite: bool = False) -> None:
