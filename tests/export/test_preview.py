@@ -118,7 +118,7 @@ def test_in_the_cloud_near_hides_far() -> None:
     patch = np.stack([x * 0.3, y * 0.3, np.full_like(x, 2)], axis=1)
     points = np.concatenate([patch, wall])
     colors = np.array([[200, 0, 0]] * len(patch) + [[0, 0, 200]] * len(wall), dtype=np.uint8)
-    picture = draw_cloud(points, colors, cameras((0, 0, 0)), 0.5, (200, 200), network_width=40, yaw=0.0, pitch=0.0)
+    picture = draw_cloud(points, colors, cameras((9, 0, 0)), 0.5, (200, 200), network_width=40, yaw=0.0, pitch=0.0)
     middle = np.asarray(picture)[95:105, 95:105].reshape(-1, 3).astype(int)
     assert (middle[:, 0] > 150).all()
     assert (middle[:, 2] < 50).all()
