@@ -86,6 +86,8 @@ class TrainConfig:
                 raise UsageError(f"{bucket} has a number that is not positive")
         if self.steps < 1 or self.targets < 1:
             raise UsageError(f"steps ({self.steps}) and targets ({self.targets}) must be at least 1")
+        if not 0 <= self.seed < 256:
+            raise UsageError(f"seed is {self.seed}; training seeds go from 0 to 255, beyond lie the held-out scenes")
         if not 0 <= self.ema_decay < 1:
             raise UsageError(f"ema_decay is {self.ema_decay}; it lies in [0, 1)")
 

@@ -7,6 +7,7 @@ it had not stopped.
 import json
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 from vdpm.errors import VDPMError
 from vdpm.model import VDPM
 from vdpm.structures import Snippet
-from vdpm.synthetic import TRAINING_SEED_START, generate
+from vdpm.synthetic import SceneGenerator
 from vdpm.training.batch import change_colours, to_unit_scale
 from vdpm.training.checkpoint import TrainingState, load_state, save_state
 from vdpm.training.config import Bucket, TrainConfig
@@ -26,7 +27,8 @@ from vdpm.training.losses import camera_loss, confidence_loss, pose_encoding
 from vdpm.training.matching import ground_truth_matches, matching_loss
 from vdpm.training.optimizer import build_optimizers, learning_rate
 
-_SEEDS_PER_STEP = 1 << 16
+_SEEDS_PER_STEP = 1 << 12
+"""Room for the clips of one step over all ranks; a million steps fit before the next ``config.seed`` begins."""
 
 
 class Trainer:
@@ -59,6 +61,14 @@ class Trainer:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         if config.compile:
             model.compile_blocks()
+        self.generators = {
+            b: SceneGenerator(
+                replace(config.scenes, num_frames=b.frames, height=b.height, width=b.width),
+                ranks.device,
+                compile=config.compile,
+            )
+            for b in config.buckets
+        }
 
     def run(self) -> None:
         """Train until ``config.steps``, a signal, or ``max_seconds``; then save."""
@@ -102,7 +112,7 @@ class Trainer:
     def _make_batch(self, bucket: Bucket) -> Snippet:
         """Render a batch of clips that has never been seen and scale it."""
         device, batch = self.ranks.device, bucket.batch
-        first = TRAINING_SEED_START + (self.config.seed << 40) + self.step * _SEEDS_PER_STEP
+        first = (self.config.seed << 32) + self.step * _SEEDS_PER_STEP
         seeds = torch.arange(batch) + first + self.ranks.rank * batch
         chooser = torch.Generator().manual_seed(int(seeds[0]) & 0x7FFF_FFFF_FFFF)
         targets = torch.randint(bucket.frames, (batch, self.config.targets), generator=chooser)
@@ -110,13 +120,9 @@ class Trainer:
         reference = int(torch.randint(bucket.frames, (), generator=chooser))
         if float(torch.rand((), generator=chooser)) < 0.5:
             reference = 0
-        scenes = self.config.scenes.with_shape(bucket.frames, bucket.height, bucket.width)
-        snippet = generate(
-            seeds, scenes, device=device, targets=targets, reference=reference, compile=self.config.compile
-        )
-        snippet = to_unit_scale(snippet)
+        snippet = to_unit_scale(self.generators[bucket](seeds, targets, reference))
         colours = torch.Generator(device).manual_seed(int(seeds[0]) & 0x7FFF_FFFF_FFFF)
-        return Snippet(**{**vars(snippet), "images": change_colours(snippet.images, colours)})
+        return replace(snippet, images=change_colours(snippet.images, colours))
 
     def _losses(self, snippet: Snippet) -> dict[str, Tensor]:
         """Forward pass and all losses; entry "loss" is their weighted sum."""

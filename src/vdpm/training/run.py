@@ -1,0 +1,60 @@
+"""Start, continue or extend a training run: the body of ``vdpm train``."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from vdpm.errors import OutputError
+from vdpm.model import VDPM, preset_config
+from vdpm.training.config import TrainConfig
+from vdpm.training.distributed import join_ranks, leave_ranks
+from vdpm.training.trainer import Trainer
+
+
+def train(
+    config: TrainConfig,
+    output: Path,
+    *,
+    init: str | None = None,
+    clips_seen: int = 0,
+    resume: bool = False,
+    steps: int | None = None,
+    cooldown_steps: int | None = None,
+    learning_rate: float | None = None,
+    seed: int | None = None,
+    max_minutes: float | None = None,
+    device: str | None = None,
+) -> None:
+    """Train ``config`` into the folder ``output`` (``state.pt``, ``model/``, ``log.jsonl``).
+
+    ``init``: weights to start from (folder, file or preset name) instead of random ones, with ``clips_seen``
+    clips already
+    seen by them; give another ``seed`` then, so that new scenes come. ``resume``: go on from ``output/state.pt``.
+    ``max_minutes``: stop after that time with everything saved. Under ``torchrun`` the run spreads over its processes.
+    Raises OutputError when ``output`` already holds a run and ``resume`` is off.
+    """
+    if not resume and (output / "state.pt").exists():
+        raise OutputError(f"{output} holds a training run; go on with --resume or choose another folder")
+    optimizer = replace(
+        config.optimizer,
+        lr=config.optimizer.lr if learning_rate is None else learning_rate,
+        cooldown_steps=config.optimizer.cooldown_steps if cooldown_steps is None else cooldown_steps,
+    )
+    config = replace(
+        config,
+        optimizer=optimizer,
+        steps=config.steps if steps is None else steps,
+        seed=config.seed if seed is None else seed,
+    )
+    ranks = join_ranks(device)
+    try:
+        torch.manual_seed(config.seed)
+        if init is None:
+            model = VDPM(preset_config(config.model))
+        else:
+            model = VDPM.from_pretrained(init, dtype=torch.float32)
+        limit = None if max_minutes is None else 60 * max_minutes
+        Trainer(model, config, output, ranks, resume=resume, max_seconds=limit, clips_seen=clips_seen).run()
+    finally:
+        leave_ranks(ranks)

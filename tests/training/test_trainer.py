@@ -1,0 +1,125 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from vdpm.errors import CheckpointError, OutputError, UsageError, VDPMError
+from vdpm.model import VDPM, VDPMConfig
+from vdpm.synthetic import SceneConfig
+from vdpm.training.checkpoint import load_state
+from vdpm.training.config import Bucket, LossConfig, OptimizerConfig, TrainConfig
+from vdpm.training.distributed import Ranks
+from vdpm.training.run import train
+from vdpm.training.trainer import Trainer
+
+TINY = VDPMConfig(
+    name="tiny",
+    patch_encoder="conv",
+    patch_size=8,
+    stem_channels=(8, 8, 16),
+    dim=32,
+    heads=2,
+    pairs=2,
+    layer_scale_init=None,
+    init="scratch",
+    taps=(0, 1),
+    tap_fusion=True,
+    decoder_dim=32,
+    decoder_heads=2,
+    decoder_pairs=1,
+    mark_target=True,
+    head="conv",
+    head_channels=(16, 16, 8, 8),
+    camera_dim=32,
+    camera_heads=2,
+    camera_depth=1,
+    match_dim=8,
+    match_pair=1,
+)
+RUN = TrainConfig(
+    name="test",
+    scenes=SceneConfig(colour_samples=1),
+    buckets=(Bucket(frames=2, height=16, width=24, batch=2), Bucket(frames=3, height=16, width=16, batch=1)),
+    optimizer=OptimizerConfig(lr=2e-3, warmup_steps=2),
+    steps=4,
+    bfloat16=False,
+    compile=False,
+    log_every=1,
+)
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+def trainer(output: Path, config: TrainConfig = RUN, *, resume: bool = False) -> Trainer:
+    torch.manual_seed(3)
+    return Trainer(VDPM(TINY), config, output, ALONE, resume=resume)
+
+
+def losses(output: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (output / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_cut_and_resumed_is_the_same_run_to_the_bit(tmp_path: Path) -> None:
+    trainer(tmp_path / "whole").run()
+    trainer(tmp_path / "cut", dataclasses.replace(RUN, steps=2)).run()
+    trainer(tmp_path / "cut", resume=True).run()
+    whole, cut = load_state(tmp_path / "whole" / "state.pt"), load_state(tmp_path / "cut" / "state.pt")
+    assert (whole.step, whole.clips) == (cut.step, cut.clips)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+    for name, value in whole.weights.items():
+        assert torch.equal(value, cut.weights[name]), name
+        assert torch.equal(whole.average[name], cut.average[name]), name
+
+
+def test_one_batch_is_learnt_by_heart(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        RUN, buckets=RUN.buckets[:1], optimizer=OptimizerConfig(lr=3e-3, warmup_steps=5), loss=LossConfig(alpha=0.05)
+    )
+    run = trainer(tmp_path, config)
+    snippet = run._make_batch(config.buckets[0])
+    errors = []
+    for _ in range(120):
+        parts = run._losses(snippet)
+        errors.append(float(parts["epe_p"]))
+        run._update(parts["loss"])
+        run.step += 1
+    assert errors[-1] < 0.25 * errors[0]
+
+
+def test_bad_steps_are_skipped_counted_and_in_the_end_fatal(tmp_path: Path) -> None:
+    config = dataclasses.replace(RUN, max_bad_steps=1)
+    run = trainer(tmp_path, config)
+    before = {k: v.clone() for k, v in run.model.state_dict().items()}
+    lossless = sum(p.sum() for p in run.parameters) * float("nan")
+    run._update(lossless)
+    assert int(run.bad_steps) == 1
+    for name, value in run.model.state_dict().items():
+        assert torch.isfinite(value).all(), name
+        assert (value - before[name]).abs().max() <= 1e-3, name  # weight decay alone
+    run._update(sum(p.sum() for p in run.parameters) * float("nan"))
+    with pytest.raises(VDPMError, match="2 steps had a non-finite gradient"):
+        run._log({"loss": torch.ones(()), "count": torch.ones(())}, 1, 1.0)
+
+
+def test_saved_model_folder_holds_the_averaged_weights(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    run.run()
+    loaded = VDPM.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    state = load_state(tmp_path / "state.pt")
+    for name, value in loaded.state_dict().items():
+        torch.testing.assert_close(value, state.average[name], atol=1e-3, rtol=1e-2)
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no training state"):
+        trainer(tmp_path / "nothing", resume=True)
+    (tmp_path / "state.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        trainer(tmp_path, resume=True)
+    with pytest.raises(OutputError, match="holds a training run"):
+        train(RUN, tmp_path)
+    with pytest.raises(UsageError, match="seed is 300"):
+        dataclasses.replace(RUN, seed=300)
+    with pytest.raises(UsageError, match="at least one bucket"):
+        dataclasses.replace(RUN, buckets=())
