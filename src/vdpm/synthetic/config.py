@@ -26,9 +26,9 @@ class SceneConfig:
     street_weight: float = 0.15
     tabletop_weight: float = 0.25
     static_share: float = 0.2
-    moving_share: tuple[float, float] = (0.15, 0.7)
+    moving_share: tuple[float, float] = (0.3, 0.9)
     density: tuple[float, float] = (0.35, 1.0)
-    figure_share: float = 0.5
+    figure_share: float = 0.55
     second_figure_share: float = 0.3
     still_camera_weight: float = 0.15
     handheld_weight: float = 0.25
@@ -36,8 +36,8 @@ class SceneConfig:
     orbit_weight: float = 0.2
     pan_weight: float = 0.1
     follow_weight: float = 0.05
-    baseline: tuple[float, float] = (0.02, 0.8)
-    travel: tuple[float, float] = (0.2, 4.0)
+    baseline: tuple[float, float] = (0.04, 1.2)
+    travel: tuple[float, float] = (0.4, 6.0)
     field_of_view: tuple[float, float] = (35.0, 90.0)
     zoom_share: float = 0.05
     time_step: tuple[float, float] = (1 / 30, 1 / 4)

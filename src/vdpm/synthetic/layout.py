@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vdpm.synthetic.config import SceneConfig
-from vdpm.synthetic.hashing import Draws, choose
+from vdpm.synthetic.hashing import Draws, choose, constant
 from vdpm.synthetic.rotations import axis_rotation, compose
 
 ELLIPSOIDS = slice(0, 9)
@@ -24,6 +24,8 @@ NUM_PARTS = 42
 SURROUNDINGS = NUM_PARTS
 FIGURE_PARTS = ((0, 1, *range(24, 33)), (2, 3, *range(33, 42)))
 TABLE = 9
+HEROES = (4, 14, 17, 5)
+"""One of these is what a scene without a figure is about: present, near the middle, moving if anything is."""
 FURNITURE = slice(9, 14)
 
 ROOM, OPEN, STREET, TABLETOP = range(4)
@@ -59,6 +61,7 @@ class Layout(NamedTuple):
     rotation: Float[Tensor, "batch parts 3 3"]
     position: Float[Tensor, "batch parts 3"]
     resting: Bool[Tensor, "batch parts"]
+    hero: Int[Tensor, "batch"]
 
 
 def sample_surroundings(draws: Draws, config: SceneConfig) -> Surroundings:
@@ -135,13 +138,21 @@ def sample_layout(draws: Draws, config: SceneConfig, around: Surroundings) -> La
     square = (plane * 2 - 1) * extent[:, None]
     xy = torch.where((kind == OPEN)[..., None], polar, square)
 
-    base = stage * draws.log_uniform("size.base", n, low=0.05, high=0.3)
+    base = stage * draws.log_uniform("size.base", n, low=0.06, high=0.36)
     base = torch.where(kind == OPEN, base * (radius / stage).clamp_min(1.0) ** 0.8, base)
     size = base[..., None] * draws.log_uniform("size.aspect", n, 3, low=0.5, high=2.0)
     round_parts = draws.chance("size.round", 0.5, n)[..., None]
     size = torch.where(round_parts, torch.cat([size[..., :1], size[..., :1], size[..., 2:]], -1), size)
     sphere = draws.chance("size.sphere", 0.4, n)[..., None]
     size = torch.cat([torch.where(sphere[:, ELLIPSOIDS], size[:, ELLIPSOIDS, :1], size[:, ELLIPSOIDS]), size[:, 9:]], 1)
+
+    hero = draws.category("hero", (1.0,) * len(HEROES))
+    hero = constant(HEROES, device)[hero]
+    is_hero = torch.arange(n, device=device) == hero[:, None]
+    xy = torch.where(is_hero[..., None], 0.35 * stage[..., None] * (plane * 2 - 1), xy)
+    main = stage[..., None] * draws.log_uniform("hero.size", 1, 3, low=0.12, high=0.4)
+    main = torch.where((hero == HEROES[0])[:, None, None], main[..., :1].expand_as(main), main)
+    size = torch.where(is_hero[..., None], main, size)
 
     furniture = torch.zeros(n, dtype=torch.bool, device=device)
     furniture[FURNITURE] = True
@@ -190,7 +201,7 @@ def sample_layout(draws: Draws, config: SceneConfig, around: Surroundings) -> La
     thinned = torch.ones(n, device=device)
     thinned[CAPSULES] = 0.25
     crowd = draws.chance("crowd", 0.15, 1)
-    active = draws.chance("active", density * torch.where(crowd, 1.0, thinned), n)
+    active = draws.chance("active", density * torch.where(crowd, 1.0, thinned), n) | is_hero
 
     on_table = kind == TABLETOP
     is_table = on_table & (torch.arange(n, device=device) == TABLE)
@@ -200,7 +211,7 @@ def sample_layout(draws: Draws, config: SceneConfig, around: Surroundings) -> La
         is_table[..., None], torch.cat([torch.zeros_like(slab[..., :2]), -slab[..., 2:]], -1), position
     )
     rotation = torch.where(is_table[..., None, None], torch.eye(3, device=device), rotation)
-    return Layout(active | is_table, size, taper, rotation, position, ~flying)
+    return Layout(active | is_table, size, taper, rotation, position, ~flying, hero)
 
 
 def half_height(

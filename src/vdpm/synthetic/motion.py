@@ -54,15 +54,16 @@ def sample_paths(
     share = draws.uniform("motion.share", 1, low=config.moving_share[0], high=config.moving_share[1])
     fixed = torch.zeros(n, dtype=torch.bool, device=device)
     fixed[FURNITURE] = True
+    hero = torch.arange(n, device=device) == layout.hero[:, None]
     reluctant = torch.where(fixed, 0.1, 1.0)
-    moving = draws.chance("motion.moving", share * reluctant, n) & lively[:, None]
+    moving = draws.chance("motion.moving", torch.where(hero, 1.0, share * reluctant), n) & lively[:, None]
     is_table = (around.kind[:, None] == TABLETOP) & (torch.arange(n, device=device) == TABLE)
     moving = moving & ~is_table
 
     kind = draws.category("motion.kind", _WEIGHTS, n)
     reach = layout.size.amax(-1).minimum(around.stage[:, None])
     travel = reach * draws.log_uniform("motion.travel", n, low=config.travel[0], high=config.travel[1])
-    travel = torch.minimum(travel, 1.2 * around.stage[:, None]) * moving
+    travel = torch.minimum(travel, 1.5 * around.stage[:, None]) * moving
     u = clock[:, :, None]
 
     heading = draws.uniform("motion.heading", n, high=2 * math.pi)

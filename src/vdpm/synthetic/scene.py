@@ -25,6 +25,7 @@ from vdpm.synthetic.layout import (
 from vdpm.synthetic.lighting import Light, Response, sample_light, sample_response
 from vdpm.synthetic.motion import Poses, sample_paths, sample_times
 from vdpm.synthetic.rotations import compose, rotate, unrotate
+from vdpm.synthetic.stacks import stack_parts
 from vdpm.synthetic.texture import sample_materials
 
 
@@ -52,12 +53,14 @@ def sample_scenes(seeds: Int[Tensor, "batch"], config: SceneConfig, reference: i
     timestamps, clock = sample_times(draws, config)
     poses, lively = sample_paths(draws, config, around, layout, clock)
     instance = torch.arange(1, NUM_PARTS + 1, device=seeds.device).expand(draws.batch, -1)
+    layout, poses, instance = stack_parts(draws, layout, poses, instance)
     for number in range(len(FIGURE_PARTS)):
         figure = sample_figure(draws, config, around, lively, clock, number)
         layout, poses, instance = place_figure(figure, number, layout, poses, instance)
         if number == 0:
             walker = figure
-    middle = poses.position[:, :, 4]
+    index = layout.hero[:, None, None, None].expand(-1, config.num_frames, 1, 3)
+    middle = poses.position.gather(2, index)[:, :, 0]
     subject = torch.where(walker.present[:, None, None], walker.poses.position[:, :, 0], middle)
     camera = sample_camera(draws, config, around, clock, subject)
     layout = layout._replace(active=layout.active & ~_in_the_way(camera, layout, poses, instance, around))
@@ -106,7 +109,7 @@ def _in_the_way(
     offset = unrotate(poses.rotation, camera.centre[:, :, None] - poses.position)
     extent = half_extents(layout.size)
     gap = (offset.abs() - extent[:, None]).clamp_min(0).norm(dim=-1).amin(1)
-    clearance = (0.1 * camera.distance)[:, None] + 0.4 * extent.norm(dim=-1)
+    clearance = (0.1 * camera.distance)[:, None] + 0.6 * extent.norm(dim=-1)
     near = (gap < clearance) & layout.active
     is_table = (around.kind[:, None] == TABLETOP) & (torch.arange(NUM_PARTS, device=gap.device) == TABLE)
     near = near & ~is_table
