@@ -69,8 +69,10 @@ class Attention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
-            q, k = apply_rotary(q, rotary), apply_rotary(k, rotary)
-        # The rotary table and, under autocast, LayerNorm are float32; attention runs in the values' type.
+            # One after the other: the table is float32, and so is what is turned until attention's type replaces it.
+            q = apply_rotary(q, rotary).to(v.dtype)
+            k = apply_rotary(k, rotary).to(v.dtype)
+        # Under autocast LayerNorm gives float32; attention runs in the values' type.
         attended = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
         return self.proj(attended.transpose(1, 2).reshape(batch, tokens, channels))
 

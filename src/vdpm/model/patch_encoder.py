@@ -75,8 +75,10 @@ class VisionTransformer(nn.Module):
         if grid == (self.grid, self.grid):
             return patches
         square = patches.float().unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
+        if square.device.type == "mps":
+            square = square.cpu()  # PyTorch 2.6 has no antialiased bicubic resize there
         resized = F.interpolate(square, size=grid, mode="bicubic", antialias=True, align_corners=False)
-        return resized.flatten(2).transpose(1, 2).to(self.pos_embed.dtype)
+        return resized.flatten(2).transpose(1, 2).to(self.pos_embed)
 
     def forward(self, images: Float[Tensor, "images 3 height width"]) -> PatchFeatures:
         """Normalised images -> the final LayerNorm's patch tokens alone."""
