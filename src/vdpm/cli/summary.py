@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from vdpm.structures import Reconstruction
 
 
-def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
-    """Two columns on standard output, plain where that is no terminal."""
-    # soft_wrap would break the columns; a wide table in a file or pipe is better than a wrapped one.
+def print_table(title: str, rows: Sequence[tuple[str, ...]]) -> None:
+    """Columns on standard output, plain where that is no terminal."""
     console = Console()
-    console = console if console.is_terminal else Console(width=max(console.width, 160))
+    # Lines wrapped at 80 columns would not be found again in a file or pipe.
+    console = console if console.is_terminal else Console(width=1000)
     table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None, pad_edge=False)
     table.add_column(no_wrap=True, style="dim")
-    table.add_column(overflow="fold")
-    for key, value in rows:
-        table.add_row(key, escape(value))
+    for _ in rows[0][1:]:
+        table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(row[0], *(escape(value) for value in row[1:]))
     console.print(table)
 
 

@@ -1,0 +1,98 @@
+"""``vdpm demo``: the bundled clip through the network, and how far the answer is from the truth."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from vdpm.cli.pictures import write_pictures
+from vdpm.cli.summary import print_table
+from vdpm.progress import terminal_progress
+
+if TYPE_CHECKING:
+    from vdpm.evaluation.clip_scores import ClipScores
+    from vdpm.structures import Reconstruction, Snippet
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Reconstruct the bundled clip, which our scene generator made, and print errors against its exact ground truth."""
+
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")] = Path("demo_out")
+    """Folder for the result."""
+
+    model: Annotated[str, tyro.conf.arg(metavar="NAME|PATH")] = "vdpm-small"
+    """Weights, as for vdpm reconstruct."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where the network runs."""
+
+    overwrite: bool = False
+    """Replace a result that exists in the output folder."""
+
+    def run(self) -> None:
+        from vdpm.archive import check_output
+        from vdpm.reconstruct import make_plan
+        from vdpm.synthetic.demo_clip import CLIP, load_ground_truth
+
+        check_output(self.output, self.overwrite)
+        truth = load_ground_truth()
+        with terminal_progress() as report:
+            plan = make_plan(
+                CLIP, model=self.model, size=max(truth.size), max_frames=truth.num_frames, device=self.device
+            )
+            result = plan.run(self.output, overwrite=self.overwrite, report=report)
+            files = write_pictures(result, self.output, [0, len(result) - 1], preview=True, report=report)
+        scores = score(result, truth)
+
+        seconds = result.provenance["seconds"]
+        height, width = result.size
+        print_table(
+            f"The bundled clip: {len(result)} frames of {width} x {height}, made by our scene generator",
+            [
+                ("model", f"{self.model} ({result.provenance['fingerprint']}) on {result.provenance['device']}"),
+                ("time", f"{seconds['total']:.1f} s, all {len(result)} x {len(result)} maps"),
+                *(("", str(file)) for file in files),
+            ],
+        )
+        print()
+        print_table(
+            "Errors against the truth (lengths in units of the mean distance of the scene)",
+            [("", "network", "without it"), *error_rows(scores)],
+        )
+        print()
+        print(f"Look at {self.output / 'preview.png'}; open the .ply files in MeshLab, CloudCompare or Blender.")
+        print("Next, your own video: vdpm reconstruct VIDEO -o DIR")
+
+
+def score(result: "Reconstruction", truth: "Snippet") -> "ClipScores":
+    """Errors of a result at all times that the truth knows."""
+    import torch
+
+    from vdpm.evaluation.clip_scores import score_clip
+
+    maps, frames = result.maps, range(len(result))
+    own = torch.stack([maps.time_variant(frame).points for frame in frames])
+    targets = truth.targets.tolist()
+    moved = torch.stack([torch.stack([maps.time_invariant(t, frame).points for frame in frames]) for t in targets])
+    return score_clip(own, moved, result.cameras, truth)
+
+
+def error_rows(scores: "ClipScores") -> list[tuple[str, str, str]]:
+    """Name, the network's error, and that of the answer one could give without a network."""
+    still = "{} (no motion)"
+    return [
+        ("points at their own time (EPE of P)", _number(scores.epe_p), f"{_number(scores.constant_depth_p)} (a plane)"),
+        ("points at other times (EPE of Q)", _number(scores.epe_q), still.format(_number(scores.zero_motion_q))),
+        ("the same, moving pixels", _number(scores.epe_q_moving), still.format(_number(scores.zero_motion_moving))),
+        ("depth, relative (AbsRel)", _number(scores.depth_abs_rel), ""),
+        ("camera rotation, degrees", _number(scores.rotation), ""),
+        ("camera position", _number(scores.translation), ""),
+        ("focal length, relative", _number(scores.focal), ""),
+    ]
+
+
+def _number(value: float) -> str:
+    return "none such" if math.isnan(value) else f"{value:.4f}"
