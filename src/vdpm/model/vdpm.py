@@ -113,7 +113,7 @@ class VDPM(nn.Module):
         for limit in ("recompile_limit", "cache_size_limit"):
             if hasattr(dynamo, limit):
                 setattr(dynamo, limit, max(getattr(dynamo, limit), RECOMPILE_LIMIT))
-        regions: list[nn.Module] = [self.point_head, self.camera_head]
+        regions: list[nn.Module] = [self.point_head]
         if self.config.patch_encoder == "conv":
             regions.append(self.aggregator.patch_embed)
         transformers = (self.aggregator, self.decoder)

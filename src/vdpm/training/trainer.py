@@ -60,7 +60,7 @@ class Trainer:
             self._restore(load_state(output / "state.pt"))
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         if config.compile:
-            model.compile_blocks()
+            model.compile_blocks(dynamic=False)
         self.generators = {
             b: SceneGenerator(
                 replace(config.scenes, num_frames=b.frames, height=b.height, width=b.width),
