@@ -6,6 +6,7 @@ import torch
 from network_samples import TINY_OURS, TINY_RELEASED
 
 from vdpm.model import VDPM
+from vdpm.model.conv_head import double_size
 from vdpm.model.dpt_head import ResidualUnit, sincos_position
 from vdpm.model.layers import image_plane
 from vdpm.model.patch_encoder import VisionTransformer, normalize_images
@@ -88,3 +89,11 @@ def test_points_and_confidence_come_from_exponentials() -> None:
     torch.testing.assert_close(maps.points[0, 0], expected)
     torch.testing.assert_close(maps.confidence[0, 0], torch.tensor(1 + math.exp(0.5)))
     assert activate_point_map(raw.bfloat16()).points.dtype == torch.float32
+
+
+def test_doubling_by_sums_is_bilinear() -> None:
+    maps = torch.rand(2, 3, 1, 5, generator=torch.Generator().manual_seed(0))
+    maps = torch.cat([maps, maps.flip(-1) * 2, maps**2], dim=2)
+    with torch.no_grad():
+        interpolated = double_size(maps)
+    torch.testing.assert_close(double_size(maps), interpolated)

@@ -105,7 +105,7 @@ class VDPM(nn.Module):
         self.decoder.checkpoint_blocks = value
 
     def compile_blocks(self, **options: Any) -> "VDPM":
-        """Compile every block, the convolutional stem and both heads in place; ``options`` go to torch.compile.
+        """Compile every block, the convolutional stem and the point head in place; ``options`` go to torch.compile.
 
         Region by region: the blocks of one kind share their compiled code. Names in the state dict stay.
         """
