@@ -57,6 +57,21 @@ def test_noise_and_wrong_pixels_hardly_matter() -> None:
     assert (agreement.focal_ratio - 1).abs().max() < 0.02
 
 
+def test_points_beside_the_camera_do_not_drown_the_rest(scene: MovingSphere) -> None:
+    """A tenth of the pixels lies at one spot just before the camera, where a small turn moves it far."""
+    rec = scene.reconstruction
+
+    def collapse(points: torch.Tensor, source: int) -> torch.Tensor:
+        c2w = rec.cameras.c2w[source]
+        if source != rec.reference:
+            points[:5] = c2w[:3, 3] + 0.05 * c2w[:3, 2] + 0.01 * c2w[:3, 0]
+        return points
+
+    agreement = motion.camera_agreement(with_maps(rec, collapse))
+    assert agreement.rotation.max() < 0.01
+    assert agreement.translation.max() < 1e-3
+
+
 def test_disagreement_is_measured(scene: MovingSphere) -> None:
     """A head that is 2 degrees, 0.1 units and 10 % off, each in another frame."""
     rec = scene.reconstruction

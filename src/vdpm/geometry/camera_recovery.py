@@ -100,7 +100,12 @@ def pose_pnp(
     scored = _draw(weight, min(_SCORED_POINTS, weight.shape[0]), generator)
     cost = _cauchy_cost(candidates, points[scored], seen[scored], torch.ones_like(weight[scored]), k, threshold)
     best = candidates[cost.argmin()]
-    pose = _refine(best, points, seen, weight / weight.max(), k, threshold, iterations)
+    # Gross outliers go first, and points beside the camera's centre, which swing so widely with the pose that they
+    # drown all others.
+    error, in_camera, in_front = _residuals(best, points, seen, k)
+    near = in_front & (error.norm(dim=-1) < 10 * threshold) & (in_camera[:, 2] > 0.1 * in_camera[:, 2].median())
+    kept = near if int(near.sum()) >= 4 else torch.ones_like(near)
+    pose = _refine(best, points[kept], seen[kept], weight[kept] / weight.max(), k, threshold, iterations)
     if not bool((transform_points(pose, points)[:, 2] > 0).any()):
         raise UsageError("no pose found that puts the points in front of the camera")
     return pose.to(points_world.device, points_world.dtype)

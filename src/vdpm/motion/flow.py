@@ -8,7 +8,7 @@ from vdpm.errors import UsageError
 from vdpm.structures import Reconstruction
 
 LEAST_MOTION = 0.01
-"""Displacement, as a share of the distance from the camera, below which nothing counts as moving by default."""
+"""Displacement, as a share of the distance (see ``displacement``), below which nothing counts as moving by default."""
 NOISE_FACTOR = 4.0
 """Of the lower quartile of displacements, which estimates noise. For displacements of deviation s in each
 coordinate (Gaussian) the quartile is 1.10 s, and 1 still pixel in 4,000 exceeds four times that. Three quarters of
@@ -26,12 +26,14 @@ def scene_flow(reconstruction: Reconstruction, source: int, start: int, end: int
 
 
 def displacement(reconstruction: Reconstruction, source: int, target: int) -> Float[Tensor, "height width"]:
-    """How far each pixel of ``source`` has moved at the time of ``target``, over its distance from its own camera.
+    """How far each pixel of ``source`` has moved at the time of ``target``, over its distance from the camera.
 
-    The errors of point maps grow with distance, so this share has about the same noise everywhere.
+    The distance is that from its own or from the reference camera, whichever is larger: the errors of point maps grow
+    with both, so this share has about the same noise everywhere.
     """
     points = reconstruction.maps.time_variant(source).points
-    distance = (points - reconstruction.cameras.centers[source].float()).norm(dim=-1)
+    own = (points - reconstruction.cameras.centers[source].float()).norm(dim=-1)
+    distance = torch.maximum(own, points.norm(dim=-1))
     moved = (reconstruction.maps.at(target, source).points - points).norm(dim=-1)
     return moved / distance.clamp(min=torch.finfo(distance.dtype).tiny)
 
@@ -41,9 +43,10 @@ def motion_mask(
 ) -> Bool[Tensor, "height width"]:
     """Pixels of ``source`` whose world point moves, at any kept target, by more than ``threshold``.
 
-    ``threshold`` is a share of the point's distance from the camera. By default it is, for each target, the larger of
-    1 % and four times the lower quartile of all displacements at that target: most of a scene stands still, so that
-    quartile measures noise. Padded pixels are False. Raises UsageError when no target but the frame's own is kept.
+    ``threshold`` is a share of the point's distance (see ``displacement``). By default it is, for each target, the
+    larger of 1 % and four times the lower quartile of all displacements at that target: most of a scene stands still,
+    so that quartile measures noise. Padded pixels are False. Raises UsageError when no target but the frame's own is
+    kept.
     """
     targets = [target for target in reconstruction.maps.targets if target != source]
     if not targets:

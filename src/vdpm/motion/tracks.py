@@ -13,6 +13,9 @@ EDGE = 0.05
 A surface seen at 60 degrees changes by under 1 % from pixel to pixel in a usual video."""
 SURFACE_TOLERANCE = 0.02
 """Difference in depth, as a share of it, up to which a sure point (large confidence) lies on the surface seen."""
+MAJORITY = 5
+"""Of 3 x 3 pixels. With any one of them enough, a point up to a pixel behind an edge would pass for visible; with the
+middle one alone, a projection that is a little off would hide points."""
 DOUBT = 4.0
 """How much the tolerance grows with doubt: times 1 + DOUBT / confidence, so 5-fold where confidence is 1. Under the
 confidence-weighted loss the expected error goes as 1 / confidence."""
@@ -31,9 +34,9 @@ def tracks(
     it does, so that no track floats between two surfaces.
 
     A track is visible in frame j when its projection is on a pixel that shows the video, in front of the camera, and
-    its depth agrees with the frame's own surface P_j(t_j) at one of the 3 x 3 pixels around, to 2 % (sure points) up to
-    10 % (confidence 1) of the depth. Where frame j is not among the result's sources, its surface is taken from the
-    sources that are there, each at t_j: an occluder that none of them sees is then missed.
+    its depth agrees with the frame's own surface P_j(t_j) at that pixel, or at most of the 3 x 3 around it, to 2 %
+    (sure points) up to 10 % (confidence 1) of the depth. Where frame j is not among the result's sources, its surface
+    is taken from the sources that are there, each at t_j: an occluder that none of them sees is then missed.
 
     Raises UsageError for queries outside of the image, and for a source or target that the result does not keep.
     """
@@ -117,13 +120,17 @@ def _on_surface(
     surface = torch.where(reconstruction.content, surface, torch.inf)
     x = pixels[:, 0].clamp(0, width - 1).long()
     y = pixels[:, 1].clamp(0, height - 1).long()
-    agrees = torch.zeros_like(z, dtype=torch.bool)
+    centre = torch.zeros_like(z, dtype=torch.bool)
+    agreeing = torch.zeros_like(z, dtype=torch.int64)
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
             at = (y + dy).clamp(0, height - 1), (x + dx).clamp(0, width - 1)
             tolerance = SURFACE_TOLERANCE * (1 + DOUBT / torch.minimum(confidence, sure[at]))
-            agrees |= (surface[at] - z).abs() <= tolerance * z
-    return agrees
+            agrees = (surface[at] - z).abs() <= tolerance * z
+            agreeing += agrees
+            if dy == dx == 0:
+                centre = agrees
+    return centre | (agreeing >= MAJORITY)
 
 
 def _splatted_surface(
@@ -131,7 +138,7 @@ def _splatted_surface(
 ) -> tuple[Float[Tensor, "height width"], Float[Tensor, "height width"]]:
     """Depth in camera ``frame`` of the nearest point of any kept source at that time (infinite: none), and confidence.
 
-    Each point covers 3 x 3 pixels, so that a surface which the camera has come closer to has no holes.
+    Each point covers the four pixels around it, so that a surface which the camera comes closer to has few holes.
     """
     height, width = reconstruction.size
     surface = torch.full((height * width,), torch.inf)
@@ -140,9 +147,9 @@ def _splatted_surface(
         points, confidence = reconstruction.maps.at(frame, source)
         pixels, z = project_to(reconstruction, points, frame)
         seen = in_view(reconstruction, pixels, z) & reconstruction.content
-        x, y = pixels[seen].long().unbind(-1)
-        for dy in (-1, 0, 1):
-            for dx in (-1, 0, 1):
+        x, y = (pixels[seen] - 0.5).floor().long().unbind(-1)
+        for dy in (0, 1):
+            for dx in (0, 1):
                 index = (y + dy).clamp(0, height - 1) * width + (x + dx).clamp(0, width - 1)
                 surface.scatter_reduce_(0, index, z[seen], "amin")
                 nearest = z[seen] <= surface[index]
