@@ -41,6 +41,7 @@ class SceneConfig:
     field_of_view: tuple[float, float] = (35.0, 90.0)
     zoom_share: float = 0.05
     time_step: tuple[float, float] = (1 / 30, 1 / 4)
+    uneven_share: float = 0.2
     plain_share: float = 0.12
     shadow_share: float = 0.85
     noise_level: tuple[float, float] = (0.002, 0.03)

@@ -56,7 +56,7 @@ def contact_sheet(snippet: Snippet, frames: int = 4) -> UInt8[Tensor, "rows colu
             _position_colour(moved, points, valid),
         ]
         clips.append(_tile([_tile(list(row), 1) for row in rows], 0))
-    if len(clips) % 2:
+    if len(clips) > 1 and len(clips) % 2:
         clips.append(torch.ones_like(clips[0]))
     sheet = _tile([_tile(clips[i : i + 2], 1, 3 * _MARGIN) for i in range(0, len(clips), 2)], 0, 3 * _MARGIN)
     return (sheet * 255).round().to(torch.uint8)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vdpm.errors import UsageError
@@ -69,16 +69,13 @@ class SceneGenerator:
         ):
             raise UsageError(f"targets reach {int(targets.max())}; a scene has frames 0 to {config.num_frames - 1}")
         targets = targets.to(self.device).long()
-        scene = sample_scenes(seeds, config, reference)
-        size = (config.width, config.height)
-        with fusing(self.compile):
-            images, pixels, dynamic = self._render(scene, targets, *size, config.colour_samples)
+        scene, images, pixels, dynamic = self.render(seeds, targets, reference)
         grid = (config.height, config.width)
         return Snippet(
             images=images,
             timestamps=scene.timestamps,
             c2w=scene.c2w,
-            intrinsics=_intrinsics(scene.focal, *size),
+            intrinsics=_intrinsics(scene.focal, config.width, config.height),
             points=pixels.points.unflatten(2, grid),
             targets=targets,
             target_points=pixels.target_points.unflatten(3, grid),
@@ -87,6 +84,17 @@ class SceneGenerator:
             instances=pixels.instances.unflatten(2, grid),
             reference=reference,
         )
+
+    @torch.no_grad()
+    def render(
+        self, seeds: Int[Tensor, "batch"], targets: Int[Tensor, "batch targets"], reference: int = 0
+    ) -> tuple[Scene, Float[Tensor, "batch frames 3 height width"], Pixels, Bool[Tensor, "batch frames rays"]]:
+        """The scenes themselves, their images, what tracing gave for each pixel, and which pixels are dynamic."""
+        config = self.config
+        scene = sample_scenes(seeds, config, reference)
+        with fusing(self.compile):
+            images, pixels, dynamic = self._render(scene, targets, config.width, config.height, config.colour_samples)
+        return scene, images, pixels, dynamic
 
 
 def generate(

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from vdpm.synthetic.fusing import fusable
@@ -23,7 +23,8 @@ _OFFSETS = {
 
 
 class Pixels(NamedTuple):
-    """What tracing gives for each ray; ``displacement``: how far its point moves from its own place in the clip."""
+    """What tracing gives for each ray; ``displacement``: how far its point moves from its own place in the clip;
+    ``parts``: which part of the scene it is on."""
 
     radiance: Float[Tensor, "batch frames rays 3"]
     points: Float[Tensor, "batch frames rays 3"]
@@ -31,6 +32,7 @@ class Pixels(NamedTuple):
     valid: Bool[Tensor, "batch frames rays"]
     instances: Int[Tensor, "batch frames rays"]
     displacement: Float[Tensor, "batch frames rays"]
+    parts: UInt8[Tensor, "batch frames rays"]
 
 
 class _Hit(NamedTuple):
@@ -87,6 +89,7 @@ def trace(
         valid=valid,
         instances=scene.parts.instance[batch, first.part],
         displacement=displacement.sqrt() * valid,
+        parts=first.part.to(torch.uint8),
     )
 
 
