@@ -11,7 +11,7 @@ from PIL import Image
 from fixtures.moving_sphere import make_moving_sphere
 from vdpm.export.colors import INFERNO, VIRIDIS, colorize, motion_colors
 from vdpm.export.preview import _motion_rows, draw_preview, evenly, write_preview
-from vdpm.export.views import draw_cloud, draw_top_view
+from vdpm.export.views import Viewpoint, draw_cloud, draw_top_view
 from vdpm.geometry.image_transform import ImageTransform
 
 
@@ -118,7 +118,8 @@ def test_in_the_cloud_near_hides_far() -> None:
     patch = np.stack([x * 0.3, y * 0.3, np.full_like(x, 2)], axis=1)
     points = np.concatenate([patch, wall])
     colors = np.array([[200, 0, 0]] * len(patch) + [[0, 0, 200]] * len(wall), dtype=np.uint8)
-    picture = draw_cloud(points, colors, cameras((9, 0, 0)), 0.5, (200, 200), network_width=40, yaw=0.0, pitch=0.0)
+    view = Viewpoint.beside(points, (200, 200), yaw=0.0, pitch=0.0)
+    picture = draw_cloud(points, colors, cameras((9, 0, 0)), 0.5, view, network_width=40)
     middle = np.asarray(picture)[95:105, 95:105].reshape(-1, 3).astype(int)
     assert (middle[:, 0] > 150).all()
     assert (middle[:, 2] < 50).all()

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from vdpm.structures import Reconstruction, Snippet
 
 
+BUNDLED = Path(__file__).resolve().parents[1] / "demo"
+
+
 @dataclass(frozen=True)
 class Demo:
     """Reconstruct the bundled clip, which our scene generator made, and print errors against its exact ground truth."""
@@ -35,13 +38,17 @@ class Demo:
     def run(self) -> None:
         from vdpm.archive import check_output
         from vdpm.reconstruct import make_plan
-        from vdpm.synthetic.demo_clip import CLIP, load_ground_truth
+        from vdpm.synthetic.demo_clip import load_ground_truth
 
         check_output(self.output, self.overwrite)
-        truth = load_ground_truth()
+        truth = load_ground_truth(BUNDLED / "truth.npz")
         with terminal_progress() as report:
             plan = make_plan(
-                CLIP, model=self.model, size=max(truth.size), max_frames=truth.num_frames, device=self.device
+                BUNDLED / "clip.mp4",
+                model=self.model,
+                size=max(truth.size),
+                max_frames=truth.num_frames,
+                device=self.device,
             )
             result = plan.run(self.output, overwrite=self.overwrite, report=report)
             files = write_pictures(result, self.output, [0, len(result) - 1], preview=True, report=report)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vdpm.export.colors import INFERNO, VIRIDIS, ColorMap, colorize, motion_colors
 from vdpm.export.files import replace_file
-from vdpm.export.views import FRAME, camera_colors, draw_cloud, draw_top_view
+from vdpm.export.views import FRAME, Viewpoint, camera_colors, draw_cloud, draw_top_view
 from vdpm.motion import depth, scene_flow
 from vdpm.structures import Reconstruction
 
@@ -62,7 +62,7 @@ def draw_preview(reconstruction: Reconstruction) -> Image.Image:
     width = MARGIN + LABEL_WIDTH + columns * (cell[0] + GAP) + LEGEND_WIDTH + MARGIN
     panel_height = 380
     header, row_height = 74, cell[1] + GAP
-    height = header + 20 + len(rows) * row_height + 54 + panel_height + MARGIN
+    height = header + 20 + len(rows) * row_height + 12 + panel_height + 16 + MARGIN
     image = Image.new("RGB", (width, height), WHITE)
     draw = ImageDraw.Draw(image)
 
@@ -138,46 +138,43 @@ def _confidence_row(reconstruction: Reconstruction, shown: list[int]) -> _Row:
     return _Row("Confidence", "of P, at least 1", cells, _bar(VIRIDIS, ticks, "larger\nis surer"))
 
 
-def _panels(
-    image: Image.Image,
-    reconstruction: Reconstruction,
-    shown: list[int],
-    top: int,
-    height: int,
-) -> None:
-    """The cameras from above, and all chosen frames' points in one place seen from beside the first camera."""
-    points, colors = _cloud(reconstruction, shown)
+def _panels(image: Image.Image, reconstruction: Reconstruction, shown: list[int], top: int, height: int) -> None:
+    """The cameras from above, and the shown frames' points in one world, at the first and at the last kept time."""
     c2w = reconstruction.cameras.c2w.double().numpy()
     focal = float(reconstruction.cameras.intrinsics[..., 0, 0].median())
     half_fov = math.atan(reconstruction.size[1] / 2 / focal)
-    room = image.width - 2 * MARGIN - 2 * GAP
-    left_width = round(room * 0.42)
+    targets = reconstruction.maps.targets
+    times: list[int | None] = [targets[0], targets[-1]] if len(targets) > 1 else [*targets] or [None]
+    clouds = [_cloud(reconstruction, shown, target) for target in times]
+
+    room = image.width - 2 * MARGIN - len(times) * GAP
+    width = round(room * 0.28) if len(times) > 1 else round(room * 0.42)
     path = np.linalg.norm(np.diff(c2w[:, :3, 3], axis=0), axis=-1).sum()
     _text(image, (MARGIN, top), "Cameras from above", 17, INK)
-    note = f"x right, z up; dark is first, light is last; path {path:.2f} units"
-    _text(image, (MARGIN + 176, top + 4), note, 12, FAINT)
-    view, scale = draw_top_view(points, colors, c2w, half_fov, (left_width, height - 10))
-    image.paste(view, (MARGIN, top + 26))
-    _scale_bar(image, MARGIN + 14, top + height, scale, left_width)
+    _text(image, (MARGIN, top + 24), f"x right, z up; first frame dark, last light; path {path:.2f} units", 12, FAINT)
+    view, scale = draw_top_view(*clouds[0], c2w, half_fov, (width, height - 30))
+    image.paste(view, (MARGIN, top + 46))
+    _scale_bar(image, MARGIN + 14, top + height, scale, width)
 
-    x = MARGIN + left_width + 2 * GAP
-    moment = "their own times"
-    if reconstruction.maps.targets:
-        moment = f"the time of frame {reconstruction.maps.targets[0]}"
-    _text(image, (x, top), "Frames in one world", 17, INK)
-    _text(image, (x + 182, top + 4), f"surest 80 % of their points, at {moment}, from beside", 12, FAINT)
-    size = (room - left_width, height - 10)
-    cloud = draw_cloud(points, colors, c2w, half_fov, size, network_width=reconstruction.size[1])
-    image.paste(cloud, (x, top + 26))
+    x = MARGIN + width + GAP
+    width = (room - width) // len(times)
+    viewpoint = Viewpoint.beside(clouds[0][0], (width, height - 30))
+    for target, (points, colors) in zip(times, clouds):
+        when = "own times" if target is None else f"the time of frame {target}"
+        _text(image, (x, top), f"Points at {when}", 17, INK)
+        _text(image, (x, top + 24), "surest 80 % of all shown frames, seen from beside", 12, FAINT)
+        cloud = draw_cloud(points, colors, c2w, half_fov, viewpoint, network_width=reconstruction.size[1])
+        image.paste(cloud, (x, top + 46))
+        x += width + GAP
 
 
-def _cloud(reconstruction: Reconstruction, shown: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Points and colours of the shown frames at the first kept time (or at their own), the surest 80 %."""
+def _cloud(reconstruction: Reconstruction, shown: list[int], target: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Points and colours of the shown frames at the time of ``target`` (None: at their own), the surest 80 %."""
     keep = reconstruction.content.numpy()
-    targets = reconstruction.maps.targets
     points, colors = [], []
     for frame in shown:
-        point_map = reconstruction.maps.at(targets[0], frame) if targets else reconstruction.maps.time_variant(frame)
+        maps = reconstruction.maps
+        point_map = maps.time_variant(frame) if target is None else maps.at(target, frame)
         sure = point_map.confidence.numpy()
         mask = keep & (sure >= np.quantile(sure[keep], 0.2)) & np.isfinite(point_map.points.numpy()).all(axis=-1)
         points.append(point_map.points.double().numpy()[mask])

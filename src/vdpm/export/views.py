@@ -1,6 +1,7 @@
 """Two drawings of a coloured cloud and the cameras around it: from above, and from beside the first camera."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -65,35 +66,64 @@ def draw_top_view(
     return image.resize(size, Image.Resampling.LANCZOS), scale / SUPERSAMPLING
 
 
+@dataclass(frozen=True, eq=False)
+class Viewpoint:
+    """A pinhole view: ``w2v`` world to view, focal length and principal point in pixels, ``size`` (w, h)."""
+
+    w2v: Float[np.ndarray, "4 4"]
+    focal: float
+    center: Float[np.ndarray, "2"]
+    size: tuple[int, int]
+
+    @classmethod
+    def beside(
+        cls, points: Float[np.ndarray, "points 3"], size: tuple[int, int], yaw: float = 20.0, pitch: float = 14.0
+    ) -> "Viewpoint":
+        """The reference camera swung about the cloud, ``yaw`` degrees to the right and ``pitch`` up, filled by it."""
+        middle = np.array([*np.median(points[:, :2], axis=0), np.quantile(points[:, 2], 0.35)])
+        a, b = math.radians(yaw), math.radians(pitch)
+        about_y = np.array([[math.cos(a), 0, math.sin(a)], [0, 1, 0], [-math.sin(a), 0, math.cos(a)]])
+        about_x = np.array([[1, 0, 0], [0, math.cos(b), -math.sin(b)], [0, math.sin(b), math.cos(b)]])
+        w2v = np.eye(4)
+        w2v[:3, :3] = about_x @ about_y
+        w2v[:3, 3] = -w2v[:3, :3] @ middle + np.array([0, 0, np.linalg.norm(middle) * 1.12])
+        view = points @ w2v[:3, :3].T + w2v[:3, 3]
+        view = view[view[:, 2] > 0.1 * np.linalg.norm(middle)]
+        seen = view[:, :2] / view[:, 2:]
+        low, high = (np.quantile(seen, q, axis=0) for q in (0.03, 0.97)) if len(seen) else (-np.ones(2), np.ones(2))
+        focal = float((np.array(size) / np.maximum(high - low, 1e-3)).min()) * 0.96
+        return cls(w2v, focal, np.array(size) / 2 - focal * (low + high) / 2, size)
+
+    def project(
+        self, world: Float[np.ndarray, "n 3"], magnified: int = 1
+    ) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n"]]:
+        """Pixels of the view, times ``magnified``, and depth; pixels mean nothing where depth is not above 0."""
+        view = world @ self.w2v[:3, :3].T + self.w2v[:3, 3]
+        depth = np.maximum(view[:, 2], 1e-6)
+        return (view[:, :2] / depth[:, None] * self.focal + self.center) * magnified, view[:, 2]
+
+
 def draw_cloud(
     points: Float[np.ndarray, "points 3"],
     colors: UInt8[np.ndarray, "points 3"],
     c2w: Float[np.ndarray, "frames 4 4"],
     half_fov: float,
-    size: tuple[int, int],
+    viewpoint: Viewpoint,
     *,
     network_width: int,
-    yaw: float = 20.0,
-    pitch: float = 14.0,
 ) -> Image.Image:
-    """The cloud from a camera turned about its middle by ``yaw`` (to the right) and ``pitch`` (up) degrees.
+    """The cloud and the cameras' frusta from ``viewpoint``.
 
     ``network_width``: pixels a row of the maps, which says how large a point is painted.
     """
-    width, height = (side * SUPERSAMPLING for side in size)
-    w2v, focal, center = _view_from_beside(points, (width, height), yaw, pitch)
-
-    def project(world: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n"]]:
-        view = world @ w2v[:3, :3].T + w2v[:3, 3]
-        depth = np.maximum(view[:, 2], 1e-6)
-        return view[:, :2] / depth[:, None] * focal + center, view[:, 2]
-
-    pixels, depth = project(points)
+    width, height = (side * SUPERSAMPLING for side in viewpoint.size)
+    pixels, depth = viewpoint.project(points, SUPERSAMPLING)
     front = depth > 1e-3
-    # A pixel covers about its distance over the focal length; that much must be painted to close holes.
-    spacing = np.linalg.norm(points[front], axis=1) * math.tan(half_fov) * 2 / network_width
+    # A pixel covers about its distance over the focal length; a little more is painted to close holes.
+    spacing = 1.2 * np.linalg.norm(points[front], axis=1) * math.tan(half_fov) * 2 / network_width
     canvas = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
-    _splat(canvas, pixels[front], colors[front], depth[front], spacing * focal / depth[front])
+    footprint = spacing * viewpoint.focal * SUPERSAMPLING / depth[front]
+    _splat(canvas, pixels[front], colors[front], depth[front], footprint)
 
     image = Image.fromarray(canvas)
     draw = ImageDraw.Draw(image)
@@ -101,33 +131,13 @@ def draw_cloud(
     for camera, shade in reversed(list(enumerate(camera_colors(len(c2w))))):
         side, up = math.tan(half_fov), math.tan(half_fov) * 0.62
         corners = np.array([[0, 0, 0], [-side, -up, 1], [side, -up, 1], [side, up, 1], [-side, up, 1]]) * reach
-        xy, z = project(corners @ c2w[camera, :3, :3].T + c2w[camera, :3, 3])
+        xy, z = viewpoint.project(corners @ c2w[camera, :3, :3].T + c2w[camera, :3, 3], SUPERSAMPLING)
         if z.min() <= 1e-3:
             continue
         for a, b in ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1)):
             draw.line([tuple(xy[a]), tuple(xy[b])], fill=shade, width=SUPERSAMPLING)
     draw.rectangle((0, 0, width - 1, height - 1), outline=FRAME, width=SUPERSAMPLING)
-    return image.resize(size, Image.Resampling.LANCZOS)
-
-
-def _view_from_beside(
-    points: Float[np.ndarray, "points 3"], size: tuple[int, int], yaw: float, pitch: float
-) -> tuple[Float[np.ndarray, "4 4"], float, Float[np.ndarray, "2"]]:
-    """World -> view (4 x 4), focal length and principal point in pixels: the reference camera swung about the cloud."""
-    middle = np.array([*np.median(points[:, :2], axis=0), np.quantile(points[:, 2], 0.35)])
-    a, b = math.radians(yaw), math.radians(pitch)
-    about_y = np.array([[math.cos(a), 0, math.sin(a)], [0, 1, 0], [-math.sin(a), 0, math.cos(a)]])
-    about_x = np.array([[1, 0, 0], [0, math.cos(b), -math.sin(b)], [0, math.sin(b), math.cos(b)]])
-    rotation = about_x @ about_y
-    w2v = np.eye(4)
-    w2v[:3, :3] = rotation
-    w2v[:3, 3] = -rotation @ middle + np.array([0, 0, np.linalg.norm(middle) * 1.12])
-    view = points @ rotation.T + w2v[:3, 3]
-    view = view[view[:, 2] > 0.1 * np.linalg.norm(middle)]
-    seen = view[:, :2] / view[:, 2:]
-    low, high = (np.quantile(seen, q, axis=0) for q in (0.04, 0.96)) if len(seen) else (np.full(2, -1.0), np.ones(2))
-    focal = float((np.array(size) / np.maximum(high - low, 1e-3)).min()) * 0.97
-    return w2v, focal, np.array(size) / 2 - focal * (low + high) / 2
+    return image.resize(viewpoint.size, Image.Resampling.LANCZOS)
 
 
 def _extent(
