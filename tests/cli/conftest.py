@@ -1,23 +1,13 @@
 """The command line in this process, with a tiny network and small clips."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from fixtures.clips import write_clip
+from fixtures.outcome import Outcome, Run
 from fixtures.tiny_network import tiny_network
 from vdpm.cli import main
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Outcome]
 
 
 @pytest.fixture(scope="session")

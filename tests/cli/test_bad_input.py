@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from conftest import Outcome, Run
 from fixtures.clips import write_clip, write_images, write_sound
+from fixtures.outcome import Outcome, Run
 from vdpm.archive import writer
 
 USAGE, INPUT, CHECKPOINT, OUTPUT = 2, 3, 4, 5

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import vdpm
-from conftest import Run
+from fixtures.outcome import Run
 from vdpm.cli import info
 
 

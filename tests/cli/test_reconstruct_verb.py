@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 import vdpm
-from conftest import Run
 from fixtures.clips import write_clip, write_images
+from fixtures.outcome import Run
 from vdpm.cli.arguments import parse_frames
 from vdpm.errors import UsageError
 

@@ -19,12 +19,13 @@ def print_table(title: str, rows: Sequence[tuple[str, ...]]) -> None:
     console = Console()
     # Lines wrapped at 80 columns would not be found again in a file or pipe.
     console = console if console.is_terminal else Console(width=1000)
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None, pad_edge=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(no_wrap=True, style="dim")
     for _ in rows[0][1:]:
         table.add_column(overflow="fold")
     for row in rows:
         table.add_row(row[0], *(escape(value) for value in row[1:]))
+    console.print(f"[bold]{escape(title)}[/bold]", highlight=False)
     console.print(table)
 
 

@@ -1,0 +1,101 @@
+"""demo, convert, scenes: from words to files. train and evaluate are tested beside what they call."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import vdpm
+from fixtures.outcome import Run
+from vdpm.cli import demo
+from vdpm.synthetic import SceneConfig
+from vdpm.synthetic.demo_clip import load_ground_truth, write_clip
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A smaller clip than the bundled one, made the same way."""
+    folder = tmp_path_factory.mktemp("demo")
+    config = SceneConfig(num_frames=3, height=32, width=48, still_camera_weight=0.0)
+    write_clip(3, config, folder / "clip.mp4", folder / "truth.npz")
+    return folder
+
+
+def test_demo_prints_errors_against_the_truth(
+    run: Run, tiny_folder: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "BUNDLED", bundle)
+    done = run("demo", "-o", tmp_path / "out", "--model", tiny_folder)
+    assert done.code == 0, done.err
+    scores = demo.score(vdpm.load(tmp_path / "out"), load_ground_truth(bundle / "truth.npz"))
+    for name, *numbers in demo.error_rows(scores):
+        line = next(line for line in done.out.splitlines() if line.startswith(name))
+        for number in numbers:
+            assert number in line
+    assert {path.name for path in (tmp_path / "out").glob("*.p*")} == {
+        "preview.png",
+        "points_t00000.ply",
+        "points_t00002.ply",
+    }
+    assert run("demo", "-o", tmp_path / "out", "--model", tiny_folder).code == 5
+
+
+def test_the_truth_itself_has_no_error(bundle: Path, tmp_path: Path, run: Run, tiny_folder: Path) -> None:
+    truth = load_ground_truth(bundle / "truth.npz")
+    done = run("reconstruct", bundle / "clip.mp4", "-o", tmp_path / "out", "--model", tiny_folder, "--size", 48)
+    assert done.code == 0, done.err
+    result = vdpm.load(tmp_path / "out")
+    maps = vdpm.DynamicPointMaps.from_tensors(
+        truth.points,
+        truth.valid.float() + 1,
+        truth.target_points,
+        truth.valid.float().expand(3, -1, -1, -1) + 1,
+        num_frames=3,
+        targets=(0, 1, 2),
+        sources=(0, 1, 2),
+    )
+    perfect = replace(result, maps=maps, cameras=vdpm.Cameras(truth.c2w, truth.intrinsics, truth.size))
+    scores = demo.score(perfect, truth)
+    for error in (scores.epe_p, scores.epe_q, scores.depth_abs_rel, scores.rotation, scores.translation, scores.focal):
+        assert error == pytest.approx(0, abs=1e-3)
+    assert scores.constant_depth_p > 0.05
+
+
+def test_the_bundled_clip_is_what_its_truth_says() -> None:
+    truth = load_ground_truth(demo.BUNDLED / "truth.npz")
+    video = vdpm.read_video(demo.BUNDLED / "clip.mp4", max_frames=100, size=max(truth.size))
+    assert video.size == truth.size
+    assert len(video) == truth.num_frames
+    assert float((video.images() - truth.images).abs().mean()) < 0.02
+    assert video.timestamps.tolist() == pytest.approx(truth.timestamps.tolist(), abs=0.02)
+    assert sum(path.stat().st_size for path in demo.BUNDLED.iterdir()) < 3_000_000
+
+
+def test_convert_makes_a_folder_that_loads(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ours"
+    done = run("convert", tiny_folder / "model.safetensors", folder)
+    assert done.code == 0, done.err
+    assert vdpm.VDPM.from_pretrained(folder).fingerprint() == vdpm.VDPM.from_pretrained(tiny_folder).fingerprint()
+    assert f"--model {folder}" in done.out
+    again = run("convert", tiny_folder, folder)
+    assert again.code == 5
+    assert "--overwrite" in again.err
+
+
+def test_convert_refuses_what_is_no_checkpoint(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("not weights")
+    done = run("convert", tmp_path / "model.safetensors", tmp_path / "ours")
+    assert done.code == 4
+    assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "ours").exists()
+
+
+def test_scenes_draws_a_picture(run: Run, tmp_path: Path) -> None:
+    done = run("scenes", "-o", tmp_path / "a.png", "--count", 2, "--frames", 2, "--size", 16, 24)
+    assert done.code == 0, done.err
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.width > 2 * 2 * 24
+    wrong = run("scenes", "-o", tmp_path / "b.png", "--count", 0)
+    assert wrong.code == 2
+    assert not (tmp_path / "b.png").exists()
