@@ -1,4 +1,4 @@
-"""Errors meant for the user: one line that says what, where and the remedy. The command line turns them into exit codes."""
+"""Errors meant for the user: one line that says what, where and the remedy; the command line adds an exit code."""
 
 
 class VDPMError(ValueError):

@@ -32,8 +32,8 @@ MAX_SIZE = 2048
 LARGE_NETWORK = 500_000_000
 """Parameters above which ``dtype="auto"`` takes bfloat16 on CUDA, as the released network was trained."""
 
-CHANNELS_PER_STEP = 2**32
-"""Pixels x channels decoded at once on an accelerator: keeps the large network's 50 frames of 518 x 294 in 16 GiB."""
+CHANNELS_PER_STEP = 2**29
+"""Tokens x channels decoded at once on an accelerator: one time of the large network's 50 frames of 518 x 294."""
 
 PathOrPaths = str | Path | Sequence[str | Path]
 Wanted = Literal["all", "none"] | str | Sequence[int]

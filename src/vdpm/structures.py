@@ -1,9 +1,9 @@
 """The plain data of the package: no I/O, no network.
 
-Conventions (``docs/conventions.md`` has the whole page): OpenCV axes (x right, y down, z forward); the world is the camera
-of the reference view, pi_0; ``c2w`` and ``w2c`` are 4 x 4 and named for their direction; intrinsics are in pixels of the
-image that the network saw, pixel centres at +0.5; ``source`` is the frame whose pixels a map holds, ``target`` the
-frame whose time it is shown at; timestamps are seconds.
+Conventions (``docs/conventions.md`` has the whole page): OpenCV axes (x right, y down, z forward); the world is the
+camera of the reference view, pi_0; ``c2w`` and ``w2c`` are 4 x 4 and named for their direction; intrinsics are in pixels
+of the image that the network saw, pixel centres at +0.5; ``source`` is the frame whose pixels a map holds, ``target``
+the frame whose time it is shown at; timestamps are seconds.
 """
 
 from collections.abc import Callable
@@ -63,7 +63,7 @@ class Video:
 
 @dataclass(frozen=True, eq=False)
 class Cameras:
-    """Pinhole cameras, one a frame. ``c2w``: camera to world; ``intrinsics`` in pixels of an image of ``size`` (h, w)."""
+    """Pinhole cameras, one a frame. ``c2w``: camera to world; ``intrinsics``: pixels of an image of ``size`` (h, w)."""
 
     c2w: Float[Tensor, "*batch frames 4 4"]
     intrinsics: Float[Tensor, "*batch frames 3 3"]
@@ -141,7 +141,7 @@ class DynamicPointMaps:
         return self.read(None, source)
 
     def time_invariant(self, target: int, source: int) -> PointMap:
-        """P_i(t_j, pi_0): pixels of ``source`` (i) at the time of ``target`` (j). Raises UsageError for a map not kept."""
+        """P_i(t_j, pi_0): pixels of ``source`` (i) at the time of ``target`` (j). Raises UsageError if it is not kept."""
         self._check("source", source, self.sources)
         self._check("target", target, self.targets)
         return self.read(target, source)
@@ -232,7 +232,7 @@ class Reconstruction:
 class Snippet:
     """A short clip, or a batch of clips, with ground truth; what data readers, the scene generator and losses share.
 
-    The world is the camera of frame ``reference``. ``targets[k]`` is the frame index whose time ``target_points[k]`` shows
+    The world is the camera of frame ``reference``. ``targets[k]`` is the frame whose time ``target_points[k]`` shows
     (one list per clip). ``valid`` marks pixels with ground truth at their own time, ``target_valid`` those with ground
     truth at the target's (None: as ``valid``). ``dynamic`` marks pixels whose point moves in the world during the clip.
     ``instances`` numbers the object seen (0: background).
@@ -263,7 +263,7 @@ class Snippet:
 
     def to(self, device: torch.device | str) -> "Snippet":
         """The same snippet with all tensors on ``device``."""
-        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        tensors: dict[str, Any] = {n: value.to(device) for n, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **tensors)
 
 
