@@ -138,7 +138,6 @@ def _distances(parts: Parts, chosen: slice, origin: Vector, direction: Vector) -
     return torch.where((t > 0) & parts.active[:, None, None, chosen], t, MISS)
 
 
-@fusable
 def surroundings_exit(parts: Parts, origin: Vector, direction: Vector) -> tuple[Tensor, Tensor]:
     """Ray length to the surroundings ahead, and which face: 0 to 3 walls (-x, x, -y, y), 4 floor, 5 ceiling."""
     rotation = parts.rotation[:, :, SURROUNDINGS, None]
@@ -162,20 +161,17 @@ def surroundings_exit(parts: Parts, origin: Vector, direction: Vector) -> tuple[
     return best, face
 
 
-def _reductions(chosen: slice) -> tuple[Callable, Callable]:
-    """For one kind of part: the nearest hit with its index, and the nearest length alone."""
+def _nearest(chosen: slice) -> Callable[[Parts, Vector, Vector], tuple[Tensor, Tensor]]:
+    """For one kind of part: ray length to the nearest, and which it is. The one place with a value for each ray and part."""
 
     def nearest(parts: Parts, origin: Vector, direction: Vector) -> tuple[Tensor, Tensor]:
         t, index = _distances(parts, chosen, origin, direction).min(-1)
         return t, index + chosen.start
 
-    def shortest(parts: Parts, origin: Vector, direction: Vector) -> Tensor:
-        return _distances(parts, chosen, origin, direction).amin(-1)
-
-    return fusable(nearest), fusable(shortest)
+    return fusable(nearest)
 
 
-_KINDS = [_reductions(chosen) for chosen in (ELLIPSOIDS, BOXES, FRUSTUMS, CAPSULES)]
+_KINDS = tuple(_nearest(chosen) for chosen in (ELLIPSOIDS, BOXES, FRUSTUMS, CAPSULES))
 
 
 def nearest_hit(
@@ -184,7 +180,7 @@ def nearest_hit(
     """Ray length of the first hit, the part, and the face of the surroundings behind it."""
     best, face = surroundings_exit(parts, origin, direction)
     part = torch.full_like(face, SURROUNDINGS)
-    for nearest, _ in _KINDS:
+    for nearest in _KINDS:
         t, index = nearest(parts, origin, direction)
         part = torch.where(t < best, index, part)
         best = torch.minimum(t, best)
@@ -194,8 +190,8 @@ def nearest_hit(
 def blocked(parts: Parts, origin: Vector, direction: Vector, length: Tensor) -> Bool[Tensor, "batch frames rays"]:
     """Whether a part lies on the ray within ``length``."""
     hit = torch.zeros_like(length, dtype=torch.bool)
-    for _, shortest in _KINDS:
-        hit = hit | (shortest(parts, origin, direction) < length)
+    for nearest in _KINDS:
+        hit = hit | (nearest(parts, origin, direction)[0] < length)
     return hit
 
 

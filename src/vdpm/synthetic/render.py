@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from vdpm.synthetic.fusing import fusable
 from vdpm.synthetic.hashing import lattice
 from vdpm.synthetic.intersect import Parts, Vector, blocked, dot, nearest_hit, normalize, surface_normal
 from vdpm.synthetic.layout import NUM_PARTS, SURROUNDINGS
@@ -79,16 +78,14 @@ def trace(
         moved.append(torch.stack(_place(scene.parts, batch, targets[:, k, None, None], first), -1))
     displacement = torch.zeros_like(here[0])
     for j in range(frames):
-        there = _place(scene.parts, batch, torch.full_like(own, j), first)
-        step = (there[0] - here[0]) ** 2 + (there[1] - here[1]) ** 2 + (there[2] - here[2]) ** 2
-        displacement = torch.maximum(displacement, step)
+        displacement = _further(displacement, scene.parts, batch, torch.full_like(own, j), first, here)
     return Pixels(
         radiance=radiance,
         points=torch.stack(here, -1) * valid[..., None],
         target_points=torch.stack(moved, 1) * valid[:, None, ..., None],
         valid=valid,
         instances=scene.parts.instance[batch, first.part],
-        displacement=displacement.sqrt() * valid,
+        displacement=displacement * valid,
         parts=first.part.to(torch.uint8),
     )
 
@@ -102,8 +99,7 @@ def _rays(scene: Scene, x: Tensor, y: Tensor, width: int, height: int) -> tuple[
     return (origin[0], origin[1], origin[2]), normalize((direction[0], direction[1], direction[2]))
 
 
-@fusable
-def _place(parts: Parts, batch: Tensor, frame: Tensor, hit: _Hit) -> Vector:
+def _position(parts: Parts, batch: Tensor, frame: Tensor, hit: _Hit) -> Vector:
     """World position of the hit material point at the time of ``frame``."""
     rotation, position = parts.rotation, parts.position
     r = rotation[batch, frame, hit.part].flatten(-2).unbind(-1)
@@ -112,9 +108,24 @@ def _place(parts: Parts, batch: Tensor, frame: Tensor, hit: _Hit) -> Vector:
     return tuple(r[3 * i] * x + r[3 * i + 1] * y + r[3 * i + 2] * z + t[i] for i in range(3))  # type: ignore[return-value]
 
 
+_place = _position
+
+
+def _further(so_far: Tensor, parts: Parts, batch: Tensor, frame: Tensor, hit: _Hit, here: Vector) -> Tensor:
+    """The larger of ``so_far`` and the distance of the hit point's place at ``frame`` from ``here``."""
+    there = _position(parts, batch, frame, hit)
+    step = (there[0] - here[0]) ** 2 + (there[1] - here[1]) ** 2 + (there[2] - here[2]) ** 2
+    return torch.maximum(so_far, step.sqrt())
+
+
 def _hit(scene: Scene, origin: Vector, direction: Vector) -> _Hit:
+    length, part, face = nearest_hit(scene.parts, origin, direction)
+    return _touched(scene, origin, direction, length, part, face)
+
+
+def _touched(scene: Scene, origin: Vector, direction: Vector, length: Tensor, part: Tensor, face: Tensor) -> _Hit:
+    """The material point at ``length`` along each ray, and whether it is sky instead."""
     parts = scene.parts
-    length, part, face = nearest_hit(parts, origin, direction)
     batch = torch.arange(length.shape[0], device=length.device)[:, None, None]
     frame = torch.arange(length.shape[1], device=length.device)[None, :, None]
     r = parts.rotation[batch, frame, part].flatten(-2).unbind(-1)
@@ -159,7 +170,6 @@ class _Surface(NamedTuple):
     light_distance: Tensor
 
 
-@fusable
 def _surface(scene: Scene, origin: Vector, direction: Vector, hit: _Hit, pixel: Tensor) -> _Surface:
     parts, light = scene.parts, scene.light
     batch = torch.arange(hit.part.shape[0], device=hit.part.device)[:, None, None]
@@ -182,7 +192,6 @@ def _surface(scene: Scene, origin: Vector, direction: Vector, hit: _Hit, pixel: 
     return _Surface(scene.materials[batch, row], normal, n, footprint, start, to, torch.where(lamp, far, 1e6))
 
 
-@fusable
 def _illuminate(
     light: Light,
     direction: Vector,
@@ -236,7 +245,6 @@ def _sky(light: Light, direction: Vector) -> Vector:
     return channels[0], channels[1], channels[2]
 
 
-@fusable
 def develop(
     scene: Scene, radiance: Float[Tensor, "batch frames rays 3"], width: int, height: int
 ) -> Float[Tensor, "batch frames 3 height width"]:

@@ -7,12 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vdpm.synthetic.config import SceneConfig
-from vdpm.synthetic.fusing import fusable
 from vdpm.synthetic.hashing import Draws, constant, lattice
 from vdpm.synthetic.intersect import Vector
 from vdpm.synthetic.layout import FIGURE_PARTS, NUM_PARTS, OPEN, STREET, Layout, Surroundings
 from vdpm.synthetic.rotations import compose, rotation_about
 
+_SCALES = (1.0, 2.03, 2.03**2, 2.03**3)
 PLAIN, CLOUDS, CHECKER, STRIPES, TILES, WOOD, DOTS, GRADIENT = range(8)
 NUM_MATERIALS = NUM_PARTS + 6
 """One a part, then one for each face of the surroundings."""
@@ -105,7 +105,6 @@ def _colours(draws: Draws, name: str, count: int) -> Float[Tensor, "batch count 
     return (value[..., None] * (1 - saturation[..., None] * (1 - ramp))) ** 2.2
 
 
-@fusable
 def noise(x: Tensor, y: Tensor, z: Tensor, seed: Tensor) -> Tensor:
     """Value noise in [0, 1): random values on the integer lattice, smoothly interpolated."""
     fx, fy, fz = x.floor(), y.floor(), z.floor()
@@ -138,15 +137,18 @@ def albedo(material: dict[str, Tensor], point: Vector, normal: Vector, footprint
     """Linear RGB at a material point; ``normal`` in the part's frame; ``footprint``: a pixel's width on the surface."""
     placed = _place(material, point, footprint)
     x, y, z, width, seed = placed[3:]
-    octaves = []
-    for i in range(4):
-        scale = 2.03**i
-        fade = (1.5 - 2 * width * scale).clamp(0, 1)
-        octaves.append((noise(x * scale, y * scale, z * scale, seed + i) - 0.5) * fade)
+    scales = constant(_SCALES, x.device)
+    numbers = constant(tuple(range(len(_SCALES))), x.device).to(torch.int32)
+    octaves = [_octave(x, y, z, width, seed, scales[i], numbers[i]) for i in range(len(_SCALES))]
     return _pattern(material, placed, normal, octaves)
 
 
-@fusable
+def _octave(x: Tensor, y: Tensor, z: Tensor, width: Tensor, seed: Tensor, scale: Tensor, number: Tensor) -> Tensor:
+    """Noise in -0.5 to 0.5 on a lattice ``scale`` times as fine, faded where it would alias."""
+    fade = (1.5 - 2 * width * scale).clamp(0, 1)
+    return (noise(x * scale, y * scale, z * scale, seed + number) - 0.5) * fade
+
+
 def _place(m: dict[str, Tensor], point: Vector, footprint: Tensor) -> tuple[Tensor, ...]:
     """The point in units of the pattern, plain and turned (x, y, z); a pixel's width there; the pattern's seed."""
     px, py, pz = (point[i] * m["frequency"] for i in range(3))
@@ -156,7 +158,6 @@ def _place(m: dict[str, Tensor], point: Vector, footprint: Tensor) -> tuple[Tens
     return px, py, pz, x, y, z, footprint * m["frequency"], m["seed"].to(torch.int32)
 
 
-@fusable
 def _pattern(m: dict[str, Tensor], placed: tuple[Tensor, ...], normal: Vector, octaves: list[Tensor]) -> Vector:
     px, py, pz, x, y, z, width, seed = placed
     broad, fine = octaves[0], octaves[3]
