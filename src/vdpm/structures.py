@@ -1,9 +1,9 @@
 """The plain data of the package: no I/O, no network.
 
 Conventions (``docs/conventions.md`` has the whole page): OpenCV axes (x right, y down, z forward); the world is the
-camera of the reference view, pi_0; ``c2w`` and ``w2c`` are 4 x 4 and named for their direction; intrinsics are in pixels
-of the image that the network saw, pixel centres at +0.5; ``source`` is the frame whose pixels a map holds, ``target``
-the frame whose time it is shown at; timestamps are seconds.
+camera of the reference view, pi_0; ``c2w`` and ``w2c`` are 4 x 4 and named for their direction; intrinsics are in
+pixels of the image that the network saw, pixel centres at +0.5; ``source`` is the frame whose pixels a map holds,
+``target`` the frame whose time it is shown at; timestamps are seconds.
 """
 
 from collections.abc import Callable
@@ -141,7 +141,7 @@ class DynamicPointMaps:
         return self.read(None, source)
 
     def time_invariant(self, target: int, source: int) -> PointMap:
-        """P_i(t_j, pi_0): pixels of ``source`` (i) at the time of ``target`` (j). Raises UsageError if it is not kept."""
+        """P_i(t_j, pi_0): pixels of ``source`` (i) at the time of ``target`` (j). UsageError if it is not kept."""
         self._check("source", source, self.sources)
         self._check("target", target, self.targets)
         return self.read(target, source)
