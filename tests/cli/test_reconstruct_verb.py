@@ -22,7 +22,14 @@ def test_a_clip_becomes_a_folder(reconstruct: Run, run: Run, clip: Path, tmp_pat
     folder = tmp_path / "out"
     done = reconstruct(clip, "-o", folder)
     assert done.code == 0, done.err
-    for words in ("5 taken", "32 x 24", "took all 5 frames", "preview.png", "points_t00000.ply", f"vdpm info {folder}"):
+    for words in (
+        "5 from 0.00 s to 0.40 s",
+        "32 x 24",
+        "took all 5 frames",
+        "preview.png",
+        "points_t00000.ply",
+        f"vdpm info {folder}",
+    ):
         assert words in done.out
     assert "decoding times: 5 of 5" in done.err
 

@@ -301,6 +301,8 @@ def _frames(frames: tuple[int, ...]) -> str:
 def _one_line(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_one_line(entry)}" for key, entry in value.items())
+    if isinstance(value, list):
+        return "; ".join(map(_one_line, value))
     if isinstance(value, float):
         return f"{value:.6g}"
     return str(value)

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +33,7 @@ def print_summary(reconstruction: "Reconstruction", folder: Path, files: Sequenc
     made_by = reconstruction.provenance
     rows = [
         ("frames", _frames(reconstruction)),
-        *(("reading", note) for note in made_by.get("reading", ())),
-        ("size", _size(reconstruction)),
+        *(("" if number else "reading", note) for number, note in enumerate(made_by.get("reading", ()))),
         ("model", f"{made_by['model']} ({made_by['fingerprint']}) on {made_by['device']}, {made_by['dtype']}"),
         ("time", ", ".join(f"{step} {seconds:.1f} s" for step, seconds in made_by["seconds"].items())),
         ("memory", _memory(made_by)),
@@ -53,26 +51,11 @@ def print_summary(reconstruction: "Reconstruction", folder: Path, files: Sequenc
 
 
 def _frames(reconstruction: "Reconstruction") -> str:
-    """Which frames of the source were taken."""
-    indices = reconstruction.frame_indices.tolist()
+    height, width = reconstruction.size
     first, last = float(reconstruction.timestamps[0]), float(reconstruction.timestamps[-1])
-    steps = {b - a for a, b in pairwise(indices)}
-    which = ", ".join(map(str, indices)) if len(indices) <= 8 else f"{indices[0]} to {indices[-1]}"
-    if len(indices) > 8:
-        which += (
-            f", every {steps.pop()}"
-            if len(steps) == 1
-            else f", about every {(indices[-1] - indices[0]) / len(indices):.1f}"
-        )
-    return f"{len(indices)} taken, from {first:.2f} s to {last:.2f} s (numbers {which} of the video)"
-
-
-def _size(reconstruction: "Reconstruction") -> str:
-    (height, width), transform = reconstruction.size, reconstruction.transform
-    source = f"{transform.source_size[1]} x {transform.source_size[0]}"
-    padded = 1 - float(reconstruction.content.float().mean())
-    note = f", {100 * padded:.0f} % of it padding" if padded >= 0.005 else ""
-    return f"{width} x {height} pixels{note}, from {source}"
+    padded = 100 * (1 - float(reconstruction.content.float().mean()))
+    note = f", {padded:.0f} % of each padding" if padded >= 0.5 else ""
+    return f"{len(reconstruction)} from {first:.2f} s to {last:.2f} s, {width} x {height} pixels{note}"
 
 
 def _memory(made_by: dict[str, object]) -> str:
