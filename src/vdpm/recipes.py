@@ -3,20 +3,26 @@
 from vdpm.synthetic import SceneConfig
 from vdpm.training.config import Bucket, LossConfig, OptimizerConfig, TrainConfig
 
+# Small frames first, for most of the steps; then frames of the size that is used, with the learning rate falling.
+_SWITCH, _END = 2800, 4300
+
 SMALL = TrainConfig(
     name="small",
     model="vdpm-small",
-    scenes=SceneConfig(),
+    scenes=SceneConfig(colour_samples=1),
     buckets=(
-        Bucket(frames=6, height=96, width=128, batch=64, share=3),
-        Bucket(frames=4, height=128, width=96, batch=96, share=1),
-        Bucket(frames=10, height=96, width=128, batch=40, share=1),
-        Bucket(frames=6, height=128, width=224, batch=28, share=1),
+        Bucket(frames=6, height=96, width=128, batch=64, share=8, last_step=_SWITCH),
+        Bucket(frames=6, height=128, width=96, batch=64, share=1, compiled=False, last_step=_SWITCH),
+        Bucket(frames=12, height=96, width=128, batch=32, share=1, compiled=False, last_step=_SWITCH),
+        Bucket(frames=6, height=128, width=224, batch=27, share=8, first_step=_SWITCH),
+        Bucket(frames=6, height=224, width=128, batch=20, share=1, compiled=False, first_step=_SWITCH),
+        Bucket(frames=14, height=128, width=224, batch=8, share=1, compiled=False, first_step=_SWITCH),
     ),
-    loss=LossConfig(),
-    optimizer=OptimizerConfig(),
-    steps=20_000,
-    targets=2,
+    loss=LossConfig(matching=0.3),
+    optimizer=OptimizerConfig(lr=2e-3, warmup_steps=200, cooldown_steps=_END - _SWITCH),
+    steps=_END,
+    targets=1,
+    ema_decay=0.998,
 )
 
 # A few minutes on two CPU cores: shows that everything runs and that the loss falls, nothing more.

@@ -45,7 +45,7 @@ def change_colours(
     def draw(low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(batch, *shape, generator=generator, device=device) * (high - low) + low
 
-    grey = draw(0, 1, 1, 1, 1, 1) < 0.05
+    grey = draw(0.0, 1.0, 1, 1, 1, 1) < 0.05
     saturation = torch.where(grey, 0.0, draw(0.4, 1.4, 1, 1, 1, 1))
     gain = draw(0.75, 1.3, 1, 1, 1, 1) * draw(0.88, 1.12, 1, 3, 1, 1)
     gamma = draw(0.8, 1.25, 1, 1, 1, 1)
@@ -53,7 +53,7 @@ def change_colours(
     # A random order of the channels in a third of the clips: colours of things carry no geometry.
     order = torch.rand(batch, 3, generator=generator, device=device).argsort(dim=1)
     kept = torch.arange(3, device=device).expand(batch, 3)
-    order = torch.where(draw(0, 1, 1) < 0.33, order, kept)
+    order = torch.where(draw(0.0, 1.0, 1) < 0.33, order, kept)
 
     images = images.gather(2, order[:, None, :, None, None].expand_as(images))
     luma = images.mean(dim=2, keepdim=True)

@@ -11,7 +11,9 @@ from vdpm.synthetic import SceneConfig
 class Bucket:
     """One shape of batch: clips of ``frames`` images of ``height`` x ``width`` pixels, ``batch`` of them on each GPU.
 
-    ``share``: how often it is drawn, relative to the other buckets. Shapes are few because each is compiled once.
+    ``share``: how often it is drawn, relative to the other buckets that are open: those with ``first_step`` <= step
+    < ``last_step``. ``compiled``: whether the network runs compiled on this shape, which takes about a minute
+    to prepare and then saves half of the time; not worth it for a shape that is rarely drawn.
     """
 
     frames: int
@@ -19,6 +21,13 @@ class Bucket:
     width: int
     batch: int
     share: float = 1.0
+    compiled: bool = True
+    first_step: int = 0
+    last_step: int | None = None
+
+    def is_open(self, step: int) -> bool:
+        """Whether batches of this shape are drawn at ``step``."""
+        return self.first_step <= step and (self.last_step is None or step < self.last_step)
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.buckets:
             raise UsageError("a training run needs at least one bucket (frames, height, width, batch)")
+        edges = {0, *(b.first_step for b in self.buckets), *(b.last_step or 0 for b in self.buckets)}
+        for step in sorted(e for e in edges if e < self.steps):
+            if not any(b.is_open(step) for b in self.buckets):
+                raise UsageError(f"no bucket is open at step {step}; give one a later last_step or earlier first_step")
         for bucket in self.buckets:
             if min(bucket.frames, bucket.height, bucket.width, bucket.batch) < 1 or bucket.share <= 0:
                 raise UsageError(f"{bucket} has a number that is not positive")

@@ -7,6 +7,7 @@ it had not stopped.
 import json
 import signal
 import time
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -80,8 +81,9 @@ class Trainer:
         while self.step < self.config.steps:
             bucket = self._bucket(self.step)
             snippet = self._make_batch(bucket)
-            losses = self._losses(snippet)
-            self._update(losses["loss"])
+            with _compiled(self.config.compile and bucket.compiled):
+                losses = self._losses(snippet)
+                self._update(losses["loss"])
             totals = _add(totals, losses)
             self.step += 1
             self.clips += bucket.batch * self.ranks.world
@@ -105,7 +107,7 @@ class Trainer:
     def _bucket(self, step: int) -> Bucket:
         """The shape of batch of a step, the same on all ranks."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
-        shares = torch.tensor([b.share for b in self.config.buckets])
+        shares = torch.tensor([b.share * b.is_open(step) for b in self.config.buckets])
         return self.config.buckets[int(torch.multinomial(shares, 1, generator=generator))]
 
     @torch.no_grad()
@@ -248,6 +250,11 @@ class Trainer:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.stop_signal = True
+
+
+def _compiled(active: bool) -> AbstractContextManager[Any]:
+    """Where not ``active``, compiled parts run as they are written."""
+    return torch.compiler.set_stance("default" if active else "force_eager")
 
 
 def _moving_distance(displacement: Tensor, moving: Tensor) -> Tensor:
