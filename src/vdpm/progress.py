@@ -71,7 +71,7 @@ class _PlainLines:
         self.begun.setdefault(stage, now)
         if done >= total:
             self._line(f"{stage}: {done} of {total} in {now - self.begun.pop(stage):.1f} s")
-        elif not first and now - self.last_line >= PLAIN_INTERVAL:
+        elif not first and now - max(self.last_line, self.begun[stage]) >= PLAIN_INTERVAL:
             self._line(f"{stage}: {done} of {total}")
 
     def _line(self, text: str) -> None:

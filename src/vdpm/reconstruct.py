@@ -35,6 +35,8 @@ LARGE_NETWORK = 500_000_000
 CHANNELS_PER_STEP = 2**29
 """Tokens x channels decoded at once on an accelerator: one time of the large network's 50 frames of 518 x 294."""
 
+LOADING = "loading network and video"
+
 PathOrPaths = str | Path | Sequence[str | Path]
 Wanted = Literal["all", "none"] | str | Sequence[int]
 
@@ -93,6 +95,7 @@ def reconstruct(
             device=device,
             dtype=dtype,
             targets_per_step=targets_per_step,
+            report=report,
         )
         return plan.run(output, overwrite=overwrite, report=report)
 
@@ -139,6 +142,8 @@ class Plan:
         if parameter.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(parameter.device)
         with sink:
+            # Told as done only here, where nothing that the user asked for can be refused any more.
+            report(LOADING, 2, 2)
             with torch.inference_mode():
                 self._fill(sink, parameter.device, parameter.dtype, report)
             # Outside of inference mode: what it loads must be usable with gradients.
@@ -214,8 +219,10 @@ def make_plan(
     device: str = "auto",
     dtype: str | torch.dtype = "auto",
     targets_per_step: int | None = None,
+    report: Report = silent,
 ) -> Plan:
     """Load the network, read the video, check what is asked for. Arguments and errors are those of ``reconstruct``."""
+    report(LOADING, 0, 2)
     seconds: dict[str, float] = {}
     if targets_per_step is not None and targets_per_step < 1:
         raise UsageError(f"targets_per_step is {targets_per_step}; use at least 1")
@@ -227,6 +234,7 @@ def make_plan(
         _check_exists(video)
     with _timed(seconds, "load"):
         network = _load(model, _device(device), dtype)
+    report(LOADING, 1, 2)
     patch = network.config.patch_size
     if isinstance(video, Video):
         given = {"fps": fps, "start": start, "end": end, "max_frames": max_frames, "size": size, "fit": fit}

@@ -49,6 +49,7 @@ class Demo:
                 size=max(truth.size),
                 max_frames=truth.num_frames,
                 device=self.device,
+                report=report,
             )
             result = plan.run(self.output, overwrite=self.overwrite, report=report)
             files = write_pictures(result, self.output, [0, len(result) - 1], preview=True, report=report)

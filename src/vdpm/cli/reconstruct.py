@@ -97,6 +97,7 @@ class Reconstruct:
                 fit=self.fit,
                 device=self.device,
                 dtype=self.dtype,
+                report=report,
             )
             clouds = choose_clouds(ply, plan.targets, plan.reference)
             result = plan.run(self.output, overwrite=self.overwrite, report=report)

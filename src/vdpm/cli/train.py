@@ -34,8 +34,8 @@ class Train:
     """Learning rate, if not the recipe's."""
     seed: int | None = None
     """Seed of weights and scenes, if not the recipe's."""
-    max_minutes: float | None = None
-    """Stop after this time, with everything saved."""
+    minutes: float | None = None
+    """Spend this time, counted from the first step, instead of a number of steps; the schedule follows the clock."""
     device: Literal["cuda", "cpu"] | None = None
     """Where to train; CUDA where there is one."""
 
@@ -45,8 +45,8 @@ class Train:
 
         if self.recipe not in RECIPES:
             raise UsageError(f"no recipe {self.recipe!r}; there are {', '.join(RECIPES)}")
-        if self.max_minutes is not None and self.max_minutes <= 0:
-            raise UsageError(f"--max-minutes {self.max_minutes} is not a time; give a number above 0")
+        if self.minutes is not None and self.minutes <= 0:
+            raise UsageError(f"--minutes {self.minutes} is not a time; give a number above 0")
         train(
             RECIPES[self.recipe],
             self.output,
@@ -57,6 +57,6 @@ class Train:
             cooldown_steps=self.cooldown_steps,
             learning_rate=self.lr,
             seed=self.seed,
-            max_minutes=self.max_minutes,
+            minutes=self.minutes,
             device=self.device,
         )
