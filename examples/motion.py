@@ -17,8 +17,9 @@ height, width = result.size
 queries = torch.tensor([[width / 2, height / 2], [width / 4, height / 2]])
 tracks = vdpm.tracks(result, source=0, queries=queries)
 for target, points, visible in zip(tracks.targets, tracks.points, tracks.visible):
+    x, y, z = points[0].tolist()
     seen = "seen" if visible[0] else "hidden"
-    print(f"time {float(result.timestamps[target]):6.2f} s: middle pixel of frame 0 at {points[0].tolist()} ({seen})")
+    print(f"at {float(result.timestamps[target]):.2f} s the middle pixel is at ({x:.3f}, {y:.3f}, {z:.3f}), {seen}")
 
 depth = vdpm.depth(result, frame=last)
 print(f"depth of frame {last}: {depth.min():.2f} to {depth.max():.2f} units")

@@ -91,6 +91,14 @@ def test_results_can_be_used_with_gradients(result: Reconstruction) -> None:
     assert scale.grad is not None
 
 
+def test_bfloat16_is_close_to_float32(tmp_path: Path, network: VDPM, video: Video, result: Reconstruction) -> None:
+    network.save_pretrained(tmp_path)
+    rough = vdpm.reconstruct(video, model=str(tmp_path), dtype="bfloat16", device="cpu")
+    assert rough.provenance["dtype"] == "bfloat16"
+    assert not torch.equal(rough.maps.read(2, 1).points, result.maps.read(2, 1).points)
+    assert torch.allclose(rough.maps.read(2, 1).points, result.maps.read(2, 1).points, rtol=0.1, atol=0.1)
+
+
 def test_one_frame(network: VDPM, video: Video) -> None:
     one = Video(video.frames[:1], video.timestamps[:1], video.frame_indices[:1], video.transform)
     result = vdpm.reconstruct(one, model=network)
