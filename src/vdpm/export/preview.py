@@ -186,13 +186,17 @@ def _header(image: Image.Image, reconstruction: Reconstruction) -> None:
     height, width = reconstruction.size
     seconds = float(reconstruction.timestamps[-1] - reconstruction.timestamps[0])
     model = reconstruction.provenance.get("model", "vdpm")
+    targets = len(reconstruction.maps.targets)
     line = (
-        f"{len(reconstruction)} frames over {seconds:.2f} s, {width} x {height} pixels; "
-        f"{len(reconstruction.maps.targets)} times kept; {model}; "
-        f"world: camera of frame {reconstruction.reference}, arbitrary scale"
+        f"{_count(len(reconstruction), 'frame')} over {seconds:.2f} s, {width} x {height} pixels; "
+        f"{_count(targets, 'time')} kept; {model}; world: camera of frame {reconstruction.reference}, arbitrary scale"
     )
     _text(image, (MARGIN, 14), reconstruction.name, 22, INK)
     _text(image, (MARGIN, 44), line, 13, FAINT)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def _bar(color_map: ColorMap, ticks: list[tuple[str, float]], note: str) -> Image.Image:
