@@ -69,7 +69,8 @@ class VideoFile:
             step = 1 / float(stream.average_rate or stream.guessed_rate or 25)
             for frame in self._decode(container, stream):
                 stamp = frame.pts if frame.pts is not None else frame.dts
-                time = None if stamp is None else float(stamp * frame.time_base)
+                base = frame.time_base
+                time = None if stamp is None or base is None else float(stamp * base)
                 if self.times and (time is None or time <= self.times[-1]):
                     time = self.times[-1] + step
                 self.times.append(time or 0.0)
@@ -310,7 +311,7 @@ def _display_turn(frame: "av.VideoFrame") -> tuple[bool, bool, bool]:
     The matrix [[a, b, u], [c, d, v], [x, y, w]] shows the pixel (x, y) at (a x + c y, b x + d y) up to a shift
     (libavutil/display.h).
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return False, False, False
     a, b, _, c, d = np.frombuffer(bytes(data)[:20], dtype=np.int32).tolist()
