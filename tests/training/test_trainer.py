@@ -79,11 +79,11 @@ def test_one_batch_is_learnt_by_heart(tmp_path: Path) -> None:
     run = trainer(tmp_path, config)
     snippet = run._make_batch(config.buckets[0])
     errors = []
-    for _ in range(120):
+    for _ in range(240):
         parts = run._losses(snippet)
         errors.append(float(parts["epe_p"]))
         run._update(parts["loss"])
-        run.step += 1
+        run.position += 1
     assert errors[-1] < 0.25 * errors[0]
 
 

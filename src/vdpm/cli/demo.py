@@ -90,11 +90,13 @@ def score(result: "Reconstruction", truth: "Snippet") -> "ClipScores":
 
 def error_rows(scores: "ClipScores") -> list[tuple[str, str, str]]:
     """Name, the network's error, and that of the answer one could give without a network."""
-    still = "{} (no motion)"
+    plane, still = "{} (a plane before the true cameras)", "{} (the true shape without motion)"
+    moving = still.format(_number(scores.zero_motion_moving))
     return [
-        ("points at their own time (EPE of P)", _number(scores.epe_p), f"{_number(scores.constant_depth_p)} (a plane)"),
+        ("points at their own time (EPE of P)", _number(scores.epe_p), plane.format(_number(scores.constant_depth_p))),
         ("points at other times (EPE of Q)", _number(scores.epe_q), still.format(_number(scores.zero_motion_q))),
-        ("the same, moving pixels", _number(scores.epe_q_moving), still.format(_number(scores.zero_motion_moving))),
+        ("the same, moving pixels", _number(scores.epe_q_moving), moving),
+        ("motion alone, moving pixels", _number(scores.flow_moving), f"{_number(scores.zero_motion_moving)} (none)"),
         ("depth, relative (AbsRel)", _number(scores.depth_abs_rel), ""),
         ("camera rotation, degrees", _number(scores.rotation), ""),
         ("camera position", _number(scores.translation), ""),

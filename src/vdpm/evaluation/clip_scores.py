@@ -19,8 +19,9 @@ class ClipScores:
     time, over all pixels and over those that have moved by more than 1 % of the mean distance between the two times.
     ``zero_motion_q``, ``zero_motion_moving``: the same for the true P_i(t_i) taken as answer (perfect shape,
     no motion).
-    ``own_zero_motion_moving``: the same for the predicted P. ``constant_depth_p``: a plane at one depth in front of
-    the true cameras. NaN where a clip has no such pixels.
+    ``own_zero_motion_moving``: the same for the predicted P. ``flow_moving``: error of the motion alone, P_i(t_j) -
+    P_i(t_i) against the true difference, moving pixels; without motion it would be ``zero_motion_moving``.
+    ``constant_depth_p``: a plane at one depth in front of the true cameras. NaN where a clip has no such pixels.
     """
 
     epe_p: float
@@ -29,6 +30,7 @@ class ClipScores:
     zero_motion_q: float
     zero_motion_moving: float
     own_zero_motion_moving: float
+    flow_moving: float
     constant_depth_p: float
     depth_abs_rel: float
     depth_delta_125: float
@@ -88,6 +90,7 @@ def score_clip(
         zero_motion_q=_mean(true_p - true_q, asked),
         zero_motion_moving=_mean(true_p - true_q, moving),
         own_zero_motion_moving=_mean(p - true_q, moving),
+        flow_moving=_mean((q - p) - (true_q - true_p), moving),
         constant_depth_p=_mean(plane - true_p, valid),
         depth_abs_rel=depth_error.abs_rel,
         depth_delta_125=depth_error.delta_125,

@@ -162,7 +162,9 @@ def surroundings_exit(parts: Parts, origin: Vector, direction: Vector) -> tuple[
 
 
 def _nearest(chosen: slice) -> Callable[[Parts, Vector, Vector], tuple[Tensor, Tensor]]:
-    """For one kind of part: ray length to the nearest, and which it is. The one place with a value for each ray and part."""
+    """For one kind of part: ray length to the nearest, and which it is. The one place with a value for each
+    ray and part.
+    """
 
     def nearest(parts: Parts, origin: Vector, direction: Vector) -> tuple[Tensor, Tensor]:
         t, index = _distances(parts, chosen, origin, direction).min(-1)

@@ -17,12 +17,14 @@ FORMAT = "vdpm-training-1"
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All that a run needs to go on. ``clips``: how many training clips have been seen, over all ranks and runs."""
+    """All that a run needs to go on. ``position``: where the schedule
+    stands, in steps. ``clips``: how many training clips have been seen, over all ranks and runs."""
 
     weights: dict[str, Tensor]
     average: dict[str, Tensor]
     optimizers: list[dict[str, Any]]
     step: int
+    position: float
     clips: int
     seconds: float
     config: dict[str, Any]

@@ -25,7 +25,7 @@ class Bucket:
     first_step: int = 0
     last_step: int | None = None
 
-    def is_open(self, step: int) -> bool:
+    def is_open(self, step: float | int) -> bool:
         """Whether batches of this shape are drawn at ``step``."""
         return self.first_step <= step and (self.last_step is None or step < self.last_step)
 
@@ -49,7 +49,8 @@ class OptimizerConfig:
     """Muon on the matrices of the transformer blocks, AdamW on the rest, or AdamW on everything.
 
     The learning rate warms up linearly, stays, and falls linearly to ``final_fraction`` of itself over the last
-    ``cooldown_steps`` (``schedule="constant"``), or follows a cosine (``schedule="cosine"``).
+    ``cooldown_steps`` (``schedule="constant"``), or follows a cosine (``schedule="cosine"``). What AdamW moves beside
+    Muon has ``beside_muon`` times the rate.
     """
 
     kind: Literal["muon", "adamw"] = "muon"
@@ -58,6 +59,7 @@ class OptimizerConfig:
     betas: tuple[float, float] = (0.9, 0.98)
     warmup_steps: int = 500
     cooldown_steps: int = 0
+    beside_muon: float = 0.5
     final_fraction: float = 0.01
     schedule: Literal["constant", "cosine"] = "constant"
     clip_norm: float = 1.0

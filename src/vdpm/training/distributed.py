@@ -59,13 +59,13 @@ def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
         start += gradient.numel()
 
 
-def any_rank(flag: bool, ranks: Ranks) -> bool:
-    """True on every rank if it is on one."""
+def largest_over_ranks(value: float, ranks: Ranks) -> float:
+    """The largest of all ranks' values, on every rank: how they agree on stopping and on the time."""
     if ranks.world == 1:
-        return flag
-    value = torch.tensor(int(flag), device=ranks.device)
-    dist.all_reduce(value, op=dist.ReduceOp.MAX)
-    return bool(value.item())
+        return value
+    largest = torch.tensor(value, device=ranks.device, dtype=torch.float32)
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    return float(largest.item())
 
 
 def mean_over_ranks(values: Tensor, ranks: Ranks) -> Tensor:

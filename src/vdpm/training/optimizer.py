@@ -53,7 +53,7 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update; matrices of one shape are orthogonalised together."""
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+            by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     by_shape[parameter.shape].append(parameter)
@@ -97,11 +97,19 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.op
     )
     if not matrices:
         return [adamw]
+    for group in adamw.param_groups:
+        group["lr_ratio"] = config.beside_muon
     return [Muon(matrices, lr=config.lr, weight_decay=config.weight_decay), adamw]
 
 
-def learning_rate(step: int, total: int, config: OptimizerConfig) -> float:
-    """Learning rate of optimiser step ``step`` (from 0) of ``total``."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of all groups, each by its own ratio."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_ratio", 1.0)
+
+
+def learning_rate(step: float | int, total: int, config: OptimizerConfig) -> float:
+    """Learning rate at position ``step`` (from 0) of a schedule of ``total`` steps."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     if config.schedule == "cosine":
         progress = min(1.0, step / max(1, total))

@@ -23,7 +23,7 @@ def train(
     cooldown_steps: int | None = None,
     learning_rate: float | None = None,
     seed: int | None = None,
-    max_minutes: float | None = None,
+    minutes: float | None = None,
     device: str | None = None,
 ) -> None:
     """Train ``config`` into the folder ``output`` (``state.pt``, ``model/``, ``log.jsonl``).
@@ -31,7 +31,8 @@ def train(
     ``init``: weights to start from (folder, file or preset name) instead of random ones, with ``clips_seen``
     clips already
     seen by them; give another ``seed`` then, so that new scenes come. ``resume``: go on from ``output/state.pt``.
-    ``max_minutes``: stop after that time with everything saved. Under ``torchrun`` the run spreads over its processes.
+    ``minutes``: spend this time instead of a number of steps; the schedule follows the clock. Under
+    ``torchrun`` the run spreads over its processes.
     Raises OutputError when ``output`` already holds a run and ``resume`` is off.
     """
     if not resume and (output / "state.pt").exists():
@@ -54,7 +55,7 @@ def train(
             model = VDPM(preset_config(config.model))
         else:
             model = VDPM.from_pretrained(init, dtype=torch.float32)
-        limit = None if max_minutes is None else 60 * max_minutes
-        Trainer(model, config, output, ranks, resume=resume, max_seconds=limit, clips_seen=clips_seen).run()
+        seconds = None if minutes is None else 60 * minutes
+        Trainer(model, config, output, ranks, resume=resume, seconds=seconds, clips_seen=clips_seen).run()
     finally:
         leave_ranks(ranks)

@@ -23,10 +23,10 @@ from vdpm.synthetic import SceneGenerator
 from vdpm.training.batch import change_colours, to_unit_scale
 from vdpm.training.checkpoint import TrainingState, load_state, save_state
 from vdpm.training.config import Bucket, TrainConfig
-from vdpm.training.distributed import Ranks, any_rank, average_gradients, mean_over_ranks
+from vdpm.training.distributed import Ranks, average_gradients, largest_over_ranks, mean_over_ranks
 from vdpm.training.losses import camera_loss, confidence_loss, pose_encoding
 from vdpm.training.matching import ground_truth_matches, matching_loss
-from vdpm.training.optimizer import build_optimizers, learning_rate
+from vdpm.training.optimizer import build_optimizers, learning_rate, set_learning_rate
 
 _SEEDS_PER_STEP = 1 << 12
 """Room for the clips of one step over all ranks; a million steps fit before the next ``config.seed`` begins."""
@@ -47,12 +47,14 @@ class Trainer:
         ranks: Ranks,
         *,
         resume: bool = False,
-        max_seconds: float | None = None,
+        seconds: float | None = None,
         clips_seen: int = 0,
     ) -> None:
         self.model, self.config, self.output, self.ranks = model.to(ranks.device), config, output, ranks
-        self.max_seconds = max_seconds
+        self.limit = seconds
         self.step, self.clips, self.seconds = 0, clips_seen, 0.0
+        self.position = 0.0
+        """Where the schedule stands, in steps: the step itself, unless the clock rules."""
         self.bad_steps = torch.zeros((), device=ranks.device)
         self.stop_signal = False
         self.average = {k: v.detach().clone().float() for k, v in model.state_dict().items()}
@@ -72,14 +74,15 @@ class Trainer:
         }
 
     def run(self) -> None:
-        """Train until ``config.steps``, a signal, or ``max_seconds``; then save."""
+        """Train to the end of the schedule or a signal; then save."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         self.model.train()
-        started, saved, logged = time.monotonic(), time.monotonic(), time.monotonic()
-        clips_logged, totals = self.clips, None
-        while self.step < self.config.steps:
-            bucket = self._bucket(self.step)
+        saved = logged = time.monotonic()
+        clock: float | None = None
+        began, clips_logged, totals = self.position, self.clips, None
+        while self.position < self.config.steps:
+            bucket = self._bucket()
             snippet = self._make_batch(bucket)
             with _compiled(self.config.compile and bucket.compiled):
                 losses = self._losses(snippet)
@@ -87,13 +90,18 @@ class Trainer:
             totals = _add(totals, losses)
             self.step += 1
             self.clips += bucket.batch * self.ranks.world
+            if self.limit is None:
+                self.position = float(self.step)
 
-            if self.step % self.config.log_every == 0 or self.step == self.config.steps:
-                self._log(totals, self.clips - clips_logged, time.monotonic() - logged)
-                totals, now = None, time.monotonic()
-                clips_logged, logged = self.clips, now
-                late = self.max_seconds is not None and now - started > self.max_seconds
-                if any_rank(self.stop_signal or late, self.ranks):
+            if self.step % self.config.log_every == 0 or self.position >= self.config.steps:
+                now = time.monotonic()
+                clock = now if clock is None else clock
+                if self.limit is not None:
+                    share = largest_over_ranks((now - clock) / self.limit, self.ranks)
+                    self.position = began + share * (self.config.steps - began)
+                self._log(totals, self.clips - clips_logged, now - logged)
+                totals, clips_logged, logged = None, self.clips, now
+                if largest_over_ranks(float(self.stop_signal), self.ranks) > 0:
                     break
                 if now - saved > self.config.save_every_seconds:
                     self.seconds += now - saved
@@ -104,10 +112,10 @@ class Trainer:
 
     # ---- one step
 
-    def _bucket(self, step: int) -> Bucket:
-        """The shape of batch of a step, the same on all ranks."""
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
-        shares = torch.tensor([b.share * b.is_open(step) for b in self.config.buckets])
+    def _bucket(self) -> Bucket:
+        """The shape of this step's batch, the same on all ranks."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        shares = torch.tensor([float(b.share * b.is_open(self.position)) for b in self.config.buckets])
         return self.config.buckets[int(torch.multinomial(shares, 1, generator=generator))]
 
     @torch.no_grad()
@@ -177,10 +185,9 @@ class Trainer:
             torch.nan_to_num_(gradient, 0.0, 0.0, 0.0)
         torch._foreach_mul_(gradients, factor)
         self.last_norm = norm
-        lr = learning_rate(self.step, self.config.steps, self.config.optimizer)
+        lr = learning_rate(self.position, self.config.steps, self.config.optimizer)
         for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+            set_learning_rate(optimizer, lr)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self._average_weights()
@@ -206,6 +213,7 @@ class Trainer:
                 average=_plain(self.average),
                 optimizers=[o.state_dict() for o in self.optimizers],
                 step=self.step,
+                position=float(self.position),
                 clips=self.clips,
                 seconds=self.seconds,
                 config=self.config.to_json(),
@@ -222,6 +230,7 @@ class Trainer:
         for optimizer, saved in zip(self.optimizers, state.optimizers, strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.clips, self.seconds = state.step, state.clips, state.seconds
+        self.position = state.position
 
     def _log(self, totals: dict[str, Tensor], clips: int, seconds: float) -> None:
         """One JSON line with means since the last one; raises VDPMError when too many steps were bad."""
@@ -233,7 +242,7 @@ class Trainer:
             line: dict[str, Any] = {"step": self.step, "clips": self.clips}
             line |= {n: round(v, 5) for n, v in zip(names, means)}
             line |= {
-                "lr": learning_rate(self.step - 1, self.config.steps, self.config.optimizer),
+                "lr": round(self.optimizers[0].param_groups[0]["lr"], 7),
                 "norm": round(float(self.last_norm), 3),
                 "bad_steps": bad,
                 "clips_per_second": round(clips / seconds, 1),
