@@ -33,11 +33,16 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--targets", default="1", help="how many target times, or all")
     parser.add_argument("--checkpoint", type=Path, help="released or converted weights instead of random ones")
+    parser.add_argument("--limit", type=float, help="GiB of GPU memory that the process may take; more is an error")
     parser.add_argument("--compile", action="store_true", help="torch.compile block by block")
     arguments = parser.parse_args()
     width, height = map(int, arguments.size.split("x"))
     targets = arguments.frames if arguments.targets == "all" else int(arguments.targets)
     device, dtype = torch.device(arguments.device), getattr(torch, arguments.dtype)
+
+    if arguments.limit and device.type == "cuda":
+        whole = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(arguments.limit * GIB / whole)
 
     start = time.perf_counter()
     model = VDPM.from_pretrained(arguments.checkpoint) if arguments.checkpoint else random_network(device, dtype)
