@@ -11,6 +11,7 @@ from vdpm import motion
 from vdpm.errors import UsageError
 from vdpm.geometry.image_transform import ImageTransform
 from vdpm.geometry.pinhole import pixel_grid
+from vdpm.structures import DynamicPointMaps
 
 
 @pytest.fixture(scope="module")
@@ -342,3 +343,26 @@ def test_fuse_options_are_checked(scene: MovingSphere) -> None:
     ):
         with pytest.raises(UsageError, match=words):
             motion.fuse(scene.reconstruction, 1, **options)
+
+
+def test_an_offset_of_the_decoder_is_no_motion() -> None:
+    """Q that is off by the same vector at every time, the frame's own included, adds nothing to flow or mask."""
+    scene = make_moving_sphere(num_frames=4)
+    maps = scene.reconstruction.maps
+    sources = range(4)
+    shape = [maps.time_variant(source) for source in sources]
+    decoded = [[maps.time_invariant(target, source) for source in sources] for target in range(4)]
+    off = DynamicPointMaps.from_tensors(
+        torch.stack([points for points, _ in shape]),
+        torch.stack([confidence for _, confidence in shape]),
+        torch.stack([torch.stack([points for points, _ in row]) for row in decoded]) + torch.tensor([0.2, -0.1, 0.3]),
+        torch.stack([torch.stack([confidence for _, confidence in row]) for row in decoded]),
+        num_frames=4,
+        targets=tuple(range(4)),
+        sources=tuple(range(4)),
+    )
+    shifted = dataclasses.replace(scene.reconstruction, maps=off)
+    for start, end in ((1, 3), (0, 1), (0, 3)):
+        expected = motion.scene_flow(scene.reconstruction, 1, start, end)
+        assert torch.allclose(motion.scene_flow(shifted, 1, start, end), expected, atol=1e-5)
+    assert torch.equal(motion.motion_mask(shifted, 1), scene.moving[1])

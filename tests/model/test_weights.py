@@ -2,6 +2,8 @@
 
 import json
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -284,3 +286,11 @@ def test_shipped_weights_load(name: str) -> None:
     if not (weights.SHIPPED / name / weights.WEIGHTS_FILE).is_file():
         pytest.skip(f"the weights of {name} are not part of this checkout")
     assert VDPM.from_pretrained(name).config.name == name
+
+
+def test_loading_does_not_import_the_compiler(tmp_path: Path) -> None:
+    """Random initialisation on the meta device would, and that takes a second."""
+    fill_by_rule(VDPM(TINY_OURS)).save_pretrained(tmp_path)
+    script = "import sys; from vdpm import VDPM; VDPM.from_pretrained(sys.argv[1]); print('torch._dynamo' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"

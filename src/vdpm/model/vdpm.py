@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vdpm.errors import UsageError
 from vdpm.model.backbone import CAMERA_TOKEN, TIME_TOKEN, Backbone
@@ -73,6 +74,24 @@ class VDPMOutput(NamedTuple):
     decoded: PointMaps
     pose_encodings: Float[Tensor, "steps batch frames 9"]
     descriptors: Float[Tensor, "batch frames rows columns channels"] | None
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Skips random initialisation, for weights that are loaded next. On the meta device it imports torch's compiler."""
+
+    SKIPPED = (
+        nn.init.kaiming_uniform_,
+        nn.init.normal_,
+        nn.init.trunc_normal_,
+        nn.init.uniform_,
+        Tensor.normal_,
+        Tensor.uniform_,
+    )
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in self.SKIPPED:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 class VDPM(nn.Module):
@@ -228,7 +247,7 @@ class VDPM(nn.Module):
         """
         stored = read_weights(source, config, revision)
         assert stored.config is not None
-        with torch.device("meta"):
+        with torch.device("meta"), _NothingDrawn():
             model = cls(stored.config)
         expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
         tensors, report = fit_weights(stored.tensors, expected, stored.config.name, str(source))

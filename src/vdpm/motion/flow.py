@@ -11,18 +11,19 @@ LEAST_MOTION = 0.01
 """Displacement, as a share of the distance (see ``displacement``), below which nothing counts as moving by default."""
 NOISE_FACTOR = 4.0
 """Of the lower quartile of displacements, which estimates noise. For displacements of deviation s in each
-coordinate (Gaussian) the quartile is 1.10 s, and 1 still pixel in 4,000 exceeds four times that. Three quarters of
-the pixels may move before the estimate breaks; with the median, one half."""
+coordinate (Gaussian) the quartile is 1.10 s, and 1 still pixel in 4,000 exceeds four times that (fewer where several
+times are kept: farthest displacements scatter less). Three quarters of the pixels may move before the estimate
+breaks; with the median, one half."""
 
 
 def scene_flow(reconstruction: Reconstruction, source: int, start: int, end: int) -> Float[Tensor, "height width 3"]:
     """World displacement of each pixel of ``source`` from the time of frame ``start`` to that of ``end``.
 
-    P_i(t_end) - P_i(t_start), Sec. 3.1, with P in the place of Q at the frame's own time. Raises UsageError for a time
-    that the result does not keep.
+    P_i(t_end) - P_i(t_start), Sec. 3.1. Both are maps of the decoder where the result keeps them, also at the frame's
+    own time: what the decoder gets wrong at every time alike cancels. Where the own time is not kept, P takes its
+    place. Raises UsageError for a time that the result does not keep.
     """
-    maps = reconstruction.maps
-    return maps.at(end, source).points - maps.at(start, source).points
+    return _at_time(reconstruction, end, source) - _at_time(reconstruction, start, source)
 
 
 def displacement(reconstruction: Reconstruction, source: int, target: int) -> Float[Tensor, "height width"]:
@@ -31,7 +32,7 @@ def displacement(reconstruction: Reconstruction, source: int, target: int) -> Fl
     The distance is that from its own or from the reference camera, whichever is larger: the errors of point maps grow
     with both, so this share has about the same noise everywhere.
     """
-    points = reconstruction.maps.time_variant(source).points
+    points = _at_time(reconstruction, source, source)
     own = (points - reconstruction.cameras.centers[source].float()).norm(dim=-1)
     distance = torch.maximum(own, points.norm(dim=-1))
     moved = (reconstruction.maps.at(target, source).points - points).norm(dim=-1)
@@ -43,10 +44,9 @@ def motion_mask(
 ) -> Bool[Tensor, "height width"]:
     """Pixels of ``source`` whose world point moves, at any kept target, by more than ``threshold``.
 
-    ``threshold`` is a share of the point's distance (see ``displacement``). By default it is, for each target, the
-    larger of 1 % and four times the lower quartile of all displacements at that target: most of a scene stands still,
-    so that quartile measures noise. Padded pixels are False. Raises UsageError when no target but the frame's own is
-    kept.
+    ``threshold`` is a share of the point's distance (see ``displacement``). By default it is the larger of 1 % and
+    four times the lower quartile of all pixels' farthest displacements: most of a scene stands still, so that quartile
+    measures noise. Padded pixels are False. Raises UsageError when no target but the frame's own is kept.
     """
     targets = [target for target in reconstruction.maps.targets if target != source]
     if not targets:
@@ -54,11 +54,16 @@ def motion_mask(
     if threshold is not None and not threshold > 0:
         raise UsageError(f"threshold {threshold} must be above 0, a share of the distance from the camera")
     content = reconstruction.content
-    moving = torch.zeros_like(content)
+    farthest = torch.zeros(reconstruction.size)
     for target in targets:
-        moved = displacement(reconstruction, source, target)
-        limit = (
-            max(LEAST_MOTION, NOISE_FACTOR * float(moved[content].quantile(0.25))) if threshold is None else threshold
-        )
-        moving |= moved > limit
-    return moving & content
+        farthest = torch.maximum(farthest, displacement(reconstruction, source, target))
+    if threshold is None:
+        threshold = max(LEAST_MOTION, NOISE_FACTOR * float(farthest[content].quantile(0.25)))
+    return (farthest > threshold) & content
+
+
+def _at_time(reconstruction: Reconstruction, target: int, source: int) -> Float[Tensor, "height width 3"]:
+    """P_i(t_j) from the decoder, and P at the frame's own time where the result does not keep that target."""
+    maps = reconstruction.maps
+    decoded = target in maps.targets
+    return (maps.time_invariant(target, source) if decoded else maps.at(target, source)).points
