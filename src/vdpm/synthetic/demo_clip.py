@@ -61,7 +61,8 @@ _KEYS = (
 def write_clip(seed: int, config: SceneConfig, video: str | Path, truth: str | Path) -> Snippet:
     """Renders the scene of ``seed`` and writes its video (H.264 mp4) and ground truth (npz). Returns it, unbatched."""
     generator = SceneGenerator(config)
-    scene, _, pixels, _ = generator.render(torch.tensor([seed]), torch.zeros(1, 1, dtype=torch.long))
+    scene = generator.sample(torch.tensor([seed]))
+    _, pixels, _ = generator.render(scene, torch.zeros(1, 1, dtype=torch.long))
     snippet = generator([seed])
     grid = (config.height, config.width)
     parts = scene.parts

@@ -15,7 +15,7 @@ from vdpm.synthetic.scene import Scene, sample_scenes
 
 _EAGER_RAYS = 1 << 15
 """Rays traced at a time without a compiler, where every step makes a tensor of rays x parts."""
-_FUSED_RAYS = 1 << 24
+_FUSED_RAYS = 1 << 23
 """Rays traced at a time by fused functions: bounds memory, and keeps rays x parts within 32-bit indices."""
 
 
@@ -56,20 +56,27 @@ class SceneGenerator:
         The world is the camera of frame ``reference``. Sky is not valid and its points are 0. A pixel is dynamic when
         its point moves by more than 1 % of the clip's mean distance. Raises UsageError for frames that do not exist.
         """
-        config = self.config
-        seeds = torch.as_tensor(seeds, dtype=torch.long).to(self.device)
-        if not 0 <= reference < config.num_frames:
-            raise UsageError(f"reference frame {reference} is not among the {config.num_frames} frames of a scene")
+        seeds = torch.as_tensor(seeds, dtype=torch.long)
         if targets is None:
-            targets = torch.arange(config.num_frames).expand(len(seeds), -1)
-        if (
-            targets.device.type == "cpu"
-            and targets.numel()
-            and not 0 <= int(targets.min()) <= int(targets.max()) < config.num_frames
-        ):
-            raise UsageError(f"targets reach {int(targets.max())}; a scene has frames 0 to {config.num_frames - 1}")
-        targets = targets.to(self.device).long()
-        scene, images, pixels, dynamic = self.render(seeds, targets, reference)
+            targets = torch.arange(self.config.num_frames).expand(len(seeds), -1)
+        return self.snippet(self.sample(seeds, reference), targets, reference)
+
+    @torch.no_grad()
+    def sample(self, seeds: Int[Tensor, "batch"], reference: int | Int[Tensor, "batch"] = 0) -> Scene:
+        """The scenes of ``seeds``, each in the world of its ``reference`` frame, on this generator's device."""
+        frames = self.config.num_frames
+        among = torch.as_tensor(reference)
+        if among.device.type == "cpu" and not bool(((among >= 0) & (among < frames)).all()):
+            raise UsageError(f"reference frame {among.tolist()} is not among the {frames} frames of a scene")
+        if isinstance(reference, Tensor):
+            reference = _moved(reference.long(), self.device)
+        return sample_scenes(_moved(seeds, self.device), self.config, reference)
+
+    @torch.no_grad()
+    def snippet(self, scene: Scene, targets: Int[Tensor, "batch targets"], reference: int = 0) -> Snippet:
+        """The clips of ``scene``, which has been sampled for ``reference``, with points at the times of ``targets``."""
+        config = self.config
+        images, pixels, dynamic = self.render(scene, targets)
         grid = (config.height, config.width)
         return Snippet(
             images=images,
@@ -77,7 +84,7 @@ class SceneGenerator:
             c2w=scene.c2w,
             intrinsics=_intrinsics(scene.focal, config.width, config.height),
             points=pixels.points.unflatten(2, grid),
-            targets=targets,
+            targets=_moved(targets.long(), self.device),
             target_points=pixels.target_points.unflatten(3, grid),
             valid=pixels.valid.unflatten(2, grid),
             dynamic=dynamic.unflatten(2, grid),
@@ -87,14 +94,19 @@ class SceneGenerator:
 
     @torch.no_grad()
     def render(
-        self, seeds: Int[Tensor, "batch"], targets: Int[Tensor, "batch targets"], reference: int = 0
-    ) -> tuple[Scene, Float[Tensor, "batch frames 3 height width"], Pixels, Bool[Tensor, "batch frames rays"]]:
-        """The scenes themselves, their images, what tracing gave for each pixel, and which pixels are dynamic."""
+        self, scene: Scene, targets: Int[Tensor, "batch targets"]
+    ) -> tuple[Float[Tensor, "batch frames 3 height width"], Pixels, Bool[Tensor, "batch frames rays"]]:
+        """Images, what tracing gave for each pixel, and which pixels are dynamic."""
         config = self.config
-        scene = sample_scenes(seeds, config, reference)
+        if (
+            targets.device.type == "cpu"
+            and targets.numel()
+            and not 0 <= int(targets.min()) <= int(targets.max()) < config.num_frames
+        ):
+            raise UsageError(f"targets reach {int(targets.max())}; a scene has frames 0 to {config.num_frames - 1}")
+        targets = _moved(targets.long(), self.device)
         with fusing(self.compile):
-            images, pixels, dynamic = self._render(scene, targets, config.width, config.height, config.colour_samples)
-        return scene, images, pixels, dynamic
+            return self._render(scene, targets, config.width, config.height, config.colour_samples)
 
 
 def generate(
@@ -106,6 +118,13 @@ def generate(
 ) -> Snippet:
     """One batch of clips, without compiling; see SceneGenerator."""
     return SceneGenerator(config, device)(seeds, targets, reference)
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """On ``device``. From pageable memory the copy to a GPU would wait until the GPU has done all it was given."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def _intrinsics(focal: Float[Tensor, "batch frames"], width: int, height: int) -> Float[Tensor, "batch frames 3 3"]:
@@ -130,7 +149,7 @@ def _render_fused(
     grid = _grid(width, height, targets.device)
     pieces = []
     for start in range(0, clips, size):
-        some = _clips(scene, start, start + size)
+        some = clips_of(scene, start, start + size)
         pixels = trace(some, grid, targets[start : start + size], width, height, samples)
         pieces.append((develop(some, pixels.radiance, width, height), pixels, _dynamic(pixels)))
     if len(pieces) == 1:
@@ -146,7 +165,7 @@ def _render_in_pieces(
     rows = max(1, _EAGER_RAYS // scene.c2w.shape[1])
     clips = []
     for b in range(len(targets)):
-        one = _clips(scene, b, b + 1)
+        one = clips_of(scene, b, b + 1)
         parts = [trace(one, piece, targets[b : b + 1], width, height, samples) for piece in grid.split(rows)]
         axis = {"target_points": 3}
         clips.append(Pixels(*[torch.cat(v, axis.get(n, 2)) for n, v in zip(Pixels._fields, zip(*parts))]))
@@ -154,7 +173,7 @@ def _render_in_pieces(
     return develop(scene, pixels.radiance, width, height), pixels, _dynamic(pixels)
 
 
-def _clips(scene: Scene, start: int, stop: int) -> Scene:
+def clips_of(scene: Scene, start: int, stop: int) -> Scene:
     """The scenes from ``start`` to before ``stop``."""
 
     def pick(value: Tensor | tuple) -> Tensor | tuple:

@@ -24,11 +24,31 @@ def mix(x: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
     return x ^ (x >> 16)
 
 
+_LATTICE = (-1918454973, -669632447, -887442657)
+"""What x, y and z of a lattice cell are multiplied by before they are mixed."""
+
+
 def lattice(
     x: Int[Tensor, "*#shape"], y: Int[Tensor, "*#shape"], z: Int[Tensor, "*#shape"], seed: Int[Tensor, "*#shape"]
 ) -> Float[Tensor, "*#shape"]:
     """A random number in [0, 1) for each cell of an integer lattice; int32 in, wrapping arithmetic."""
-    h = x * -1918454973 + y * -669632447 + z * -887442657 + seed
+    return _scramble(x * _LATTICE[0] + y * _LATTICE[1] + z * _LATTICE[2] + seed)
+
+
+def lattice_corners(cell: Int[Tensor, "3 *shape"], seed: Int[Tensor, "*#shape"]) -> Float[Tensor, "2 2 2 *shape"]:
+    """``lattice`` at the eight corners of each cell: [z, y, x, ...], each axis at 0 and at 1 further."""
+    first = cell[0] * _LATTICE[0] + cell[1] * _LATTICE[1] + cell[2] * _LATTICE[2] + seed
+    return _scramble(first + _corner_steps(first.device).view(2, 2, 2, *[1] * first.dim()))
+
+
+@functools.lru_cache(maxsize=16)
+def _corner_steps(device: torch.device) -> Int[Tensor, "corners"]:
+    steps = [x * _LATTICE[0] + y * _LATTICE[1] + z * _LATTICE[2] for z in (0, 1) for y in (0, 1) for x in (0, 1)]
+    wrapped = [(step + (1 << 31)) % (1 << 32) - (1 << 31) for step in steps]
+    return torch.tensor(wrapped, dtype=torch.int32, device=device)
+
+
+def _scramble(h: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     h = (h ^ ((h >> 15) & 0x1FFFF)) * 0x2C1B3C6D
     h = (h ^ ((h >> 12) & 0xFFFFF)) * 0x297A2D39
     h = h ^ ((h >> 15) & 0x1FFFF)

@@ -1,7 +1,8 @@
 """Rays against the parts of a scene. A ray and a part meet in the part's own frame, scaled to a unit shape.
 
-Vectors are triples of tensors: written out, the compiler fuses them, and nothing is lost to reduced-precision products.
-Rays have shape [batch, frames, rays], parts of one kind [batch, frames, 1, parts].
+Rays have shape [batch, frames, rays], parts of one kind [batch, frames, 1, parts]. Vectors have their three numbers
+along the first axis, so that one kernel does for all three; where the compiler fuses kernels anyhow they are triples of
+tensors. Sums are written out: matrix products would lose digits to TF32.
 """
 
 from collections.abc import Callable
@@ -12,10 +13,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vdpm.synthetic.fusing import fusable
+from vdpm.synthetic.hashing import constant
 from vdpm.synthetic.layout import BOXES, CAPSULES, ELLIPSOIDS, FRUSTUMS, NUM_PARTS, SURROUNDINGS
+from vdpm.synthetic.rotations import turned_back
 
 Vector = tuple[Tensor, Tensor, Tensor]
+Rays = Float[Tensor, "3 batch frames #rays"]
 MISS = 1e9
+_WALLS = ((1.0, 0.0, 0.0), (-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.0, -1.0))
+"""Normals of the surroundings' faces, inwards."""
 
 
 class Parts(NamedTuple):
@@ -32,17 +38,22 @@ class Parts(NamedTuple):
     ceiling: Float[Tensor, "batch"]
 
 
-def dot(a: Vector, b: Vector) -> Tensor:
+def dot(a: Float[Tensor, "3 *#shape"], b: Float[Tensor, "3 *#shape"]) -> Float[Tensor, "*shape"]:
+    product = a * b
+    return product[0] + product[1] + product[2]
+
+
+def unit(a: Float[Tensor, "3 *shape"]) -> Float[Tensor, "3 *shape"]:
+    """The direction of ``a``."""
+    return a * torch.rsqrt(dot(a, a).clamp_min(1e-20))
+
+
+def _dot(a: Vector, b: Vector) -> Tensor:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def normalize(a: Vector) -> Vector:
-    scale = torch.rsqrt(dot(a, a).clamp_min(1e-20))
-    return a[0] * scale, a[1] * scale, a[2] * scale
-
-
 def _ellipsoid(o: Vector, d: Vector) -> Tensor:
-    a, b, c = dot(d, d), dot(o, d), dot(o, o) - 1
+    a, b, c = _dot(d, d), _dot(o, d), _dot(o, o) - 1
     disc = b * b - a * c
     return torch.where(disc > 0, (-b - disc.clamp_min(0).sqrt()) / a, MISS)
 
@@ -138,27 +149,17 @@ def _distances(parts: Parts, chosen: slice, origin: Vector, direction: Vector) -
     return torch.where((t > 0) & parts.active[:, None, None, chosen], t, MISS)
 
 
-def surroundings_exit(parts: Parts, origin: Vector, direction: Vector) -> tuple[Tensor, Tensor]:
+def surroundings_exit(parts: Parts, origin: Rays, direction: Rays) -> tuple[Tensor, Tensor]:
     """Ray length to the surroundings ahead, and which face: 0 to 3 walls (-x, x, -y, y), 4 floor, 5 ceiling."""
-    rotation = parts.rotation[:, :, SURROUNDINGS, None]
-    position = parts.position[:, :, SURROUNDINGS, None]
-    rel = [x - position[..., i] for i, x in enumerate(origin)]
-    o = [rotation[..., 0, j] * rel[0] + rotation[..., 1, j] * rel[1] + rotation[..., 2, j] * rel[2] for j in range(3)]
-    d = [
-        rotation[..., 0, j] * direction[0] + rotation[..., 1, j] * direction[1] + rotation[..., 2, j] * direction[2]
-        for j in range(3)
-    ]
-    high = [parts.half[:, 0, None, None], parts.half[:, 1, None, None], parts.ceiling[:, None, None]]
-    low = [-high[0], -high[1], parts.floor[:, None, None]]
-    best = torch.full_like(o[0], MISS)
-    face = torch.zeros_like(best, dtype=torch.long)
-    for axis in range(3):
-        step = torch.where(d[axis].abs() < 1e-9, 1e-9, d[axis])
-        t = torch.where(step > 0, high[axis] - o[axis], low[axis] - o[axis]) / step
-        side = 2 * axis + (step > 0).long()
-        closer = t < best
-        best, face = torch.where(closer, t, best), torch.where(closer, side, face)
-    return best, face
+    rotation = parts.rotation[:, :, SURROUNDINGS, None].movedim((-2, -1), (0, 1))
+    position = parts.position[:, :, SURROUNDINGS, None].movedim(-1, 0)
+    o, d = turned_back(rotation, origin - position), turned_back(rotation, direction)
+    high = torch.stack([parts.half[:, 0], parts.half[:, 1], parts.ceiling])[..., None, None]
+    low = torch.stack([-parts.half[:, 0], -parts.half[:, 1], parts.floor])[..., None, None]
+    step = torch.where(d.abs() < 1e-9, 1e-9, d)
+    ahead = step > 0
+    length, axis = ((torch.where(ahead, high, low) - o) / step).min(0)
+    return length, 2 * axis + ahead.gather(0, axis[None])[0]
 
 
 def _nearest(chosen: slice) -> Callable[[Parts, Vector, Vector], tuple[Tensor, Tensor]]:
@@ -176,60 +177,54 @@ def _nearest(chosen: slice) -> Callable[[Parts, Vector, Vector], tuple[Tensor, T
 _KINDS = tuple(_nearest(chosen) for chosen in (ELLIPSOIDS, BOXES, FRUSTUMS, CAPSULES))
 
 
-def nearest_hit(
-    parts: Parts, origin: Vector, direction: Vector
-) -> tuple[Tensor, Int[Tensor, "batch frames rays"], Tensor]:
+def nearest_hit(parts: Parts, origin: Rays, direction: Rays) -> tuple[Tensor, Int[Tensor, "batch frames rays"], Tensor]:
     """Ray length of the first hit, the part, and the face of the surroundings behind it."""
     best, face = surroundings_exit(parts, origin, direction)
     part = torch.full_like(face, SURROUNDINGS)
     for nearest in _KINDS:
-        t, index = nearest(parts, origin, direction)
+        t, index = nearest(parts, _vector(origin), _vector(direction))
         part = torch.where(t < best, index, part)
         best = torch.minimum(t, best)
     return best, part, face
 
 
-def blocked(parts: Parts, origin: Vector, direction: Vector, length: Tensor) -> Bool[Tensor, "batch frames rays"]:
+def blocked(parts: Parts, origin: Rays, direction: Rays, length: Tensor) -> Bool[Tensor, "batch frames rays"]:
     """Whether a part lies on the ray within ``length``."""
     hit = torch.zeros_like(length, dtype=torch.bool)
     for nearest in _KINDS:
-        hit = hit | (nearest(parts, origin, direction)[0] < length)
+        hit = hit | (nearest(parts, _vector(origin), _vector(direction))[0] < length)
     return hit
 
 
-def surface_normal(part: Tensor, face: Tensor, material: Vector, size: Vector, taper: Tensor) -> Vector:
+def surface_normal(part: Tensor, face: Tensor, material: Rays, size: Rays, taper: Tensor) -> Rays:
     """Outward normal (inward for the surroundings) in the part's frame, at the material point on its surface."""
-    x, y, z = material
     capsule = part >= CAPSULES.start
-    sx, sy, sz = size
-    px, py, pz = x / sx, y / sy, z / torch.where(capsule, sx, sz)
+    sx, sy, sz = size.unbind(0)
+    scale = torch.stack([sx, sy, torch.where(capsule, sx, sz)])
+    p = material / scale
+    pz = p[2]
     along = torch.where(capsule, sz / sx, 0.0)
     core = pz - torch.maximum(torch.minimum(pz, along), -along)
-    rounded = (px / sx, py / sy, torch.where(capsule, core, pz) / torch.where(capsule, sx, sz))
+    rounded = torch.stack([p[0], p[1], core]) / scale
 
-    ax, ay, az = px.abs(), py.abs(), pz.abs()
+    ax, ay, az = p.abs().unbind(0)
     on_x = (ax >= ay) & (ax >= az)
     on_y = ~on_x & (ay >= az)
-    zero = torch.zeros_like(px)
-    flat = (
-        torch.where(on_x, px.sign(), zero), torch.where(on_y, py.sign(), zero),
-        torch.where(on_x | on_y, zero, pz.sign()),
-    )  # fmt: skip
+    flat = p.sign() * torch.stack([on_x, on_y, ~(on_x | on_y)])
 
     slope, middle = (taper - 1) / 2, (taper + 1) / 2
     radius = middle + slope * pz
-    cap = (az > 0.9995) & (px * px + py * py < (radius * radius) * 0.999)
-    turned = (
-        torch.where(cap, zero, px / sx), torch.where(cap, zero, py / sy),
-        torch.where(cap, pz.sign(), -slope * radius / sz),
-    )  # fmt: skip
+    cap = (az > 0.9995) & (p[0] * p[0] + p[1] * p[1] < (radius * radius) * 0.999)
+    side = torch.stack([p[0] / sx, p[1] / sy, -slope * radius / sz])
+    end = torch.stack([torch.zeros_like(pz), torch.zeros_like(pz), pz.sign()])
 
     box = (part >= BOXES.start) & (part < BOXES.stop)
     frustum = (part >= FRUSTUMS.start) & (part < FRUSTUMS.stop)
-    around = part >= NUM_PARTS
-    walls = [torch.where(face == 2 * i, 1.0, torch.where(face == 2 * i + 1, -1.0, zero)) for i in range(3)]
-    normal = [
-        torch.where(around, walls[i], torch.where(box, flat[i], torch.where(frustum, turned[i], rounded[i])))
-        for i in range(3)
-    ]
-    return normalize((normal[0], normal[1], normal[2]))
+    wall = constant(_WALLS, part.device)[face].movedim(-1, 0)
+    normal = torch.where(frustum, torch.where(cap, end, side), rounded)
+    return unit(torch.where(part >= NUM_PARTS, wall, torch.where(box, flat, normal)))
+
+
+def _vector(stacked: Rays) -> Vector:
+    x, y, z = stacked.unbind(0)
+    return x, y, z

@@ -45,8 +45,12 @@ class Scene(NamedTuple):
     timestamps: Float[Tensor, "batch frames"]
 
 
-def sample_scenes(seeds: Int[Tensor, "batch"], config: SceneConfig, reference: int = 0) -> Scene:
-    """Scenes of ``seeds``, on the device of ``seeds``. A scene depends on its seed and on nothing else in the batch."""
+def sample_scenes(seeds: Int[Tensor, "batch"], config: SceneConfig, reference: int | Int[Tensor, "batch"] = 0) -> Scene:
+    """Scenes of ``seeds``, on the device of ``seeds``, in the world of frame ``reference`` (one for all, or one each).
+
+    A scene depends on its seed and on nothing else in the batch. The work is some 2,400 small kernels however many the
+    seeds are, so a run samples the scenes of several batches at once.
+    """
     draws = Draws(seeds)
     around = sample_surroundings(draws, config)
     layout = sample_layout(draws, config, around)
@@ -72,15 +76,17 @@ def sample_scenes(seeds: Int[Tensor, "batch"], config: SceneConfig, reference: i
     )
 
     # From scene space to the world: the reference camera's axes and centre.
-    turn = camera.rotation[:, reference].transpose(-1, -2)
-    origin = camera.centre[:, reference]
+    clips = torch.arange(draws.batch, device=seeds.device)
+    chosen = torch.full_like(clips, reference) if isinstance(reference, int) else reference
+    turn = camera.rotation[clips, chosen].transpose(-1, -2)
+    origin = camera.centre[clips, chosen]
     rotation = torch.cat([poses.rotation, torch.eye(3, device=seeds.device).expand_as(poses.rotation[:, :, :1])], 2)
     position = torch.cat([poses.position, torch.zeros_like(poses.position[:, :, :1])], 2)
     c2w = torch.zeros(*camera.centre.shape[:2], 4, 4, device=seeds.device)
     c2w[..., :3, :3] = compose(turn[:, None], camera.rotation)
     c2w[..., :3, 3] = rotate(turn[:, None], camera.centre - origin[:, None])
     c2w[..., 3, 3] = 1
-    c2w[:, reference] = torch.eye(4, device=seeds.device)
+    c2w[clips, chosen] = torch.eye(4, device=seeds.device)
     end = torch.ones_like(layout.size[:, :1])
     parts = Parts(
         rotation=compose(turn[:, None, None], rotation),

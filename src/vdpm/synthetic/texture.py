@@ -1,33 +1,60 @@
 """Colours of surfaces as functions of material coordinates, so that a texture sticks to what it is on."""
 
 import math
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vdpm.synthetic.config import SceneConfig
-from vdpm.synthetic.hashing import Draws, constant, lattice
-from vdpm.synthetic.intersect import Vector
+from vdpm.synthetic.hashing import Draws, constant, lattice, lattice_corners
 from vdpm.synthetic.layout import FIGURE_PARTS, NUM_PARTS, OPEN, STREET, Layout, Surroundings
-from vdpm.synthetic.rotations import compose, rotation_about
+from vdpm.synthetic.rotations import compose, rotation_about, turned
 
 _SCALES = (1.0, 2.03, 2.03**2, 2.03**3)
 PLAIN, CLOUDS, CHECKER, STRIPES, TILES, WOOD, DOTS, GRADIENT = range(8)
 NUM_MATERIALS = NUM_PARTS + 6
 """One a part, then one for each face of the surroundings."""
 
-FIELDS = (
+_NUMBERS = (
     "family", "seed", "frequency", "warp", "mortar", "aspect", "stagger", "contrast", "grime", "gloss", "shine", "glow",
-    "ox", "oy", "oz", "r00", "r01", "r02", "r10", "r11", "r12", "r20", "r21", "r22",
-    "ar", "ag", "ab", "br", "bg", "bb", "cr", "cg", "cb",
 )  # fmt: skip
+
+
+class Material(NamedTuple):
+    """What the surface is made of at each ray's hit. ``turn``, ``offset``: part -> pattern; colours are linear RGB."""
+
+    family: Float[Tensor, "*shape"]
+    seed: Float[Tensor, "*shape"]
+    frequency: Float[Tensor, "*shape"]
+    warp: Float[Tensor, "*shape"]
+    mortar: Float[Tensor, "*shape"]
+    aspect: Float[Tensor, "*shape"]
+    stagger: Float[Tensor, "*shape"]
+    contrast: Float[Tensor, "*shape"]
+    grime: Float[Tensor, "*shape"]
+    gloss: Float[Tensor, "*shape"]
+    shine: Float[Tensor, "*shape"]
+    glow: Float[Tensor, "*shape"]
+    offset: Float[Tensor, "3 *shape"]
+    turn: Float[Tensor, "3 3 *shape"]
+    first: Float[Tensor, "3 *shape"]
+    second: Float[Tensor, "3 *shape"]
+    third: Float[Tensor, "3 *shape"]
+
+
+def unpack_materials(rows: Float[Tensor, "fields *shape"]) -> Material:
+    """Rows of the table of ``sample_materials``, with its columns first, by name."""
+    numbers = len(_NUMBERS)
+    offset, turn, first, second, third = rows[numbers:].split([3, 9, 3, 3, 3])
+    return Material(*(*rows[:numbers].unbind(0), offset, turn.unflatten(0, (3, 3)), first, second, third))
 
 
 def sample_materials(
     draws: Draws, config: SceneConfig, around: Surroundings, layout: Layout
 ) -> Float[Tensor, "batch materials fields"]:
-    """Materials of parts and walls, as a table whose columns are FIELDS. Colours are linear RGB."""
+    """Materials of parts and walls, as a table that ``unpack_materials`` reads."""
     m = NUM_MATERIALS
     plain = config.plain_share
     rest = 1 - plain
@@ -92,7 +119,8 @@ def sample_materials(
     }  # fmt: skip
     columns["glow"][:, NUM_PARTS:] = 0
     offset = draws.uniform("texture.offset", m, 3, low=-20.0, high=20.0)
-    return torch.cat([torch.stack(list(columns.values()), -1), offset, turn.flatten(-2), first, second, third], -1)
+    numbers = torch.stack([columns[name] for name in _NUMBERS], -1)
+    return torch.cat([numbers, offset, turn.flatten(-2), first, second, third], -1)
 
 
 def _colours(draws: Draws, name: str, count: int) -> Float[Tensor, "batch count 3"]:
@@ -105,20 +133,15 @@ def _colours(draws: Draws, name: str, count: int) -> Float[Tensor, "batch count 
     return (value[..., None] * (1 - saturation[..., None] * (1 - ramp))) ** 2.2
 
 
-def noise(x: Tensor, y: Tensor, z: Tensor, seed: Tensor) -> Tensor:
+def noise(point: Float[Tensor, "3 *shape"], seed: Int[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
     """Value noise in [0, 1): random values on the integer lattice, smoothly interpolated."""
-    fx, fy, fz = x.floor(), y.floor(), z.floor()
-    ux, uy, uz = x - fx, y - fy, z - fz
-    ix, iy, iz = fx.to(torch.int32), fy.to(torch.int32), fz.to(torch.int32)
-    wx, wy, wz = (u * u * (3 - 2 * u) for u in (ux, uy, uz))
-
-    def edge(j: int, k: int) -> Tensor:
-        a, b = lattice(ix, iy + j, iz + k, seed), lattice(ix + 1, iy + j, iz + k, seed)
-        return a + (b - a) * wx
-
-    low = edge(0, 0) + (edge(1, 0) - edge(0, 0)) * wy
-    high = edge(0, 1) + (edge(1, 1) - edge(0, 1)) * wy
-    return low + (high - low) * wz
+    cell = point.floor()
+    u = point - cell
+    wx, wy, wz = (u * u * (3 - 2 * u)).unbind(0)
+    value = lattice_corners(cell.to(torch.int32), seed)
+    value = value[:, :, 0] + (value[:, :, 1] - value[:, :, 0]) * wx
+    value = value[:, 0] + (value[:, 1] - value[:, 0]) * wy
+    return value[0] + (value[1] - value[0]) * wz
 
 
 def _edge(signed: Tensor, width: Tensor) -> Tensor:
@@ -133,80 +156,84 @@ def _band(x: Tensor, width: Tensor, duty: float | Tensor = 0.5) -> Tensor:
     return torch.lerp(wave, torch.zeros_like(wave) + duty, ((width - 0.3) * 2).clamp(0, 1))
 
 
-def albedo(material: dict[str, Tensor], point: Vector, normal: Vector, footprint: Tensor) -> Vector:
+def albedo(
+    material: Material,
+    point: Float[Tensor, "3 *shape"],
+    normal: Float[Tensor, "3 *shape"],
+    footprint: Float[Tensor, "*shape"],
+) -> Float[Tensor, "3 *shape"]:
     """Linear RGB at a material point; ``normal`` in the part's frame; ``footprint``: a pixel's width on the surface."""
-    placed = _place(material, point, footprint)
-    x, y, z, width, seed = placed[3:]
-    scales = constant(_SCALES, x.device)
-    numbers = constant(tuple(range(len(_SCALES))), x.device).to(torch.int32)
-    octaves = [_octave(x, y, z, width, seed, scales[i], numbers[i]) for i in range(len(_SCALES))]
-    return _pattern(material, placed, normal, octaves)
+    plain = point * material.frequency
+    place = turned(material.turn, plain) + material.offset
+    width = footprint * material.frequency
+    seed = material.seed.to(torch.int32)
+    blend, third, shade = _pattern(material, plain, place, width, seed, normal)
+    base = material.first + (material.second - material.first) * blend
+    return ((base + (material.third - base) * third) * shade).clamp(0.0, 1.0)
 
 
-def _octave(x: Tensor, y: Tensor, z: Tensor, width: Tensor, seed: Tensor, scale: Tensor, number: Tensor) -> Tensor:
-    """Noise in -0.5 to 0.5 on a lattice ``scale`` times as fine, faded where it would alias."""
-    fade = (1.5 - 2 * width * scale).clamp(0, 1)
-    return (noise(x * scale, y * scale, z * scale, seed + number) - 0.5) * fade
+def _octaves(
+    place: Float[Tensor, "3 *shape"], width: Float[Tensor, "*shape"], seed: Int[Tensor, "*shape"]
+) -> Float[Tensor, "4 *shape"]:
+    """Noise in -0.5 to 0.5 on lattices each about twice as fine as the last, faded where it would alias."""
+    many = (-1, *[1] * seed.dim())
+    scales = constant(_SCALES, seed.device).view(many)
+    numbers = constant(tuple(range(len(_SCALES))), seed.device).to(torch.int32).view(many)
+    fade = (1.5 - 2 * width * scales).clamp(0, 1)
+    return (noise(place[:, None] * scales, seed + numbers) - 0.5) * fade
 
 
-def _place(m: dict[str, Tensor], point: Vector, footprint: Tensor) -> tuple[Tensor, ...]:
-    """The point in units of the pattern, plain and turned (x, y, z); a pixel's width there; the pattern's seed."""
-    px, py, pz = (point[i] * m["frequency"] for i in range(3))
-    x = m["r00"] * px + m["r01"] * py + m["r02"] * pz + m["ox"]
-    y = m["r10"] * px + m["r11"] * py + m["r12"] * pz + m["oy"]
-    z = m["r20"] * px + m["r21"] * py + m["r22"] * pz + m["oz"]
-    return px, py, pz, x, y, z, footprint * m["frequency"], m["seed"].to(torch.int32)
+def _pattern(
+    m: Material, plain: Tensor, place: Tensor, width: Tensor, seed: Tensor, normal: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """How far each point goes from the first colour to the second, then to the third, and its brightness.
 
+    ``plain``: the point in units of the pattern; ``place``: the same turned and moved; ``width``: a pixel's width.
+    """
+    octaves = _octaves(place, width, seed)
+    broad, second, _, fine = octaves.unbind(0)
+    fbm = broad + 0.55 * second + 0.3 * octaves[2] + 0.2 * fine
+    x, y, z = place.unbind(0)
 
-def _pattern(m: dict[str, Tensor], placed: tuple[Tensor, ...], normal: Vector, octaves: list[Tensor]) -> Vector:
-    px, py, pz, x, y, z, width, seed = placed
-    broad, fine = octaves[0], octaves[3]
-    fbm = octaves[0] + 0.55 * octaves[1] + 0.3 * octaves[2] + 0.2 * octaves[3]
-
-    bend = m["warp"] * (octaves[0] + 0.5 * octaves[1])
+    bend = m.warp * (broad + 0.5 * second)
     wx = x + bend
-    clouds = (0.5 + m["contrast"] * fbm).clamp(0, 1)
-    checks = [_band(v, width) * 2 - 1 for v in (x, y, z)]
+    clouds = (0.5 + m.contrast * fbm).clamp(0, 1)
+    checks = _band(place, width) * 2 - 1
     checker = 0.5 - 0.5 * checks[0] * checks[1] * checks[2]
-    stripes = _band(wx, width, 0.3 + 0.4 * m["aspect"].clamp_max(1))
+    stripes = _band(wx, width, 0.3 + 0.4 * m.aspect.clamp_max(1))
     rings = ((y * y + z * z).sqrt() * 2 + 0.8 * broad + bend) % 1.0
     wood = torch.lerp(rings, 0.5 + 0 * rings, (width * 2).clamp(0, 1))
-
-    # Tiles lie in the plane that faces the normal most.
-    nx, ny, nz = (v.abs() for v in normal)
-    on_x = (nx >= ny) & (nx >= nz)
-    on_y = ~on_x & (ny >= nz)
-    u = torch.where(on_x, py, px) + m["ox"]
-    v = torch.where(on_x | on_y, pz, py) * (1 / m["aspect"]) + m["oy"]
-    row = v.floor()
-    u = u + m["stagger"] * (row - 2 * (row * 0.5).floor())
-    inside_u = 0.5 - (u - u.floor() - 0.5).abs()
-    inside_v = (0.5 - (v - v.floor() - 0.5).abs()) * m["aspect"]
-    mortar = m["mortar"]
-    brick = _edge(torch.minimum(inside_u, inside_v) - mortar, width)
-    mean = ((1 - 2 * mortar) * (1 - 2 * mortar / m["aspect"])).clamp(0, 1)
-    brick = torch.lerp(brick, mean, ((width - 0.25) * 3).clamp(0, 1))
-    cell = lattice(u.floor().to(torch.int32), row.to(torch.int32), seed, seed)
-    tint = 1 + (cell - 0.5) * 0.5 * (1.5 - 2 * width).clamp(0, 1)
-
-    cx, cy, cz = x.floor(), y.floor(), z.floor()
-    at = (cx.to(torch.int32), cy.to(torch.int32), cz.to(torch.int32))
-    jitter = [0.5 + 0.4 * (lattice(*at, seed + 11 + i) - 0.5) for i in range(3)]
-    away = ((x - cx - jitter[0]) ** 2 + (y - cy - jitter[1]) ** 2 + (z - cz - jitter[2]) ** 2).sqrt()
-    dots = _edge(0.3 - away, width) * (1.5 - 1.5 * width).clamp(0, 1)
+    brick, tint = _tiles(m, plain, width, seed, normal)
+    cell = place.floor()
+    ix, iy, iz = cell.to(torch.int32).unbind(0)
+    seeds = seed + constant((11, 12, 13), seed.device).to(torch.int32).view(-1, *[1] * seed.dim())
+    jitter = 0.5 + 0.4 * (lattice(ix, iy, iz, seeds) - 0.5)
+    away = (place - cell - jitter) ** 2
+    dots = _edge(0.3 - (away[0] + away[1] + away[2]).sqrt(), width) * (1.5 - 1.5 * width).clamp(0, 1)
     gradient = 0.5 + 0.5 * torch.sin(wx * 0.7)
 
-    family = m["family"]
-    blend = torch.zeros_like(x)
-    patterns = ((CLOUDS, clouds), (CHECKER, checker), (STRIPES, stripes), (TILES, brick), (WOOD, wood), (DOTS, dots))
-    for number, pattern in (*patterns, (GRADIENT, gradient)):
-        blend = torch.where(family == number, pattern, blend)
-    third = torch.where(family == CLOUDS, (2 * m["contrast"] * (octaves[1] + fine) - 0.4).clamp(0, 1), 0.0)
-    shade = 1 + m["grime"] * (fbm + 0.6 * fine) * 1.5
-    shade = shade * torch.where(family == TILES, tint, 1.0)
+    # In the order of PLAIN, CLOUDS, CHECKER, STRIPES, TILES, WOOD, DOTS, GRADIENT.
+    blends = torch.stack([torch.zeros_like(x), clouds, checker, stripes, brick, wood, dots, gradient])
+    blend = blends.gather(0, m.family.long()[None])[0]
+    third = torch.where(m.family == CLOUDS, (2 * m.contrast * (second + fine) - 0.4).clamp(0, 1), 0.0)
+    shade = 1 + m.grime * (fbm + 0.6 * fine) * 1.5
+    return blend, third, shade * torch.where(m.family == TILES, tint, 1.0)
 
-    channels = []
-    for a, b, c in (("ar", "br", "cr"), ("ag", "bg", "cg"), ("ab", "bb", "cb")):
-        base = m[a] + (m[b] - m[a]) * blend
-        channels.append(((base + (m[c] - base) * third) * shade).clamp(0.0, 1.0))
-    return channels[0], channels[1], channels[2]
+
+def _tiles(m: Material, plain: Tensor, width: Tensor, seed: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
+    """Bricks against mortar, and the brightness of each brick. They lie in the plane that faces the normal most."""
+    px, py, pz = plain.unbind(0)
+    nx, ny, nz = normal.abs().unbind(0)
+    on_x = (nx >= ny) & (nx >= nz)
+    on_y = ~on_x & (ny >= nz)
+    u = torch.where(on_x, py, px) + m.offset[0]
+    v = torch.where(on_x | on_y, pz, py) * (1 / m.aspect) + m.offset[1]
+    row = v.floor()
+    u = u + m.stagger * (row - 2 * (row * 0.5).floor())
+    inside_u = 0.5 - (u - u.floor() - 0.5).abs()
+    inside_v = (0.5 - (v - v.floor() - 0.5).abs()) * m.aspect
+    brick = _edge(torch.minimum(inside_u, inside_v) - m.mortar, width)
+    mean = ((1 - 2 * m.mortar) * (1 - 2 * m.mortar / m.aspect)).clamp(0, 1)
+    brick = torch.lerp(brick, mean, ((width - 0.25) * 3).clamp(0, 1))
+    cell = lattice(u.floor().to(torch.int32), row.to(torch.int32), seed, seed)
+    return brick, 1 + (cell - 0.5) * 0.5 * (1.5 - 2 * width).clamp(0, 1)
