@@ -156,3 +156,32 @@ def test_damaged_images(tmp_path):
     assert "text.png: not an image" in refusal(tmp_path / "text.png")
     (tmp_path / "bare.jpg").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF")
     refusal(tmp_path / "bare.jpg")
+
+
+def test_two_pictures_of_each_frame_are_refused_and_a_pattern_takes_one_kind(tmp_path):
+    for number in (2, 10):
+        save(tmp_path / f"frame-{number}.color.jpg", picture(SIZE, 10 * number), quality=95)
+        save(tmp_path / f"frame-{number}.depth.png", np.full(SIZE, 1000 * number, np.uint16))
+        (tmp_path / f"frame-{number}.pose.txt").write_text("1 0 0 0")
+    for source in (tmp_path, tmp_path / "frame*"):
+        with pytest.raises(InputError) as caught:
+            read_video(source)
+        for part in (str(source), "frame-*.color.jpg", "frame-*.depth.png"):
+            assert part in str(caught.value)
+    video = read_video(str(tmp_path / "*.color.jpg"), size=64)
+    assert video.frames[:, 36, 48, 0].tolist() == pytest.approx([20, 100], abs=3)
+    assert video.name == tmp_path.name
+    with pytest.raises(InputError, match="matches no"):
+        read_video(tmp_path / "*.tif")
+
+
+def test_a_file_named_like_a_pattern_is_that_file(tmp_path):
+    save(tmp_path / "a*.png", picture(SIZE, 50))
+    save(tmp_path / "ab.png", picture(SIZE, 90))
+    assert read_video(tmp_path / "a*.png", size=64).frames[:, 36, 48, 0].tolist() == [50]
+
+
+def test_other_names_with_few_numbers_in_common_are_one_folder(tmp_path):
+    for name in ("photo1.png", "photo2.png", "scan1.png", "title.png"):
+        save(tmp_path / name, picture(SIZE, 50))
+    assert len(read_video(tmp_path)) == 4

@@ -1,10 +1,13 @@
 """Folders and lists of images as frames, through Pillow."""
 
+import glob
 import os
 import re
 import stat
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -58,15 +61,51 @@ class ImageFiles:
 
 
 def images_of_folder(folder: Path) -> list[Path]:
-    """The images directly in a folder, in natural order (2 before 10). Raises InputError when there is none."""
+    """The images directly in a folder, in natural order (2 before 10).
+
+    Raises InputError when there is none, or when they are several pictures of each frame, such as colour and depth.
+    """
     try:
-        entries = sorted(folder.iterdir(), key=_natural)
+        entries = list(folder.iterdir())
     except OSError as error:
         raise InputError(f"{folder}: the folder cannot be read ({error.strerror}); check its permissions") from None
-    images = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")]
+    images = _sorted_images(entries)
     if not images:
         raise InputError(f"{folder}: a folder without images; give a video file or a folder of jpg or png images")
+    _check_one_kind(images, str(folder))
     return images
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether ``path`` is a pattern of file names (* or ?), and no file of that very name is there."""
+    return any(sign in str(path) for sign in "*?") and not path.exists()
+
+
+def images_of_pattern(pattern: Path) -> list[Path]:
+    """The images that a pattern matches, in natural order. Raises InputError as ``images_of_folder`` does."""
+    images = _sorted_images([Path(name) for name in glob.glob(str(pattern))])
+    if not images:
+        raise InputError(f"{pattern}: matches no jpg or png images; check the pattern")
+    _check_one_kind(images, str(pattern))
+    return images
+
+
+def _sorted_images(paths: Sequence[Path]) -> list[Path]:
+    images = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
+    return sorted(images, key=_natural)
+
+
+def _check_one_kind(images: Sequence[Path], where: str) -> None:
+    """Raises InputError when two or more numbers occur under two namings: frame-1.color.jpg and frame-1.depth.png."""
+    numbers: dict[str, set[tuple[int, ...]]] = defaultdict(set)
+    for image in images:
+        numbers[re.sub(r"\d+", "*", image.name)].add(tuple(int(number) for number in re.findall(r"\d+", image.name)))
+    for one, other in combinations(numbers, 2):
+        if len(numbers[one] & numbers[other]) >= 2:
+            raise InputError(
+                f"{where}: holds {one} and {other}, two pictures of each frame; "
+                f"give one kind, as '{images[0].parent / one}'"
+            )
 
 
 def is_folder(path: Path) -> bool:

@@ -16,6 +16,7 @@ import torch
 from vdpm.archive import ReconstructionWriter, check_output
 from vdpm.errors import InputError, UsageError
 from vdpm.geometry.rigid import invert_rigid
+from vdpm.image_files import is_pattern
 from vdpm.map_memory import MapMemory
 from vdpm.model import VDPM
 from vdpm.model.vdpm import SceneTokens
@@ -61,7 +62,7 @@ def reconstruct(
     targets_per_step: int | None = None,
     progress: bool | Report = False,
 ) -> Reconstruction:
-    """Reconstruct ``video``: a file, a folder or list of images, or a ``Video`` already read.
+    """Reconstruct ``video``: a file, a folder, list or pattern of images, or a ``Video`` already read.
 
     ``targets``: frames whose times the points are shown at ("all", "none", or indices of taken frames).
     ``sources``: frames whose pixels are reconstructed. ``reference``: the frame whose camera is the world.
@@ -260,7 +261,7 @@ def make_plan(
                 multiple=patch,
             )
     if not 0 <= reference < len(clip):
-        raise UsageError(f"reference {reference} is outside 0..{len(clip) - 1} ({len(clip)} frames were taken)")
+        raise UsageError(f"reference {reference} is outside 0..{len(clip) - 1} ({_taken(len(clip))})")
     chosen_sources = _choose("source", sources, len(clip))
     chosen_targets = _choose("target", targets, len(clip))
     return Plan(
@@ -295,15 +296,19 @@ def _choose(kind: str, wanted: Wanted, num_frames: int) -> tuple[int, ...]:
         return ()
     for frame in wanted:
         if not 0 <= frame < num_frames:
-            raise UsageError(f"{kind} {frame} is outside 0..{num_frames - 1} ({num_frames} frames were taken)")
+            raise UsageError(f"{kind} {frame} is outside 0..{num_frames - 1} ({_taken(num_frames)})")
     return tuple(sorted(set(wanted)))
+
+
+def _taken(num_frames: int) -> str:
+    return f"{num_frames} frames were taken" if num_frames > 1 else "1 frame was taken"
 
 
 def _check_exists(video: PathOrPaths) -> None:
     """A missing file is told before the network is loaded, which may take long."""
     paths = [video] if isinstance(video, str | Path) else list(video)
     for path in paths:
-        if not Path(path).exists():
+        if not Path(path).exists() and not is_pattern(Path(path)):
             raise InputError(f"{path}: no such file or folder; check the path of the video")
 
 

@@ -11,7 +11,15 @@ from numpy.typing import ArrayLike
 
 from vdpm.errors import InputError, UsageError
 from vdpm.geometry.image_transform import ImageTransform, Size
-from vdpm.image_files import IMAGE_SUFFIXES, ImageFiles, check_regular, images_of_folder, is_folder
+from vdpm.image_files import (
+    IMAGE_SUFFIXES,
+    ImageFiles,
+    check_regular,
+    images_of_folder,
+    images_of_pattern,
+    is_folder,
+    is_pattern,
+)
 from vdpm.structures import Video
 from vdpm.video_file import VideoFile
 
@@ -39,7 +47,8 @@ def read_video(
     multiple: int = 8,
     image_fps: float | int = DEFAULT_IMAGE_FPS,
 ) -> Video:
-    """Read a video (mp4, mov, mkv, webm, gif, ...), a folder of images in natural order, an image, or a list of images.
+    """Read a video (mp4, mov, mkv, webm, gif, ...), a folder of images in natural order, an image, a pattern of
+    image names ("dir/*.color.jpg", natural order too), or a list of images.
 
     ``start`` and ``end`` (seconds from the first frame, ``end`` left out) cut; ``fps`` then thins to at most that rate;
     ``max_frames`` is the budget: when more frames are left, it takes that many, evenly in time (None: all). ``size`` is
@@ -133,6 +142,8 @@ def choose_transform(
 def _open(source: Source, image_fps: float) -> VideoFile | ImageFiles:
     if isinstance(source, str | Path):
         path = Path(source)
+        if is_pattern(path):
+            return ImageFiles(images_of_pattern(path), path.resolve().parent.name, image_fps)
         if is_folder(path):
             return ImageFiles(images_of_folder(path), path.resolve().name, image_fps)
         check_regular(path)

@@ -147,9 +147,23 @@ def test_device_that_is_not_here(reconstruct: Run, clip: Path, out: Path) -> Non
 
 
 def test_option_that_does_not_exist(run: Run, clip: Path, out: Path) -> None:
-    done = run("reconstruct", clip, "-o", out, "--tragets", "all")
-    assert done.code == USAGE
-    assert "--targets" in done.err
+    refused(run("reconstruct", clip, "-o", out, "--tragets", "all"), USAGE, "--tragets")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--device", "tpu"), "'tpu' for argument '--device'"),
+        (("--size", "wide"), "--size"),
+        (("--fit",), "--fit"),
+    ],
+)
+def test_words_that_are_no_value(run: Run, clip: Path, out: Path, words: tuple[str, ...], says: str) -> None:
+    refused(run("reconstruct", clip, "-o", out, *words), USAGE, says)
+
+
+def test_no_output_named(run: Run, clip: Path, out: Path) -> None:
+    refused(run("reconstruct", clip), USAGE, "--output")
 
 
 def broken_weights(folder: Path, tiny_folder: Path, kind: str) -> Path:

@@ -187,9 +187,12 @@ def test_damaged_files_are_refused(tiny: VDPM, name: str, tmp_path: Path) -> Non
     else:
         tiny.save_pretrained(tmp_path)
     whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], whole[:5], b"", b"not weights at all " * 50):
+    noise = bytes(torch.randint(0, 256, (5000,), generator=torch.Generator().manual_seed(1)).tolist())
+    for content in (whole[: len(whole) // 2], whole[:5], b"", b"not weights at all " * 50, noise):
         path.write_bytes(content)
-        assert str(path) in refusal(tmp_path, tiny.config)
+        message = refusal(tmp_path, tiny.config)
+        assert str(path) in message
+        assert "is damaged or no" in message
 
 
 def test_huge_or_false_headers_are_refused(tmp_path: Path) -> None:
@@ -291,6 +294,7 @@ def test_shipped_weights_load(name: str) -> None:
 def test_loading_does_not_import_the_compiler(tmp_path: Path) -> None:
     """Random initialisation on the meta device would, and that takes a second."""
     fill_by_rule(VDPM(TINY_OURS)).save_pretrained(tmp_path)
-    script = "import sys; from vdpm import VDPM; VDPM.from_pretrained(sys.argv[1]); print('torch._dynamo' in sys.modules)"
+    load = "from vdpm import VDPM; VDPM.from_pretrained(sys.argv[1])"
+    script = f"import sys; {load}; print('torch._dynamo' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"

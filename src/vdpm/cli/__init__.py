@@ -1,21 +1,22 @@
 """The command line: ``vdpm VERB ...``. Parse, call, print; a failure is one line on standard error and an exit code.
 
 Exit codes: 0 done; 2 wrong arguments; 3 unreadable input; 4 unusable weights; 5 unwritable output; 1 any other
-mistake that
-the user can mend; 70 a fault of vdpm itself; 130 interrupted; 143 terminated. ``VDPM_TRACEBACK=1`` shows where
-an error arose.
+mistake that the user can mend; 70 a fault of vdpm itself; 130 interrupted; 143 terminated. ``VDPM_TRACEBACK=1`` shows
+where an error arose.
 """
 
+import io
 import os
+import re
 import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Annotated, Any, NoReturn
 
-from vdpm.errors import VDPMError
+from vdpm.errors import UsageError, VDPMError
 
 INTERNAL_ERROR = 70
 """EX_SOFTWARE of sysexits.h."""
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str]) -> Any:
-    """The verb named by ``arguments``, filled in. Leaves with 0 after --help, with 2 after a mistake."""
+    """The verb named by ``arguments``, filled in. Leaves with 0 after --help. Raises UsageError for a mistake."""
     import tyro
 
     from vdpm.cli.convert import Convert
@@ -81,13 +82,33 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Evaluate, verb("evaluate", "Errors of a network on held-out scenes.")]
         | Annotated[Scenes, verb("scenes", "A picture of the scenes that networks are trained on.")]
     )
-    return tyro.cli(
-        verbs,
-        prog="vdpm",
-        args=arguments,
-        description="4D reconstruction of a video with dynamic point maps. vdpm VERB --help tells more of a verb.",
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes),
-    )
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            return tyro.cli(
+                verbs,
+                prog="vdpm",
+                args=arguments,
+                description="4D reconstruction of a video with dynamic point maps. vdpm VERB --help tells more of a verb.",
+                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes),
+            )
+    except SystemExit as leave:
+        if not leave.code:
+            raise
+        raise UsageError(f"{_without_box(complaint.getvalue())}; --help tells more") from None
+
+
+def _without_box(text: str) -> str:
+    """What tyro says in a framed box over several lines, up to the first rule in it, as one line."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    said: list[str] = []
+    for line in plain.splitlines():
+        words = line.strip(" \u2502")
+        if set(words) == {"\u2500"}:
+            break
+        if words and words[0] not in "\u256d\u2570":
+            said.append(words)
+    return " ".join(said).rstrip(".")
 
 
 def _fail(message: str, code: int) -> int:

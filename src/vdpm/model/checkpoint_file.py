@@ -137,12 +137,11 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes raise anything from KeyError to UnpicklingError
-        reason = _first_line(error)
-        if "Weights only load failed" in str(error) and "Unsupported" in str(error):
-            reason = "it holds Python objects other than tensors, which could run code"
-        raise CheckpointError(
-            f"checkpoint {path} is refused: {reason}; fetch it again or save its plain state dict"
-        ) from None
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+            reason = "holds Python objects other than tensors, which could run code; save its plain state dict"
+        else:
+            reason = "is damaged or no PyTorch file; fetch or save it again"
+        raise CheckpointError(f"checkpoint {path} {reason}") from None
     return _unwrap(content, path)
 
 

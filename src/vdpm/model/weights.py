@@ -99,6 +99,7 @@ def _locate_in_folder(folder: Path) -> LocatedWeights:
 def _locate_on_hub(hub_id: str, revision: str | None) -> LocatedWeights:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.utils import logging as hub_logging
 
     def fetch(name: str) -> Path | None:
         try:
@@ -108,6 +109,9 @@ def _locate_on_hub(hub_id: str, revision: str | None) -> LocatedWeights:
         except EntryNotFoundError:
             return None
 
+    verbosity = hub_logging.get_verbosity()
+    # It would announce each of its retries on standard error.
+    hub_logging.set_verbosity_error()
     try:
         file = fetch(WEIGHTS_FILE) or fetch(RELEASED_FILE)
         if file is None:
@@ -118,6 +122,8 @@ def _locate_on_hub(hub_id: str, revision: str | None) -> LocatedWeights:
             f"no file or folder {hub_id} here, and the hub gives no weights of that name ({type(error).__name__}); "
             "check the name and the connection"
         ) from None
+    finally:
+        hub_logging.set_verbosity(verbosity)
 
 
 def read_weights(source: str | Path, config: VDPMConfig | None = None, revision: str | None = None) -> StoredState:
