@@ -11,7 +11,7 @@ from vdpm import motion
 from vdpm.errors import UsageError
 from vdpm.geometry.image_transform import ImageTransform
 from vdpm.geometry.pinhole import pixel_grid
-from vdpm.structures import DynamicPointMaps
+from vdpm.structures import DynamicPointMaps, Reconstruction
 
 
 @pytest.fixture(scope="module")
@@ -345,24 +345,42 @@ def test_fuse_options_are_checked(scene: MovingSphere) -> None:
             motion.fuse(scene.reconstruction, 1, **options)
 
 
+def changed(scene: MovingSphere, decoded: Tensor, confidence: float | None = None) -> Reconstruction:
+    """The scene of 4 frames with ``decoded`` [target, source, height, width, 3] added to Q, and its confidence set."""
+    maps, frames = scene.reconstruction.maps, tuple(range(4))
+    own = [maps.time_variant(source) for source in frames]
+    kept = [[maps.time_invariant(target, source) for source in frames] for target in frames]
+    sure = torch.stack([torch.stack([map.confidence for map in row]) for row in kept])
+    altered = DynamicPointMaps.from_tensors(
+        torch.stack([map.points for map in own]),
+        torch.stack([map.confidence for map in own]),
+        torch.stack([torch.stack([map.points for map in row]) for row in kept]) + decoded,
+        sure if confidence is None else torch.where((decoded != 0).any(dim=-1), confidence, sure),
+        num_frames=4,
+        targets=frames,
+        sources=frames,
+    )
+    return dataclasses.replace(scene.reconstruction, maps=altered)
+
+
 def test_an_offset_of_the_decoder_is_no_motion() -> None:
     """Q that is off by the same vector at every time, the frame's own included, adds nothing to flow or mask."""
     scene = make_moving_sphere(num_frames=4)
-    maps = scene.reconstruction.maps
-    sources = range(4)
-    shape = [maps.time_variant(source) for source in sources]
-    decoded = [[maps.time_invariant(target, source) for source in sources] for target in range(4)]
-    off = DynamicPointMaps.from_tensors(
-        torch.stack([points for points, _ in shape]),
-        torch.stack([confidence for _, confidence in shape]),
-        torch.stack([torch.stack([points for points, _ in row]) for row in decoded]) + torch.tensor([0.2, -0.1, 0.3]),
-        torch.stack([torch.stack([confidence for _, confidence in row]) for row in decoded]),
-        num_frames=4,
-        targets=tuple(range(4)),
-        sources=tuple(range(4)),
-    )
-    shifted = dataclasses.replace(scene.reconstruction, maps=off)
+    shifted = changed(scene, torch.tensor([0.2, -0.1, 0.3]))
     for start, end in ((1, 3), (0, 1), (0, 3)):
         expected = motion.scene_flow(scene.reconstruction, 1, start, end)
         assert torch.allclose(motion.scene_flow(shifted, 1, start, end), expected, atol=1e-5)
     assert torch.equal(motion.motion_mask(shifted, 1), scene.moving[1])
+
+
+def test_doubtful_points_must_move_farther() -> None:
+    """A corner of the wall, off by 3 % of its distance at one time, counts as moving only where it is sure."""
+    scene = make_moving_sphere(num_frames=4)
+    height, width = scene.reconstruction.size
+    off = torch.zeros(4, 4, height, width, 3)
+    corner = (slice(0, 8), slice(0, 8))
+    off[3, 1, *corner] = 0.03 * scene.reconstruction.maps.time_variant(1).points[corner]
+    assert motion.motion_mask(changed(scene, off), 1)[corner].all()
+    doubtful = changed(scene, off, confidence=1.0)
+    assert torch.equal(motion.motion_mask(doubtful, 1), scene.moving[1])
+    assert motion.motion_mask(doubtful, 1, threshold=0.02)[corner].all()

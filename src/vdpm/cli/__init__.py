@@ -89,7 +89,7 @@ def _parse(arguments: list[str]) -> Any:
                 verbs,
                 prog="vdpm",
                 args=arguments,
-                description="4D reconstruction of a video with dynamic point maps. vdpm VERB --help tells more of a verb.",
+                description="A video to dynamic point maps: 4D reconstruction. vdpm VERB --help tells more of a verb.",
                 config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes),
             )
     except SystemExit as leave:

@@ -22,7 +22,8 @@ class Reconstruct:
     """
 
     video: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="VIDEO")]
-    """A video (mp4, mov, mkv, webm, gif), a folder of images, several images, or a quoted pattern such as 'dir/*.color.jpg'."""
+    """A video (mp4, mov, mkv, webm, gif), a folder of images, several images, or a quoted pattern of
+    their names such as 'dir/*.color.jpg'."""
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
     """Folder for the result. One that exists is kept unless --overwrite is given."""

@@ -14,6 +14,9 @@ NOISE_FACTOR = 4.0
 coordinate (Gaussian) the quartile is 1.10 s, and 1 still pixel in 4,000 exceeds four times that (fewer where several
 times are kept: farthest displacements scatter less). Three quarters of the pixels may move before the estimate
 breaks; with the median, one half."""
+DOUBT = 4.0
+"""How much a displacement counts less with doubt: a fifth where confidence is 1, as tracks allow for it. Sky and far
+background, of confidence near 1 in real videos, would else pass for moving."""
 
 
 def scene_flow(reconstruction: Reconstruction, source: int, start: int, end: int) -> Float[Tensor, "height width 3"]:
@@ -44,19 +47,24 @@ def motion_mask(
 ) -> Bool[Tensor, "height width"]:
     """Pixels of ``source`` whose world point moves, at any kept target, by more than ``threshold``.
 
-    ``threshold`` is a share of the point's distance (see ``displacement``). By default it is the larger of 1 % and
-    four times the lower quartile of all pixels' farthest displacements: most of a scene stands still, so that quartile
-    measures noise. Padded pixels are False. Raises UsageError when no target but the frame's own is kept.
+    ``threshold`` is a share of the point's distance (see ``displacement``), the same for all pixels. By default each
+    displacement is first divided by 1 + ``DOUBT`` / confidence, and the threshold is the larger of 1 % and four times
+    the lower quartile of all pixels' farthest: most of a scene stands still, so that quartile measures noise. Padded
+    pixels are False. Raises UsageError when no target but the frame's own is kept.
     """
-    targets = [target for target in reconstruction.maps.targets if target != source]
+    maps, content = reconstruction.maps, reconstruction.content
+    targets = [target for target in maps.targets if target != source]
     if not targets:
         raise UsageError(f"motion of frame {source} needs another target than its own; reconstruct with --targets all")
     if threshold is not None and not threshold > 0:
         raise UsageError(f"threshold {threshold} must be above 0, a share of the distance from the camera")
-    content = reconstruction.content
+    own_confidence = maps.time_variant(source).confidence
     farthest = torch.zeros(reconstruction.size)
     for target in targets:
-        farthest = torch.maximum(farthest, displacement(reconstruction, source, target))
+        moved = displacement(reconstruction, source, target)
+        if threshold is None:
+            moved = moved / (1 + DOUBT / torch.minimum(maps.at(target, source).confidence, own_confidence))
+        farthest = torch.maximum(farthest, moved)
     if threshold is None:
         threshold = max(LEAST_MOTION, NOISE_FACTOR * float(farthest[content].quantile(0.25)))
     return (farthest > threshold) & content
