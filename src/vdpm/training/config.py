@@ -1,10 +1,19 @@
 """What a training run is made of: typed, frozen, validated, saved with every checkpoint."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from vdpm.errors import UsageError
-from vdpm.synthetic import SceneConfig
+from vdpm.model import preset_config
+from vdpm.synthetic import HELD_OUT_START, SceneConfig
+
+SEEDS_PER_STEP = 1 << 12
+"""Room for the clips of one step over all ranks."""
+STEPS_PER_SEED = 1 << 20
+"""Steps before the scenes of the next seed begin."""
+SEEDS = HELD_OUT_START // (SEEDS_PER_STEP * STEPS_PER_SEED)
+"""Training seeds; the scenes of the last one end where the held-out ones begin."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,12 @@ class Bucket:
     first_step: int = 0
     last_step: int | None = None
 
+    def __post_init__(self) -> None:
+        if min(self.frames, self.height, self.width, self.batch) < 1 or not self.share > 0:
+            raise UsageError(f"{self} has a number that is not positive")
+        if self.last_step is not None and not self.first_step < self.last_step:
+            raise UsageError(f"{self} is never open; last_step must lie beyond first_step")
+
     def is_open(self, step: float | int) -> bool:
         """Whether batches of this shape are drawn at ``step``."""
         return self.first_step <= step and (self.last_step is None or step < self.last_step)
@@ -42,6 +57,13 @@ class LossConfig:
     camera_decay: float = 0.6
     matching: float = 0.2
     matching_temperature: float = 0.07
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0 <= value < math.inf:
+                raise UsageError(f"loss: {name} is {value}; it must not be negative")
+        if self.matching_temperature == 0 or self.camera_decay == 0:
+            raise UsageError("loss: matching_temperature and camera_decay must be above 0")
 
 
 @dataclass(frozen=True)
@@ -63,6 +85,13 @@ class OptimizerConfig:
     final_fraction: float = 0.01
     schedule: Literal["constant", "cosine"] = "constant"
     clip_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "beside_muon", "clip_norm"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be a number above 0")
+        if min(self.warmup_steps, self.cooldown_steps) < 0 or not self.weight_decay >= 0:
+            raise UsageError("warmup_steps, cooldown_steps and weight_decay must not be negative")
 
 
 @dataclass(frozen=True)
@@ -92,17 +121,27 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.buckets:
             raise UsageError("a training run needs at least one bucket (frames, height, width, batch)")
+        if not 1 <= self.steps <= STEPS_PER_SEED:
+            raise UsageError(f"steps is {self.steps}; it must lie in 1 to {STEPS_PER_SEED}")
+        if self.targets < 1 or self.log_every < 1:
+            raise UsageError(f"targets ({self.targets}) and log_every ({self.log_every}) must be at least 1")
+        if self.optimizer.cooldown_steps > self.steps:
+            raise UsageError(
+                f"the learning rate would fall over {self.optimizer.cooldown_steps} steps of a run of {self.steps}; "
+                f"give --cooldown-steps of at most {self.steps}"
+            )
+        patch = preset_config(self.model).patch_size
+        for bucket in self.buckets:
+            if bucket.height % patch or bucket.width % patch:
+                raise UsageError(f"{bucket}: height and width must be multiples of {patch}, the patch of {self.model}")
         edges = {0, *(b.first_step for b in self.buckets), *(b.last_step or 0 for b in self.buckets)}
         for step in sorted(e for e in edges if e < self.steps):
             if not any(b.is_open(step) for b in self.buckets):
                 raise UsageError(f"no bucket is open at step {step}; give one a later last_step or earlier first_step")
-        for bucket in self.buckets:
-            if min(bucket.frames, bucket.height, bucket.width, bucket.batch) < 1 or bucket.share <= 0:
-                raise UsageError(f"{bucket} has a number that is not positive")
-        if self.steps < 1 or self.targets < 1:
-            raise UsageError(f"steps ({self.steps}) and targets ({self.targets}) must be at least 1")
-        if not 0 <= self.seed < 256:
-            raise UsageError(f"seed is {self.seed}; training seeds go from 0 to 255, beyond lie the held-out scenes")
+        if not 0 <= self.seed < SEEDS:
+            raise UsageError(
+                f"seed is {self.seed}; training seeds go from 0 to {SEEDS - 1}, beyond lie the held-out scenes"
+            )
         if not 0 <= self.ema_decay < 1:
             raise UsageError(f"ema_decay is {self.ema_decay}; it lies in [0, 1)")
 

@@ -4,6 +4,7 @@ Ground truth is scaled to unit mean distance, the prediction is not (Sec. 3.3). 
 moving pixels alone, which are few, and the matching loss in ``training.matching``.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -34,12 +35,21 @@ def confidence_loss(
     Each example counts the same however many of its pixels have ground truth (supplement, Sec. 6); examples without any
     are left out of the batch average.
     """
+    return confidence_losses(points, confidence, truth, (mask,), alpha)[0]
+
+
+def confidence_losses(
+    points: Float[Tensor, "batch *maps 3"],
+    confidence: Float[Tensor, "batch *maps"],
+    truth: Float[Tensor, "batch *maps 3"],
+    masks: Sequence[Bool[Tensor, "batch *maps"]],
+    alpha: float,
+) -> list[PointLoss]:
+    """``confidence_loss`` over several masks of the same maps."""
     error = (points.float() - truth).norm(dim=-1)
     confidence = confidence.float()
-    return PointLoss(
-        loss=per_example_mean(confidence * error - alpha * confidence.log(), mask),
-        error=per_example_mean(error.detach(), mask),
-    )
+    loss = confidence * error - alpha * confidence.log()
+    return [PointLoss(per_example_mean(loss, mask), per_example_mean(error.detach(), mask)) for mask in masks]
 
 
 def per_example_mean(values: Float[Tensor, "batch *maps"], mask: Bool[Tensor, "batch *maps"]) -> Float[Tensor, ""]:

@@ -72,11 +72,10 @@ def matching_loss(
     y, x = matches.position[..., 0].clamp(0, rows - 1), matches.position[..., 1].clamp(0, columns - 1)
     y0, x0 = y.floor().clamp(max=max(rows - 2, 0)), x.floor().clamp(max=max(columns - 2, 0))
     wy, wx = y - y0, x - x0
-    score = torch.zeros_like(y)
-    for dy, weight_y in ((0, 1 - wy), (1, wy)):
-        for dx, weight_x in ((0, 1 - wx), (1, wx)):
-            cell = (y0 + dy).clamp(max=rows - 1) * columns + (x0 + dx).clamp(max=columns - 1)
-            score = score + weight_y * weight_x * log_probability.gather(-1, cell.long()[..., None]).squeeze(-1)
+    y1, x1 = (y0 + 1).clamp(max=rows - 1), (x0 + 1).clamp(max=columns - 1)
+    cells = torch.stack([y0 * columns + x0, y0 * columns + x1, y1 * columns + x0, y1 * columns + x1], dim=-1)
+    weights = torch.stack([(1 - wy) * (1 - wx), (1 - wy) * wx, wy * (1 - wx), wy * wx], dim=-1)
+    score = (weights * log_probability.gather(-1, cells.long())).sum(-1)
 
     counted = matches.visible & (torch.arange(frames, device=target.device) != target[:, None])[:, :, None]
     best = logits.detach().argmax(dim=-1)

@@ -1,8 +1,8 @@
 """Optimisers and the schedule of the learning rate.
 
 Muon (momentum whose update is made nearly orthogonal by a Newton-Schulz iteration) moves the matrices of the
-transformer
-blocks; its update is scaled to the size of AdamW's so that both share one learning rate. AdamW moves everything else.
+transformer blocks; its update is scaled to the size of AdamW's so that both share one learning rate. AdamW moves
+everything else.
 """
 
 import math
@@ -32,7 +32,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.01 + 1e-7)
     for _ in range(_NEWTON_SCHULZ_STEPS):
         gram = x @ x.transpose(-1, -2)
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     if tall:
         x = x.transpose(-1, -2)
     return x.float()
@@ -88,12 +88,11 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.op
             weights.append(parameter)
         else:
             vectors.append(parameter)
-    fused = any(p.is_cuda for p in vectors)
     adamw = torch.optim.AdamW(
         [{"params": weights, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
         lr=config.lr,
         betas=config.betas,
-        fused=fused,
+        fused=True,
     )
     if not matrices:
         return [adamw]

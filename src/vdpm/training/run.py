@@ -1,15 +1,16 @@
 """Start, continue or extend a training run: the body of ``vdpm train``."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from vdpm.errors import OutputError
+from vdpm.errors import CheckpointError, OutputError, UsageError
 from vdpm.model import VDPM, preset_config
 from vdpm.training.config import TrainConfig
 from vdpm.training.distributed import join_ranks, leave_ranks
-from vdpm.training.trainer import Trainer
+from vdpm.training.trainer import NAMES_ONLY, Trainer
 
 
 def train(
@@ -28,13 +29,19 @@ def train(
 ) -> None:
     """Train ``config`` into the folder ``output`` (``state.pt``, ``model/``, ``log.jsonl``).
 
-    ``init``: weights to start from (folder, file or preset name) instead of random ones, with ``clips_seen``
-    clips already
-    seen by them; give another ``seed`` then, so that new scenes come. ``resume``: go on from ``output/state.pt``.
-    ``minutes``: spend this time instead of a number of steps; the schedule follows the clock. Under
-    ``torchrun`` the run spreads over its processes.
-    Raises OutputError when ``output`` already holds a run and ``resume`` is off.
+    ``init``: weights to start from (folder, file or preset name) instead of random ones, with ``clips_seen`` clips
+    already seen by them; give another ``seed`` then, so that new scenes come. ``resume``: go on from
+    ``output/state.pt``, with the recipe and seed it was begun with. ``minutes``: spend this time instead of a number of
+    steps; the schedule follows the clock. Under ``torchrun`` the run spreads over its processes.
+    Raises UsageError for settings that make no sense, CheckpointError for weights that do not fit the recipe,
+    OutputError when ``output`` cannot be written, or already holds a run and ``resume`` is off.
     """
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise UsageError(f"{minutes} minutes is not a time to spend; give a number above 0")
+    if clips_seen < 0:
+        raise UsageError(f"clips_seen is {clips_seen}; it must not be negative")
+    if resume and init is not None:
+        raise UsageError("a resumed run has its own weights; leave out either --init or --resume")
     if not resume and (output / "state.pt").exists():
         raise OutputError(f"{output} holds a training run; go on with --resume or choose another folder")
     optimizer = replace(
@@ -55,7 +62,18 @@ def train(
             model = VDPM(preset_config(config.model))
         else:
             model = VDPM.from_pretrained(init, dtype=torch.float32)
+            _check_fits(model, config, init)
         seconds = None if minutes is None else 60 * minutes
         Trainer(model, config, output, ranks, resume=resume, seconds=seconds, clips_seen=clips_seen).run()
     finally:
         leave_ranks(ranks)
+
+
+def _check_fits(model: VDPM, config: TrainConfig, source: str) -> None:
+    wanted, found = preset_config(config.model).to_dict(), model.config.to_dict()
+    for name in wanted:
+        if name not in NAMES_ONLY and wanted[name] != found[name]:
+            raise CheckpointError(
+                f"{source}: its network has {name} {found[name]}, {config.model} of recipe {config.name} has "
+                f"{wanted[name]}; start from weights of {config.model}"
+            )
