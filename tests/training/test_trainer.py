@@ -1,63 +1,15 @@
 import dataclasses
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from fixtures.tiny_run import RUN, losses, trainer
 from vdpm.errors import CheckpointError, OutputError, UsageError, VDPMError
-from vdpm.model import VDPM, VDPMConfig
-from vdpm.synthetic import SceneConfig
+from vdpm.model import VDPM
 from vdpm.training.checkpoint import load_state
-from vdpm.training.config import Bucket, LossConfig, OptimizerConfig, TrainConfig
-from vdpm.training.distributed import Ranks
+from vdpm.training.config import LossConfig, OptimizerConfig
 from vdpm.training.run import train
-from vdpm.training.trainer import Trainer
-
-TINY = VDPMConfig(
-    name="tiny",
-    patch_encoder="conv",
-    patch_size=8,
-    stem_channels=(8, 8, 16),
-    dim=32,
-    heads=2,
-    pairs=2,
-    layer_scale_init=None,
-    init="scratch",
-    taps=(0, 1),
-    tap_fusion=True,
-    decoder_dim=32,
-    decoder_heads=2,
-    decoder_pairs=1,
-    mark_target=True,
-    head="conv",
-    head_channels=(16, 16, 8, 8),
-    camera_dim=32,
-    camera_heads=2,
-    camera_depth=1,
-    match_dim=8,
-    match_pair=1,
-)
-RUN = TrainConfig(
-    name="test",
-    scenes=SceneConfig(colour_samples=1),
-    buckets=(Bucket(frames=2, height=16, width=24, batch=2), Bucket(frames=3, height=16, width=16, batch=1)),
-    optimizer=OptimizerConfig(lr=2e-3, warmup_steps=2),
-    steps=4,
-    bfloat16=False,
-    compile=False,
-    log_every=1,
-)
-ALONE = Ranks(0, 1, torch.device("cpu"))
-
-
-def trainer(output: Path, config: TrainConfig = RUN, *, resume: bool = False) -> Trainer:
-    torch.manual_seed(3)
-    return Trainer(VDPM(TINY), config, output, ALONE, resume=resume)
-
-
-def losses(output: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (output / "log.jsonl").read_text().splitlines()]
 
 
 def test_a_run_cut_and_resumed_is_the_same_run_to_the_bit(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ class SceneSupply:
         """
         start = step - step % STEPS_AHEAD
         row = range(start, min(start + STEPS_AHEAD, STEPS_PER_SEED))
-        alike = [s for s in row if s == step or self.bucket(s, position + s - step) == bucket]
+        alike = [s for s in row if s == step or self._expects(bucket, s, position + s - step)]
         plans = [self.plan(s, bucket) for s in alike]
         references = torch.tensor([plan.reference for plan in plans]).repeat_interleave(bucket.batch)
         scenes = self.generators[bucket].sample(torch.cat([plan.seeds for plan in plans]), references)
@@ -100,3 +100,7 @@ class SceneSupply:
         for number, (s, plan) in enumerate(zip(alike, plans)):
             if s >= step:
                 self._sampled[s] = (plan, clips_of(scenes, number * bucket.batch, (number + 1) * bucket.batch))
+
+    def _expects(self, bucket: Bucket, step: int, position: float) -> bool:
+        """Whether ``step`` should have this shape; false beyond the schedule, where no bucket need be open."""
+        return any(b.is_open(position) for b in self.config.buckets) and self.bucket(step, position) == bucket
