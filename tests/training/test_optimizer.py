@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from vdpm.training.config import OptimizerConfig
+from vdpm.training.distributed import Ranks, average_and_clip
 from vdpm.training.optimizer import Muon, build_optimizers, learning_rate, orthogonalize
 
 
@@ -57,3 +58,29 @@ def test_schedule_warms_up_stays_and_cools_down() -> None:
     assert learning_rate(100, 100, config) == 0.0
     cosine = OptimizerConfig(lr=1.0, warmup_steps=1, schedule="cosine", final_fraction=0.0)
     assert learning_rate(50, 100, cosine) == pytest.approx(0.5)
+
+
+def parameters_with_gradients(*gradients: list[float]) -> list[nn.Parameter]:
+    parameters = [nn.Parameter(torch.zeros(len(g))) for g in gradients]
+    for parameter, gradient in zip(parameters, gradients):
+        parameter.grad = torch.tensor(gradient)
+    return [*parameters, nn.Parameter(torch.zeros(2))]  # the last one was not used: it has no gradient
+
+
+def test_gradients_are_clipped_by_their_norm_over_all() -> None:
+    alone = Ranks(0, 1, torch.device("cpu"))
+    parameters = parameters_with_gradients([3.0, 0.0], [0.0, 4.0, 0.0])
+    assert average_and_clip(parameters, alone, 1.0).item() == pytest.approx(5.0)
+    torch.testing.assert_close(parameters[0].grad, torch.tensor([0.6, 0.0]))
+    torch.testing.assert_close(parameters[1].grad, torch.tensor([0.0, 0.8, 0.0]))
+    assert parameters[2].grad is None
+    small = parameters_with_gradients([0.3], [0.4])
+    average_and_clip(small, alone, 1.0)
+    torch.testing.assert_close(small[1].grad, torch.tensor([0.4]))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_makes_all_zero(bad: float) -> None:
+    parameters = parameters_with_gradients([1.0, bad], [2.0])
+    assert not torch.isfinite(average_and_clip(parameters, Ranks(0, 1, torch.device("cpu")), 1.0))
+    assert all(not p.grad.any() for p in parameters if p.grad is not None)

@@ -1,8 +1,8 @@
 """Errors of point maps, depth and cameras: arrays to numbers, nothing else.
 
-Protocol of the end-point error (Tables 1 and 2 of the paper): prediction and ground truth are each scaled to
-unit mean norm
-over the maps that are scored together, with the same masks, both in the frame of pi_0, with no other alignment.
+Protocol of the end-point error (Tables 1 and 2 of the paper): prediction and ground truth are each scaled to unit
+mean norm over the maps that are scored together, with the same masks, both in the frame of pi_0, with no other
+alignment.
 """
 
 import math
@@ -129,4 +129,5 @@ def rotation_angle(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*bat
 
 
 def _masked_mean(values: Float[Tensor, "maps height width"], mask: Bool[Tensor, "maps height width"]) -> Tensor:
-    return (values * mask).sum(dim=(-1, -2)) / mask.sum(dim=(-1, -2))
+    # where, not a product: what is not valid may be infinite, and 0 * inf is NaN.
+    return torch.where(mask, values, 0.0).sum(dim=(-1, -2)) / mask.sum(dim=(-1, -2))
