@@ -298,3 +298,8 @@ def test_loading_does_not_import_the_compiler(tmp_path: Path) -> None:
     script = f"import sys; {load}; print('torch._dynamo' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+def test_weights_are_as_readable_as_other_files(tiny: VDPM, tmp_path: Path) -> None:
+    tiny.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "config.json").stat().st_mode

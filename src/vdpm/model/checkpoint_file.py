@@ -68,7 +68,11 @@ def write_state(path: Path, tensors: Mapping[str, Tensor], config: VDPMConfig, d
     description = json.dumps({"version": 1, "dtype": dtype, "config": config.to_dict()})
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        beside.touch()
+        permissions = beside.stat().st_mode
         save_file(stored, beside, metadata={"format": "pt", METADATA_KEY: description})
+        # safetensors lets nobody but the owner read what it writes.
+        beside.chmod(permissions)
         os.replace(beside, path)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write {path} ({_first_line(error)}); free space or choose another folder") from None
