@@ -384,3 +384,13 @@ def test_doubtful_points_must_move_farther() -> None:
     doubtful = changed(scene, off, confidence=1.0)
     assert torch.equal(motion.motion_mask(doubtful, 1), scene.moving[1])
     assert motion.motion_mask(doubtful, 1, threshold=0.02)[corner].all()
+
+
+def test_a_track_is_visible_in_its_own_frame_whatever_the_cameras_say(scene: MovingSphere) -> None:
+    rec = scene.reconstruction
+    c2w = rec.cameras.c2w.clone()
+    c2w[:, :3, 3] += 0.5
+    moved = dataclasses.replace(rec, cameras=dataclasses.replace(rec.cameras, c2w=c2w))
+    found = motion.tracks(moved, 2, queries_of(scene))
+    assert found.visible[2].all()
+    assert not found.visible[3].all()

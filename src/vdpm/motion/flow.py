@@ -15,7 +15,7 @@ coordinate (Gaussian) the quartile is 1.10 s, and 1 still pixel in 4,000 exceeds
 times are kept: farthest displacements scatter less). Three quarters of the pixels may move before the estimate
 breaks; with the median, one half."""
 DOUBT = 4.0
-"""How much a displacement counts less with doubt: a fifth where confidence is 1, as tracks allow for it. Sky and far
+"""How much a displacement counts less with doubt: a fifth where confidence is 1. Sky and far
 background, of confidence near 1 in real videos, would else pass for moving."""
 
 
