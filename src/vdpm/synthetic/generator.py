@@ -76,6 +76,7 @@ class SceneGenerator:
     def snippet(self, scene: Scene, targets: Int[Tensor, "batch targets"], reference: int = 0) -> Snippet:
         """The clips of ``scene``, which has been sampled for ``reference``, with points at the times of ``targets``."""
         config = self.config
+        targets = self._checked(targets)
         images, pixels, dynamic = self.render(scene, targets)
         grid = (config.height, config.width)
         return Snippet(
@@ -84,7 +85,7 @@ class SceneGenerator:
             c2w=scene.c2w,
             intrinsics=_intrinsics(scene.focal, config.width, config.height),
             points=pixels.points.unflatten(2, grid),
-            targets=_moved(targets.long(), self.device),
+            targets=targets,
             target_points=pixels.target_points.unflatten(3, grid),
             valid=pixels.valid.unflatten(2, grid),
             dynamic=dynamic.unflatten(2, grid),
@@ -97,16 +98,16 @@ class SceneGenerator:
         self, scene: Scene, targets: Int[Tensor, "batch targets"]
     ) -> tuple[Float[Tensor, "batch frames 3 height width"], Pixels, Bool[Tensor, "batch frames rays"]]:
         """Images, what tracing gave for each pixel, and which pixels are dynamic."""
-        config = self.config
-        if (
-            targets.device.type == "cpu"
-            and targets.numel()
-            and not 0 <= int(targets.min()) <= int(targets.max()) < config.num_frames
-        ):
-            raise UsageError(f"targets reach {int(targets.max())}; a scene has frames 0 to {config.num_frames - 1}")
-        targets = _moved(targets.long(), self.device)
+        config, targets = self.config, self._checked(targets)
         with fusing(self.compile):
             return self._render(scene, targets, config.width, config.height, config.colour_samples)
+
+    def _checked(self, targets: Int[Tensor, "batch targets"]) -> Int[Tensor, "batch targets"]:
+        """On this generator's device; what is there already cannot be checked without waiting for it."""
+        frames = self.config.num_frames
+        if targets.device.type == "cpu" and targets.numel() and not bool(((targets >= 0) & (targets < frames)).all()):
+            raise UsageError(f"targets reach {int(targets.max())}; a scene has frames 0 to {frames - 1}")
+        return _moved(targets.long(), self.device)
 
 
 def generate(
@@ -123,7 +124,7 @@ def generate(
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:
     """On ``device``. From pageable memory the copy to a GPU would wait until the GPU has done all it was given."""
     if device.type == "cuda" and tensor.device.type == "cpu":
-        return tensor.pin_memory().to(device, non_blocking=True)
+        return tensor.contiguous().pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 

@@ -100,7 +100,9 @@ def _rays(scene: Scene, x: Tensor, y: Tensor, width: int, height: int) -> tuple[
     focal = scene.focal[..., None] * width
     cx, cy = (x - 0.5 * width) / focal, (y - 0.5 * height) / focal
     columns = scene.c2w[:, :, :3, :, None].permute(3, 2, 0, 1, 4)
-    return columns[3], unit(columns[0] * cx + columns[1] * cy + columns[2])
+    direction = unit(columns[0] * cx + columns[1] * cy + columns[2])
+    # An origin for each ray, as shadow rays have it: for another layout all that is compiled would be compiled again.
+    return columns[3].expand_as(direction).contiguous(), direction
 
 
 def _hit(scene: Scene, poses: Float[Tensor, "batch frames parts 12"], origin: Rays, direction: Rays) -> _Hit:
