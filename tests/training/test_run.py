@@ -202,6 +202,16 @@ def test_a_signal_saves_is_passed_on_and_the_run_goes_on_later(tmp_path: Path, c
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
 
 
+def test_a_second_signal_does_not_wait_unless_torchrun_sends_it(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    run._on_signal(signal.SIGINT, None)
+    with pytest.raises(KeyboardInterrupt):
+        run._on_signal(signal.SIGINT, None)
+    run.ranks = Ranks(1, 2, torch.device("cpu"))
+    run._on_signal(signal.SIGTERM, None)
+    assert run.stop_signal == signal.SIGTERM
+
+
 def test_the_clock_can_rule_the_schedule(tmp_path: Path) -> None:
     """A run of no time at all ends at the second entry of the log, with the learning rate at its lowest."""
     config = dataclasses.replace(RUN, steps=4000)

@@ -226,5 +226,5 @@ def surface_normal(part: Tensor, face: Tensor, material: Rays, size: Rays, taper
 
 
 def _vector(stacked: Rays) -> Vector:
-    x, y, z = stacked.unbind(0)
+    x, y, z = stacked.contiguous().unbind(0)
     return x, y, z

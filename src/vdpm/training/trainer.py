@@ -4,6 +4,7 @@ Everything random follows from ``config.seed``, the step and the rank, so a run 
 it had not stopped.
 """
 
+import os
 import signal
 import sys
 import time
@@ -251,11 +252,14 @@ class Trainer:
             )
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.stop_signal is not None:
-            raise KeyboardInterrupt  # asked twice: do not wait for the step to end
+        alone = self.ranks.world == 1
+        if alone and self.stop_signal is not None:
+            raise KeyboardInterrupt  # asked twice: do not wait. Ranks get a signal twice where torchrun passes it on.
         self.stop_signal = number
         if self.ranks.is_main:
-            print("stopping after this step; once more to stop without saving", file=sys.stderr, flush=True)
+            # Not print: the handler may run in the middle of another one.
+            again = "; once more to stop without saving" if alone else ""
+            os.write(sys.stderr.fileno(), f"stopping after this step{again}\n".encode())
 
 
 def _compiled(active: bool) -> AbstractContextManager[Any]:
