@@ -100,8 +100,8 @@ def _rays(scene: Scene, x: Tensor, y: Tensor, width: int, height: int) -> tuple[
     focal = scene.focal[..., None] * width
     cx, cy = (x - 0.5 * width) / focal, (y - 0.5 * height) / focal
     columns = scene.c2w[:, :, :3, :, None].permute(3, 2, 0, 1, 4)
-    # Both contiguous, and an origin for each ray, as shadow rays have them: for another layout all that is compiled would
-    # be compiled again.
+    # Both contiguous, and an origin for each ray, as shadow rays have them: for another layout all that is compiled
+    # would be compiled again.
     direction = unit(columns[0] * cx + columns[1] * cy + columns[2]).contiguous()
     return columns[3].expand_as(direction).contiguous(), direction
 
