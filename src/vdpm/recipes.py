@@ -1,5 +1,7 @@
 """Named runs, as typed Python. No logic: a recipe is a TrainConfig."""
 
+from dataclasses import replace
+
 from vdpm.synthetic import SceneConfig
 from vdpm.training.config import Bucket, LossConfig, OptimizerConfig, TrainConfig
 
@@ -25,6 +27,22 @@ SMALL = TrainConfig(
     ema_decay=0.998,
 )
 
+# On from trained weights: both sizes at once, larger batches, half of the time at a falling rate.
+SMALL_FURTHER = replace(
+    SMALL,
+    name="small-further",
+    buckets=(
+        Bucket(frames=6, height=96, width=128, batch=128, share=4),
+        Bucket(frames=6, height=128, width=224, batch=54, share=5),
+        Bucket(frames=6, height=224, width=128, batch=40, share=1, compiled=False),
+        Bucket(frames=16, height=96, width=128, batch=40, share=1, compiled=False),
+        Bucket(frames=14, height=128, width=224, batch=16, share=1, compiled=False),
+    ),
+    optimizer=OptimizerConfig(lr=1.5e-3, warmup_steps=150, cooldown_steps=3000),
+    steps=6000,
+    ema_decay=0.999,
+)
+
 # A few minutes on two CPU cores: shows that everything runs and that the loss falls, nothing more.
 SMOKE = TrainConfig(
     name="smoke",
@@ -38,4 +56,4 @@ SMOKE = TrainConfig(
     log_every=10,
 )
 
-RECIPES: dict[str, TrainConfig] = {recipe.name: recipe for recipe in (SMALL, SMOKE)}
+RECIPES: dict[str, TrainConfig] = {recipe.name: recipe for recipe in (SMALL, SMALL_FURTHER, SMOKE)}

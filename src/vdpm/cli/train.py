@@ -17,7 +17,7 @@ class Train:
     """
 
     recipe: tyro.conf.Positional[str]
-    """Name of a recipe in vdpm.recipes: small, smoke."""
+    """Name of a recipe in vdpm.recipes: small, small-further, smoke."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder for state.pt (to resume), model/ (the averaged weights) and log.jsonl."""
     resume: bool = False
