@@ -50,7 +50,7 @@ class Journal:
             *([f"matched {entry['match_top1']:.0%}"] if "match_top1" in entry else []),
             f"{entry['clips_per_second']:.0f} clips/s",
             *([f"{entry['bad_steps']} bad steps"] if entry["bad_steps"] else []),
-            f"{progress:.0%} done" + ("" if math.isnan(left) else f", {_duration(max(left, 0.0))} left"),
+            f"{min(progress, 1.0):.0%} done" + ("" if math.isnan(left) else f", {_duration(max(left, 0.0))} left"),
         ]
         return " | ".join(parts)
 
