@@ -6,10 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vdpm.archive.writer import FLOAT16_MAX
 from vdpm.errors import VDPMError
 from vdpm.structures import Cameras, DynamicPointMaps, Reconstruction, Video
-
-FLOAT16_MAX = 65504.0
 
 
 class MapMemory:

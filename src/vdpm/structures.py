@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vdpm.errors import UsageError
 from vdpm.geometry.image_transform import ImageTransform
+from vdpm.geometry.rigid import invert_rigid
 
 CONVENTIONS: dict[str, str] = {
     "axes": "OpenCV: x right, y down, z forward",
@@ -75,12 +76,7 @@ class Cameras:
     @property
     def w2c(self) -> Float[Tensor, "*batch frames 4 4"]:
         """World to camera, the inverse of ``c2w``."""
-        rotation = self.c2w[..., :3, :3].transpose(-1, -2)
-        w2c = torch.zeros_like(self.c2w)
-        w2c[..., :3, :3] = rotation
-        w2c[..., :3, 3:] = -rotation @ self.c2w[..., :3, 3:]
-        w2c[..., 3, 3] = 1
-        return w2c
+        return invert_rigid(self.c2w)
 
     @property
     def centers(self) -> Float[Tensor, "*batch frames 3"]:

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from vdpm.evaluation.metrics import camera_errors, constant_depth_points, depth_errors, end_point_error, rotation_angle
+from vdpm.evaluation.metrics import camera_errors, constant_depth_points, depth_errors, end_point_error
+from vdpm.geometry.rigid import rotation_angle
 
 
 def test_end_point_error_on_four_points() -> None:
@@ -46,7 +47,7 @@ def test_rotation_angle(degrees: float) -> None:
     rotation = torch.tensor(
         [[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1]], dtype=torch.float64
     )
-    assert rotation_angle(rotation).item() == pytest.approx(degrees, abs=1e-9)
+    assert torch.rad2deg(rotation_angle(rotation)).item() == pytest.approx(degrees, abs=1e-9)
 
 
 def test_camera_errors_ignore_the_choice_of_world_and_scale() -> None:

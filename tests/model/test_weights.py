@@ -278,6 +278,23 @@ def test_convert_writes_a_folder_or_nothing(vggt: dict[str, Tensor], tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "vggt.pt"]
 
 
+def test_convert_never_removes_files_that_are_not_its_own(vggt: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save(vggt, tmp_path / "vggt.pt")
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    theirs.mkdir()
+    (theirs / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match="left alone"):
+        convert(tmp_path / "vggt.pt", theirs, config=TINY_RELEASED, overwrite=True)
+    assert [path.name for path in theirs.iterdir()] == ["thesis.txt"]
+    convert(tmp_path / "vggt.pt", ours, config=TINY_RELEASED, seed=1)
+    before = VDPM.from_pretrained(ours).fingerprint()
+    (ours / "README.md").write_text("my notes")
+    convert(tmp_path / "vggt.pt", ours, config=TINY_RELEASED, seed=2, overwrite=True)
+    assert VDPM.from_pretrained(ours).fingerprint() != before
+    assert sorted(path.name for path in ours.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours", "theirs", "vggt.pt"]
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(tiny: VDPM, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from vdpm.geometry.rigid import quaternion_to_matrix
-from vdpm.training.losses import camera_loss, confidence_loss, per_example_mean, pose_encoding
+from vdpm.model.pose_encoding import encoding_from_cameras
+from vdpm.training.losses import camera_loss, confidence_losses, per_example_mean
 
 
 def test_confidence_loss_by_hand() -> None:
@@ -12,7 +13,7 @@ def test_confidence_loss_by_hand() -> None:
     truth = torch.tensor([[[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]])
     confidence = torch.tensor([[2.0, 5.0]])
     mask = torch.tensor([[True, False]])
-    loss = confidence_loss(points, confidence, truth, mask, alpha=0.2)
+    (loss,) = confidence_losses(points, confidence, truth, (mask,), alpha=0.2)
     assert loss.error.item() == pytest.approx(2.0)
     assert loss.loss.item() == pytest.approx(2.0 * 2.0 - 0.2 * math.log(2.0))
 
@@ -20,7 +21,8 @@ def test_confidence_loss_by_hand() -> None:
 def test_best_confidence_is_alpha_over_error() -> None:
     confidence = torch.tensor([[1.5]], requires_grad=True)
     points, truth = torch.zeros(1, 1, 3), torch.tensor([[[0.0, 0.0, 0.2 / 1.5]]])
-    confidence_loss(points, confidence, truth, torch.ones(1, 1, dtype=torch.bool), alpha=0.2).loss.backward()
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    confidence_losses(points, confidence, truth, (mask,), alpha=0.2)[0].loss.backward()
     assert confidence.grad is not None
     assert confidence.grad.item() == pytest.approx(0.0, abs=1e-6)
 
@@ -48,7 +50,7 @@ def test_pose_encoding_holds_world_to_camera() -> None:
     c2w[..., :3, :3] = quaternion_to_matrix(quaternion)
     c2w[..., :3, 3] = torch.tensor([1.0, 2.0, 3.0])
     intrinsics = torch.tensor([[[[50.0, 0, 64], [0, 50.0, 48], [0, 0, 1]]]])
-    encoding = pose_encoding(c2w, intrinsics, (96, 128))[0, 0]
+    encoding = encoding_from_cameras(c2w, intrinsics, (96, 128))[0, 0]
     w2c = torch.linalg.inv(c2w[0, 0])
     torch.testing.assert_close(encoding[:3], w2c[:3, 3])
     torch.testing.assert_close(quaternion_to_matrix(encoding[3:7]), w2c[:3, :3])

@@ -106,10 +106,6 @@ class ReconstructionWriter:
     ) -> None:
         self.close()
 
-    @property
-    def targets_written(self) -> tuple[int, ...]:
-        return self._manifest.targets
-
     def write_cameras(self, cameras: Cameras) -> None:
         """Cameras of all frames, in pixels of ``frames``."""
         c2w, intrinsics = cameras.c2w.float().cpu(), cameras.intrinsics.float().cpu()

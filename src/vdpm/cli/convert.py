@@ -25,7 +25,7 @@ class Convert:
     """Number format of the stored weights. int8 takes a quarter of the room and is off by at most 0.4 %."""
 
     overwrite: bool = False
-    """Replace a folder that exists."""
+    """Replace the weights in a folder that exists; other files in it stay."""
 
     def run(self) -> None:
         from vdpm.model.convert import convert

@@ -73,7 +73,7 @@ def score_clip(
     q, true_q = decoded / scale, truth.target_points / true_scale
     moving = asked & ((true_q - true_p).norm(dim=-1) > 0.01)
     plane = constant_depth_points(truth.intrinsics, truth.c2w, truth.size)
-    # The plane's distance is the best single number in hindsight, so that the baseline is as strong as it can be.
+    # At the true median depth: a strong baseline, which knows the scene's distance as well as the cameras.
     centers = truth.c2w[:, None, None, :3, 3]
     rays = plane - centers
     depth = _z_in_camera(truth.points, truth.c2w)

@@ -12,6 +12,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from vdpm.geometry.pinhole import unproject
+from vdpm.geometry.rigid import rotation_angle, transform_points
+
 
 def mean_norm(
     points: Float[Tensor, "maps height width 3"], valid: Bool[Tensor, "maps height width"]
@@ -38,13 +41,8 @@ def constant_depth_points(
     """The constant-depth baseline: every pixel at depth 1 in its own camera, moved to the world by the given
     cameras.
     """
-    height, width = size
-    y, x = torch.meshgrid(
-        torch.arange(height, device=c2w.device) + 0.5, torch.arange(width, device=c2w.device) + 0.5, indexing="ij"
-    )
-    pixels = torch.stack([x, y, torch.ones_like(x)], dim=-1).to(c2w.dtype)
-    rays = torch.einsum("fij,hwj->fhwi", torch.linalg.inv(intrinsics), pixels)
-    return torch.einsum("fij,fhwj->fhwi", c2w[:, :3, :3], rays) + c2w[:, None, None, :3, 3]
+    ones = torch.ones(len(c2w), *size, dtype=c2w.dtype, device=c2w.device)
+    return transform_points(c2w, unproject(ones, intrinsics))
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def camera_errors(
     focal = ((predicted_intrinsics[:, 0, 0] / true_intrinsics[:, 0, 0]) - 1).abs().mean().item()
     if len(relative) < 2:
         return CameraErrors(0.0, 0.0, 0.0, math.nan, focal)
-    angles = rotation_angle(relative[1:, :3, :3].transpose(-1, -2) @ true_relative[1:, :3, :3])
+    angles = torch.rad2deg(rotation_angle(relative[1:, :3, :3].mT @ true_relative[1:, :3, :3]))
     center, true_center = relative[1:, :3, 3] / predicted_scale, true_relative[1:, :3, 3] / true_scale
     far = true_center.norm(dim=-1) > 0.02
     cosine = torch.nn.functional.cosine_similarity(center[far], true_center[far], dim=-1)
@@ -112,20 +110,6 @@ def camera_errors(
         direction=direction,
         focal=focal,
     )
-
-
-def rotation_angle(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch"]:
-    """Angle of a rotation in degrees, exact near 0 (from the antisymmetric part) and near 180 (from the trace)."""
-    skew = torch.stack(
-        [
-            rotation[..., 2, 1] - rotation[..., 1, 2],
-            rotation[..., 0, 2] - rotation[..., 2, 0],
-            rotation[..., 1, 0] - rotation[..., 0, 1],
-        ],
-        dim=-1,
-    )
-    trace = rotation.diagonal(dim1=-2, dim2=-1).sum(-1)
-    return torch.rad2deg(torch.atan2(skew.norm(dim=-1), trace - 1))
 
 
 def _masked_mean(values: Float[Tensor, "maps height width"], mask: Bool[Tensor, "maps height width"]) -> Tensor:

@@ -10,7 +10,7 @@ from vdpm.errors import OutputError
 from vdpm.model.checkpoint_file import StoredType
 from vdpm.model.config import VDPMConfig
 from vdpm.model.vdpm import VDPM
-from vdpm.model.weights import LoadReport
+from vdpm.model.weights import CONFIG_FILE, WEIGHTS_FILE, LoadReport
 
 
 def convert(
@@ -25,13 +25,16 @@ def convert(
     """Read any checkpoint ``VDPM.from_pretrained`` reads and write it as our folder; written beside, then renamed.
 
     ``seed`` draws what a VGGT checkpoint lacks. Returns what was dropped and initialised. Raises CheckpointError for a
-    checkpoint that is refused, OutputError where the folder exists (unless ``overwrite``) or cannot be written.
+    checkpoint that is refused, OutputError where the folder exists (unless ``overwrite``), holds other files
+    and no weights, or cannot be written. Files beside the weights stay.
     """
     destination = Path(destination)
     if destination.exists() and not overwrite:
         raise OutputError(f"{destination} exists; choose another folder or pass --overwrite")
     if destination.exists() and not destination.is_dir():
         raise OutputError(f"{destination} is not a folder; choose another name")
+    if destination.exists() and any(destination.iterdir()) and not (destination / WEIGHTS_FILE).is_file():
+        raise OutputError(f"{destination} holds other files and no weights, so it is left alone; choose another folder")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = VDPM.from_pretrained(source, config=config)
@@ -41,8 +44,12 @@ def convert(
     model.save_pretrained(beside, dtype=dtype)
     try:
         if destination.exists():
-            shutil.rmtree(destination)
-        beside.rename(destination)
+            # Only these two are replaced: what else lies in the folder is the user's.
+            for name in (WEIGHTS_FILE, CONFIG_FILE):
+                os.replace(beside / name, destination / name)
+            beside.rmdir()
+        else:
+            beside.rename(destination)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise OutputError(f"cannot write {destination} ({error.strerror}); choose another folder") from None

@@ -1,12 +1,10 @@
 """Pictures of snippets to look at: frames, depth, motion, and point maps at their own and at one common time."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image, ImageDraw
 from torch import Tensor
 
 from vdpm.structures import Snippet
@@ -60,17 +58,6 @@ def contact_sheet(snippet: Snippet, frames: int = 4) -> UInt8[Tensor, "rows colu
         clips.append(torch.ones_like(clips[0]))
     sheet = _tile([_tile(clips[i : i + 2], 1, 3 * _MARGIN) for i in range(0, len(clips), 2)], 0, 3 * _MARGIN)
     return (sheet * 255).round().to(torch.uint8)
-
-
-def save_contact_sheet(snippet: Snippet, path: str | Path, frames: int = 4, title: str = "") -> None:
-    """Writes the contact sheet as a picture; ``title`` is printed above it."""
-    sheet = Image.fromarray(contact_sheet(snippet, frames).numpy())
-    if title:
-        taller = Image.new("RGB", (sheet.width, sheet.height + 16), "white")
-        taller.paste(sheet, (0, 16))
-        ImageDraw.Draw(taller).text((4, 2), title, fill="black")
-        sheet = taller
-    sheet.save(path)
 
 
 def _with_batch(snippet: Snippet) -> Snippet:

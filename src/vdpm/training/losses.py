@@ -11,8 +11,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vdpm.geometry.rigid import matrix_to_quaternion
-
 
 class PointLoss(NamedTuple):
     """``loss``: what is minimised; ``error``: the plain end-point error, both averaged per example, then over
@@ -23,21 +21,6 @@ class PointLoss(NamedTuple):
     error: Float[Tensor, ""]
 
 
-def confidence_loss(
-    points: Float[Tensor, "batch *maps 3"],
-    confidence: Float[Tensor, "batch *maps"],
-    truth: Float[Tensor, "batch *maps 3"],
-    mask: Bool[Tensor, "batch *maps"],
-    alpha: float,
-) -> PointLoss:
-    """``C * |X^ - X| - alpha * log C`` over masked pixels (the loss of DUSt3R and DPM).
-
-    Each example counts the same however many of its pixels have ground truth (supplement, Sec. 6); examples without any
-    are left out of the batch average.
-    """
-    return confidence_losses(points, confidence, truth, (mask,), alpha)[0]
-
-
 def confidence_losses(
     points: Float[Tensor, "batch *maps 3"],
     confidence: Float[Tensor, "batch *maps"],
@@ -45,7 +28,11 @@ def confidence_losses(
     masks: Sequence[Bool[Tensor, "batch *maps"]],
     alpha: float,
 ) -> list[PointLoss]:
-    """``confidence_loss`` over several masks of the same maps."""
+    """``C * |X^ - X| - alpha * log C`` (the loss of DUSt3R and DPM) over each of several masks of the same maps.
+
+    Each example counts the same however many of its pixels have ground truth (supplement, Sec. 6); examples without any
+    are left out of the batch average.
+    """
     error = (points.float() - truth).norm(dim=-1)
     confidence = confidence.float()
     loss = confidence * error - alpha * confidence.log()
@@ -60,22 +47,6 @@ def per_example_mean(values: Float[Tensor, "batch *maps"], mask: Bool[Tensor, "b
     count = weights.sum(1)
     has_any = (count > 0).to(values.dtype)
     return (total / count.clamp(min=1)).sum() / has_any.sum().clamp(min=1)
-
-
-def pose_encoding(
-    c2w: Float[Tensor, "batch frames 4 4"],
-    intrinsics: Float[Tensor, "batch frames 3 3"],
-    size: tuple[int, int],
-) -> Float[Tensor, "batch frames 9"]:
-    """Ground-truth target of the camera head: world-to-camera translation, quaternion xyzw (w >= 0), fov h and
-    w (rad).
-    """
-    rotation = c2w[..., :3, :3].transpose(-1, -2)
-    translation = -(rotation @ c2w[..., :3, 3:]).squeeze(-1)
-    height, width = size
-    fov_h = 2 * torch.atan(height / (2 * intrinsics[..., 1, 1]))
-    fov_w = 2 * torch.atan(width / (2 * intrinsics[..., 0, 0]))
-    return torch.cat([translation, matrix_to_quaternion(rotation), fov_h[..., None], fov_w[..., None]], dim=-1)
 
 
 def camera_loss(

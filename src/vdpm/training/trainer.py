@@ -18,12 +18,13 @@ from torch import Tensor
 
 from vdpm.errors import CheckpointError, VDPMError
 from vdpm.model import VDPM
+from vdpm.model.pose_encoding import encoding_from_cameras
 from vdpm.structures import Snippet
 from vdpm.training.checkpoint import TrainingState, load_state, save_state
 from vdpm.training.config import TrainConfig
 from vdpm.training.distributed import Ranks, average_and_clip, largest_over_ranks, mean_over_ranks, share_weights
 from vdpm.training.journal import Journal
-from vdpm.training.losses import camera_loss, confidence_losses, per_example_mean, pose_encoding
+from vdpm.training.losses import camera_loss, confidence_losses, per_example_mean
 from vdpm.training.matching import ground_truth_matches, matching_loss
 from vdpm.training.optimizer import build_optimizers, learning_rate, set_learning_rate
 from vdpm.training.supply import SceneSupply
@@ -140,7 +141,7 @@ class Trainer:
         (p_loss,) = confidence_losses(p.points, p.confidence, snippet.points, (snippet.valid,), weights.alpha)
         masks = (snippet.target_valid, moving)
         q_loss, moving_loss = confidence_losses(q.points, q.confidence, snippet.target_points, masks, weights.alpha)
-        encoding = pose_encoding(snippet.c2w, snippet.intrinsics, snippet.size)
+        encoding = encoding_from_cameras(snippet.c2w, snippet.intrinsics, snippet.size)
         camera = camera_loss(output.pose_encodings, encoding, weights.camera_decay)
         loss = (
             weights.time_variant * p_loss.loss
