@@ -10,8 +10,9 @@ from vdpm.errors import UsageError
 from vdpm.structures import Snippet
 from vdpm.synthetic.config import HELD_OUT_START, SceneConfig
 from vdpm.synthetic.fusing import fusing
-from vdpm.synthetic.render import Pixels, develop, trace
+from vdpm.synthetic.render import Pixels, trace
 from vdpm.synthetic.scene import Scene, sample_scenes
+from vdpm.synthetic.sensor import develop
 
 _EAGER_RAYS = 1 << 15
 """Rays traced at a time without a compiler, where every step makes a tensor of rays x parts."""
@@ -152,7 +153,7 @@ def _render_fused(
     for start in range(0, clips, size):
         some = clips_of(scene, start, start + size)
         pixels = trace(some, grid, targets[start : start + size], width, height, samples)
-        pieces.append((develop(some, pixels.radiance, width, height), pixels, _dynamic(pixels)))
+        pieces.append((develop(some.response, pixels.radiance, width, height), pixels, _dynamic(pixels)))
     if len(pieces) == 1:
         return pieces[0]
     images, traced, dynamic = zip(*pieces)
@@ -171,7 +172,7 @@ def _render_in_pieces(
         axis = {"target_points": 3}
         clips.append(Pixels(*[torch.cat(v, axis.get(n, 2)) for n, v in zip(Pixels._fields, zip(*parts))]))
     pixels = Pixels(*[torch.cat(values) for values in zip(*clips)])
-    return develop(scene, pixels.radiance, width, height), pixels, _dynamic(pixels)
+    return develop(scene.response, pixels.radiance, width, height), pixels, _dynamic(pixels)
 
 
 def clips_of(scene: Scene, start: int, stop: int) -> Scene:

@@ -1,4 +1,4 @@
-"""Lights, sky and the camera's response, one set a clip."""
+"""Lights and sky, one set a clip."""
 
 import math
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vdpm.synthetic.config import SceneConfig
-from vdpm.synthetic.hashing import Draws, choose, constant
+from vdpm.synthetic.hashing import Draws, constant
 from vdpm.synthetic.layout import OPEN, STREET, Surroundings
 
 
@@ -31,19 +31,6 @@ class Light(NamedTuple):
     zenith: Float[Tensor, "batch 3"]
     clouds: Float[Tensor, "batch"]
     sky_seed: Int[Tensor, "batch"]
-
-
-class Response(NamedTuple):
-    """From radiance to pixel values. ``brightness``: mean radiance after exposure; ``flicker``: gain of each frame."""
-
-    brightness: Float[Tensor, "batch"]
-    balance: Float[Tensor, "batch 3"]
-    flicker: Float[Tensor, "batch frames"]
-    contrast: Float[Tensor, "batch"]
-    gamma: Float[Tensor, "batch"]
-    vignette: Float[Tensor, "batch"]
-    noise: Float[Tensor, "batch"]
-    noise_seed: Int[Tensor, "batch"]
 
 
 def sample_light(draws: Draws, config: SceneConfig, around: Surroundings) -> Light:
@@ -87,24 +74,4 @@ def sample_light(draws: Draws, config: SceneConfig, around: Surroundings) -> Lig
         zenith=zenith,
         clouds=draws.uniform("sky.clouds", high=0.8) * draws.chance("sky.cloudy", 0.7),
         sky_seed=draws.bits("sky.seed") >> 9,
-    )
-
-
-def sample_response(draws: Draws, config: SceneConfig) -> Response:
-    """Exposure, white balance, tone curve, vignette and sensor noise."""
-    gain = draws.uniform("response.flicker", config.num_frames, low=-1.0, high=1.0)
-    size = draws.log_uniform("response.flicker_size", 1, low=0.002, high=0.08)
-    return Response(
-        brightness=draws.log_uniform("response.brightness", low=0.11, high=0.32),
-        balance=1 + draws.uniform("response.balance", 3, low=-0.08, high=0.08),
-        flicker=1 + gain * size,
-        contrast=draws.uniform("response.contrast", low=0.2, high=0.8),
-        gamma=choose(
-            draws.category("response.curve", (3.0, 1.0)),
-            1 / 2.2,
-            1 / draws.uniform("response.gamma", low=1.8, high=2.5),
-        ),
-        vignette=draws.uniform("response.vignette", high=0.35) * draws.chance("response.vignettes", 0.5),
-        noise=draws.log_uniform("response.noise", low=config.noise_level[0], high=config.noise_level[1]),
-        noise_seed=draws.bits("response.noise_seed") >> 9,
     )
