@@ -27,6 +27,10 @@ class VDPMConfig:
     ``head_channels``: for "dpt" the widths of its four projections; for "conv" its widths at strides 8, 4, 2 and 1.
     ``mark_target`` adds a learned vector to the decoder's tokens of the target frame, so that a network trained from
     nothing need not find out first which frame is meant.
+    ``decoder_kind`` and ``time_conditioning``: the network of the paper or what it compares with (Secs. 3.1 and 7).
+    "transformer": the time-conditioned decoder (Fig. 4), modulated by the time token ("adaln"), or with the token
+    added to its input ("add"). "head": no decoder but a second point head, modulated by the time token. "pairwise": two
+    frames at a time; points at the other frame's time come from unconditioned blocks and a head of their own.
     ``match_dim`` above 0 adds descriptors read from the patch tokens of pair ``match_pair``, a training aid.
     Raises UsageError, naming field and value, for sizes that do not fit together.
     """
@@ -53,6 +57,8 @@ class VDPMConfig:
     decoder_pairs: int = 4
     decoder_mlp_ratio: float = 4.0
     mark_target: bool = False
+    decoder_kind: Literal["transformer", "head", "pairwise"] = "transformer"
+    time_conditioning: Literal["adaln", "add"] = "adaln"
     head: Literal["dpt", "conv"] = "dpt"
     head_features: int = 256
     head_channels: tuple[int, ...] = (256, 512, 1024, 1024)
@@ -154,6 +160,10 @@ class VDPMConfig:
             self._refuse("match_pair", f"must lie within the {self.pairs} pairs, counted from 0")
 
     def _check_parts(self) -> None:
+        if self.time_conditioning == "add" and self.decoder_kind != "transformer":
+            self._refuse("time_conditioning", f"must be adaln with decoder_kind {self.decoder_kind}")
+        if self.mark_target and self.decoder_kind == "pairwise":
+            self._refuse("mark_target", "must be off with decoder_kind pairwise, which is given no target")
         if self.patch_encoder == "conv":
             if self.patch_size != 8:
                 self._refuse("patch_size", "must be 8 with the conv patch encoder")

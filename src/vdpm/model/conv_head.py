@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vdpm.model.config import VDPMConfig
-from vdpm.model.layers import image_plane
+from vdpm.model.layers import AdaptiveNorm, image_plane
 from vdpm.model.patch_encoder import PlaneEmbedding, ResidualConv
 from vdpm.model.point_map import PointMaps, activate_point_map, last_layer
 
@@ -50,13 +50,16 @@ class UpStage(nn.Module):
 
 
 class ConvHead(nn.Module):
-    """Tokens at stride 8 -> 4 -> 2 -> full size, with the image plane's coordinates added at strides 8 and 2."""
+    """Tokens at stride 8 -> 4 -> 2 -> full size, with the image plane's coordinates added at strides 8 and 2.
 
-    def __init__(self, config: VDPMConfig) -> None:
+    ``conditioned``: its LayerNorm is adaptive, steered by a condition for each target.
+    """
+
+    def __init__(self, config: VDPMConfig, *, conditioned: bool = False) -> None:
         super().__init__()
         coarse, quarter, half, full = config.head_channels
         self.special_tokens = config.special_tokens
-        self.norm = nn.LayerNorm(config.decoder_dim)
+        self.norm: nn.Module = (AdaptiveNorm if conditioned else nn.LayerNorm)(config.decoder_dim)
         self.proj = nn.Linear(config.decoder_dim, coarse)
         self.position8 = PlaneEmbedding(coarse)
         self.unit8 = ResidualConv(coarse)
@@ -77,11 +80,14 @@ class ConvHead(nn.Module):
         skips: tuple[Tensor, ...],
         grid: tuple[int, int],
         size: tuple[int, int],
+        condition: Float[Tensor, "batch targets channels"] | None = None,
     ) -> PointMaps:
         """Maps [batch, targets, frames, height, width] of ``size`` (h, w). ``skips``: maps at strides 2 and 4."""
         (tokens,) = taps
         leading = tokens.shape[:3]
-        patches = self.proj(self.norm(tokens[..., self.special_tokens :, :].flatten(0, 2))).unflatten(1, grid)
+        patches = tokens[..., self.special_tokens :, :]
+        normed = self.norm(patches) if condition is None else self.norm(patches, condition[:, :, None, None])
+        patches = self.proj(normed.flatten(0, 2)).unflatten(1, grid)
         # Channels stand last in memory from here to the end, as tensor cores want them.
         x = (patches + self.position8(image_plane(grid, size, tokens.device))).permute(0, 3, 1, 2)
         x = self.unit8(x)

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vdpm.model.config import VDPMConfig
-from vdpm.model.layers import ImagePlane, image_plane
+from vdpm.model.layers import AdaptiveNorm, ImagePlane, image_plane
 from vdpm.model.point_map import PointMaps, activate_point_map, last_layer
 
 POSITION_WEIGHT = 0.1
@@ -100,13 +100,16 @@ class FusionNetwork(nn.Module):
 
 
 class DPTHead(nn.Module):
-    """Patch tokens of four taps -> points and confidence of every pixel."""
+    """Patch tokens of four taps -> points and confidence of every pixel.
 
-    def __init__(self, config: VDPMConfig) -> None:
+    ``conditioned``: its LayerNorm is adaptive, steered by a condition for each target.
+    """
+
+    def __init__(self, config: VDPMConfig, *, conditioned: bool = False) -> None:
         super().__init__()
         widths = config.head_channels
         self.special_tokens = config.special_tokens
-        self.norm = nn.LayerNorm(config.decoder_dim)
+        self.norm: nn.Module = (AdaptiveNorm if conditioned else nn.LayerNorm)(config.decoder_dim)
         self.projects = nn.ModuleList(nn.Conv2d(config.decoder_dim, width, 1) for width in widths)
         self.resize_layers = nn.ModuleList(
             [
@@ -124,13 +127,15 @@ class DPTHead(nn.Module):
         skips: tuple[Tensor, ...],
         grid: tuple[int, int],
         size: tuple[int, int],
+        condition: Float[Tensor, "batch targets channels"] | None = None,
     ) -> PointMaps:
         """Maps [batch, targets, frames, height, width] of ``size`` (h, w); ``grid`` counts patches. Reads no skips."""
         leading = taps[0].shape[:3]
         maps: list[Tensor] = []
         for tap, project, resize in zip(taps, self.projects, self.resize_layers):
-            patches = self.norm(tap[..., self.special_tokens :, :].flatten(0, 2))
-            tokens = patches.transpose(1, 2).unflatten(-1, grid)
+            patches = tap[..., self.special_tokens :, :]
+            normed = self.norm(patches) if condition is None else self.norm(patches, condition[:, :, None, None])
+            tokens = normed.flatten(0, 2).transpose(1, 2).unflatten(-1, grid)
             maps.append(resize(add_position(project(tokens), size)))
         full = F.interpolate(self.scratch(maps), size=size, mode="bilinear", align_corners=True)
         raw = last_layer(self.scratch.before_last(add_position(full, size)), self.scratch.last)

@@ -153,6 +153,20 @@ class Modulation(nn.Module):
         return ModulationSignal(*rows[:, :1].chunk(3, dim=-1))
 
 
+class AdaptiveNorm(nn.Module):
+    """LayerNorm whose scale and shift come from a condition: ``(1 + scale) * norm(x) + shift``."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim, elementwise_affine=False)
+        self.lin = nn.Linear(dim, 2 * dim)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """``x`` [*leading, channels]; ``condition`` has the same axes, of length one where it is shared."""
+        scale, shift = self.lin(F.silu(condition)).chunk(2, dim=-1)
+        return (1 + scale) * self.norm(x) + shift
+
+
 class ConditionedBlock(nn.Module):
     """Block of the time-conditioned decoder (Fig. 4): AdaLN on the attention branch, LayerScale on the MLP."""
 

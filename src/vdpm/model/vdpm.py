@@ -1,7 +1,8 @@
 """The network: encode a clip once, decode its scene at as many times as wanted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +21,10 @@ from vdpm.model.conv_head import ConvHead
 from vdpm.model.decoder import TimeConditionedDecoder
 from vdpm.model.dpt_head import DPTHead
 from vdpm.model.layers import Block, ConditionedBlock, init_linear
+from vdpm.model.pair_decoder import PairDecoder, at_targets
 from vdpm.model.point_map import PointMaps
 from vdpm.model.pose_encoding import cameras_from_encoding
+from vdpm.model.time_head import TimeConditionedHead
 from vdpm.model.weights import (
     DECODER_PREFIX,
     TIME_TOKEN_NAME,
@@ -95,7 +98,10 @@ class _NothingDrawn(TorchFunctionMode):
 
 
 class VDPM(nn.Module):
-    """V-DPM of any size (Fig. 2): backbone, time-conditioned decoder, one point head for P and Q, camera head."""
+    """V-DPM of any size (Fig. 2): backbone, time-conditioned decoder, one point head for P and Q, camera head.
+
+    ``config.decoder_kind`` puts one of the paper's alternatives in the decoder's place, with a head of its own for Q.
+    """
 
     def __init__(self, config: VDPMConfig) -> None:
         super().__init__()
@@ -105,7 +111,7 @@ class VDPM(nn.Module):
         if config.tap_fusion:
             fused = len(config.taps) * config.tap_dim
             self.fusion = nn.Sequential(nn.LayerNorm(fused), nn.Linear(fused, config.decoder_dim))
-        self.decoder = TimeConditionedDecoder(config)
+        self.decoder = build_decoder(config)
         self.point_head: nn.Module = DPTHead(config) if config.head == "dpt" else ConvHead(config)
         self.camera_head = CameraHead(config)
         if config.match_dim:
@@ -133,6 +139,8 @@ class VDPM(nn.Module):
             if hasattr(dynamo, limit):
                 setattr(dynamo, limit, max(getattr(dynamo, limit), RECOMPILE_LIMIT))
         regions: list[nn.Module] = [self.point_head]
+        if not isinstance(self.decoder, TimeConditionedDecoder):
+            regions.append(self.decoder.head)
         if self.config.patch_encoder == "conv":
             regions.append(self.aggregator.patch_embed)
         transformers = (self.aggregator, self.decoder)
@@ -154,6 +162,8 @@ class VDPM(nn.Module):
             raise UsageError(
                 f"images are {size[1]} x {size[0]} pixels, both sides must be multiples of {patch}; resize or pad them"
             )
+        if frames != 2 and self.config.decoder_kind == "pairwise":
+            raise UsageError(f"network {self.config.name} is pairwise and got {frames} frames; give it two at a time")
         if not 0 <= reference < frames:
             raise UsageError(f"reference frame {reference} is not among the {frames} frames; choose 0 to {frames - 1}")
         features = self.aggregator(images, reference)
@@ -190,7 +200,7 @@ class VDPM(nn.Module):
         ``target_time``: frame indices j, shared by the batch or one list per clip; all are decoded at once.
         ``sources``: the frames whose maps are wanted; the decoder attends to all frames in any case.
         """
-        maps = self._point_maps(tokens, self._decoded_taps(tokens, target_time), sources)
+        maps = self._decoded_maps(tokens, target_time, sources)
         return PointMaps(maps.points[:, 0], maps.confidence[:, 0]) if isinstance(target_time, int) else maps
 
     def pose_encodings(self, tokens: SceneTokens) -> Float[Tensor, "steps batch frames 9"]:
@@ -218,12 +228,19 @@ class VDPM(nn.Module):
     ) -> VDPMOutput:
         """P, Q at each clip's own target times, all pose encodings and descriptors: one call, as training wraps it."""
         tokens = self.encode(images, reference)
-        decoded = self._decoded_taps(tokens, target_times)
-        both = tuple(torch.cat([tap[:, None], moved], dim=1) for tap, moved in zip(tokens.taps, decoded))
-        maps = self._point_maps(tokens, both, None)
+        if isinstance(self.decoder, TimeConditionedDecoder):
+            # P and Q share the head: one pass over both.
+            moved = self.decoder(tokens.taps, *self._wanted(tokens, target_times), tokens.grid)
+            both = tuple(torch.cat([tap[:, None], other], dim=1) for tap, other in zip(tokens.taps, moved))
+            maps = self._point_maps(tokens, both, None)
+            time_variant = PointMaps(maps.points[:, 0], maps.confidence[:, 0])
+            decoded = PointMaps(maps.points[:, 1:], maps.confidence[:, 1:])
+        else:
+            time_variant = self.time_variant(tokens)
+            decoded = self._decoded_maps(tokens, target_times, None, time_variant)
         return VDPMOutput(
-            time_variant=PointMaps(maps.points[:, 0], maps.confidence[:, 0]),
-            decoded=PointMaps(maps.points[:, 1:], maps.confidence[:, 1:]),
+            time_variant=time_variant,
+            decoded=decoded,
             pose_encodings=self.pose_encodings(tokens),
             descriptors=self.match_descriptors(tokens) if self.config.match_dim else None,
         )
@@ -252,7 +269,7 @@ class VDPM(nn.Module):
         expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
         tensors, report = fit_weights(stored.tensors, expected, stored.config.name, str(source))
         if report.initialized:
-            decoder = TimeConditionedDecoder(stored.config).state_dict(prefix=DECODER_PREFIX)
+            decoder = build_decoder(stored.config).state_dict(prefix=DECODER_PREFIX)
             tensors |= {name: decoder[name] for name in report.initialized if name in decoder}
             tensors[TIME_TOKEN_NAME] = torch.randn(expected[TIME_TOKEN_NAME])
         log.info("%s", report)
@@ -272,26 +289,53 @@ class VDPM(nn.Module):
         """Twelve hexadecimal digits that tell these weights from any others."""
         return fingerprint(self.state_dict())
 
-    def _decoded_taps(self, tokens: SceneTokens, target_time: int | Tensor) -> tuple[Tensor, ...]:
-        """Taps [batch, targets, frames, tokens, channels] at the wanted times."""
+    def _decoded_maps(
+        self,
+        tokens: SceneTokens,
+        target_time: int | Tensor,
+        sources: Sequence[int] | None,
+        time_variant: PointMaps | None = None,
+    ) -> PointMaps:
+        """Maps [batch, targets, sources, h, w] at the wanted times. ``time_variant``: the sources' P, if known."""
+        time_tokens, index = self._wanted(tokens, target_time)
+        if isinstance(self.decoder, TimeConditionedDecoder):
+            return self._point_maps(tokens, self.decoder(tokens.taps, time_tokens, index, tokens.grid), sources)
+        if isinstance(self.decoder, TimeConditionedHead):
+            taps, condition = self.decoder(tokens.taps, time_tokens, index)
+            return self._point_maps(tokens, taps, sources, partial(self.decoder.head, condition=condition))
+        maps = self._point_maps(tokens, self.decoder(tokens.taps, tokens.grid), sources, self.decoder.head)
+        other = PointMaps(maps.points[:, 0], maps.confidence[:, 0])
+        own = self.time_variant(tokens, sources) if time_variant is None else time_variant
+        both = torch.arange(2, device=index.device)
+        return at_targets(own, other, index, both if sources is None else both[list(sources)])
+
+    def _wanted(self, tokens: SceneTokens, target_time: int | Tensor) -> tuple[Tensor, Tensor]:
+        """Time tokens [batch, targets, channels] of the wanted times, and their frames [batch, targets]."""
         batch, frames, channels = tokens.time_tokens.shape
         if isinstance(target_time, int):
             if not 0 <= target_time < frames:
                 raise UsageError(
                     f"target time {target_time} is not among the {frames} frames; choose 0 to {frames - 1}"
                 )
-            condition = tokens.time_tokens[:, target_time, None]
-            index = torch.full((batch, 1), target_time, device=condition.device)
-        else:
-            # A check on an accelerator would wait for it; gather raises there on its own.
-            if target_time.device.type == "cpu" and not bool(((target_time >= 0) & (target_time < frames)).all()):
-                raise UsageError(f"target times {target_time.tolist()} must lie within 0 to {frames - 1}")
-            index = target_time.to(tokens.time_tokens.device).long().expand(batch, -1)
-            condition = tokens.time_tokens.gather(1, index[:, :, None].expand(-1, -1, channels))
-        return self.decoder(tokens.taps, condition, index, tokens.grid)
+            time_tokens = tokens.time_tokens[:, target_time, None]
+            return time_tokens, torch.full((batch, 1), target_time, device=time_tokens.device)
+        # A check on an accelerator would wait for it; gather raises there on its own.
+        if target_time.device.type == "cpu" and not bool(((target_time >= 0) & (target_time < frames)).all()):
+            raise UsageError(f"target times {target_time.tolist()} must lie within 0 to {frames - 1}")
+        index = target_time.to(tokens.time_tokens.device).long().expand(batch, -1)
+        return tokens.time_tokens.gather(1, index[:, :, None].expand(-1, -1, channels)), index
 
-    def _point_maps(self, tokens: SceneTokens, taps: tuple[Tensor, ...], sources: Sequence[int] | None) -> PointMaps:
-        """The point head over ``taps`` [batch, targets, frames, tokens, channels], a few frames at a time."""
+    def _point_maps(
+        self,
+        tokens: SceneTokens,
+        taps: tuple[Tensor, ...],
+        sources: Sequence[int] | None,
+        head: Callable[..., PointMaps] | None = None,
+    ) -> PointMaps:
+        """The point head (or ``head``) over ``taps`` [batch, targets, frames, tokens, channels], a few frames at a
+        time.
+        """
+        head = head or self.point_head
         frames = tokens.num_frames
         skips = tokens.skips
         if sources is not None:
@@ -308,10 +352,21 @@ class VDPM(nn.Module):
             part = slice(start, start + step)
             chunk_taps = tuple(tap[:, :, part] for tap in taps)
             chunk_skips = tuple(skip[:, part] for skip in skips)
-            chunks.append(self.point_head(chunk_taps, chunk_skips, tokens.grid, tokens.size))
+            chunks.append(head(chunk_taps, chunk_skips, tokens.grid, tokens.size))
         if len(chunks) == 1:
             return chunks[0]
         return PointMaps(
             torch.cat([chunk.points for chunk in chunks], dim=2),
             torch.cat([chunk.confidence for chunk in chunks], dim=2),
         )
+
+
+def build_decoder(config: VDPMConfig) -> TimeConditionedDecoder | TimeConditionedHead | PairDecoder:
+    """The decoder of ``config.decoder_kind``, with weights drawn anew."""
+    match config.decoder_kind:
+        case "transformer":
+            return TimeConditionedDecoder(config)
+        case "head":
+            return TimeConditionedHead(config)
+        case "pairwise":
+            return PairDecoder(config)
