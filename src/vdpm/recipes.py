@@ -38,6 +38,7 @@ SMALL_FURTHER = replace(
         Bucket(frames=16, height=96, width=128, batch=40, share=1.0, compiled=False),
         Bucket(frames=14, height=128, width=224, batch=16, share=1.0, compiled=False),
     ),
+    loss=LossConfig(matching=0.3, motion=1.0),
     optimizer=OptimizerConfig(lr=1.5e-3, warmup_steps=150, cooldown_steps=3000),
     steps=6000,
     ema_decay=0.999,

@@ -47,12 +47,17 @@ class Bucket:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the loss (Sec. 3.3 and the supplement of the paper; what is ours is said in ``training.losses``)."""
+    """Weights of the loss (Sec. 3.3 and the supplement of the paper; what is ours is said in ``training.losses``).
+
+    ``moving``: Q once more on moving pixels alone. ``motion``: Q - P against the true motion, moving and still pixels
+    counting alike.
+    """
 
     alpha: float = 0.2
     time_variant: float = 1.0
     time_invariant: float = 1.0
     moving: float = 1.0
+    motion: float = 0.0
     camera: float = 5.0
     camera_decay: float = 0.6
     matching: float = 0.2

@@ -1,7 +1,7 @@
 """The loss of the paper: confidence-calibrated point errors averaged per example and then over the batch, plus cameras.
 
 Ground truth is scaled to unit mean distance, the prediction is not (Sec. 3.3). Ours beyond the paper: an extra term on
-moving pixels alone, which are few, and the matching loss in ``training.matching``.
+moving pixels alone, which are few, one on the motion Q - P, and the matching loss in ``training.matching``.
 """
 
 from collections.abc import Sequence
@@ -47,6 +47,21 @@ def per_example_mean(values: Float[Tensor, "batch *maps"], mask: Bool[Tensor, "b
     count = weights.sum(1)
     has_any = (count > 0).to(values.dtype)
     return (total / count.clamp(min=1)).sum() / has_any.sum().clamp(min=1)
+
+
+def motion_loss(
+    predicted: Float[Tensor, "batch *maps 3"],
+    truth: Float[Tensor, "batch *maps 3"],
+    moving: Bool[Tensor, "batch *maps"],
+    still: Bool[Tensor, "batch *maps"],
+) -> PointLoss:
+    """Error of the motion Q - P alone: the mean over moving pixels plus that over still ones, which must not move.
+
+    Errors of shape, which P and Q share, cancel in it. ``error`` is that of the moving pixels.
+    """
+    error = (predicted.float() - truth).norm(dim=-1)
+    on_moving = per_example_mean(error, moving)
+    return PointLoss(on_moving + per_example_mean(error, still), on_moving.detach())
 
 
 def camera_loss(

@@ -24,7 +24,7 @@ from vdpm.training.checkpoint import TrainingState, load_state, save_state
 from vdpm.training.config import TrainConfig
 from vdpm.training.distributed import Ranks, average_and_clip, largest_over_ranks, mean_over_ranks, share_weights
 from vdpm.training.journal import Journal
-from vdpm.training.losses import camera_loss, confidence_losses, per_example_mean
+from vdpm.training.losses import camera_loss, confidence_losses, motion_loss, per_example_mean
 from vdpm.training.matching import ground_truth_matches, matching_loss
 from vdpm.training.optimizer import build_optimizers, learning_rate, set_learning_rate
 from vdpm.training.supply import SceneSupply
@@ -135,24 +135,28 @@ class Trainer:
             output = self.model(snippet.images, snippet.targets, reference=snippet.reference)
         p, q = output.time_variant, output.decoded
         assert snippet.target_valid is not None
-        displacement = (snippet.target_points - snippet.points[:, None]).norm(dim=-1)
+        true_motion = snippet.target_points - snippet.points[:, None]
+        displacement = true_motion.norm(dim=-1)
         moving = snippet.target_valid & (displacement > 0.01)
 
         (p_loss,) = confidence_losses(p.points, p.confidence, snippet.points, (snippet.valid,), weights.alpha)
         masks = (snippet.target_valid, moving)
         q_loss, moving_loss = confidence_losses(q.points, q.confidence, snippet.target_points, masks, weights.alpha)
+        motion = motion_loss(q.points - p.points[:, None], true_motion, moving, snippet.target_valid & ~moving)
         encoding = encoding_from_cameras(snippet.c2w, snippet.intrinsics, snippet.size)
         camera = camera_loss(output.pose_encodings, encoding, weights.camera_decay)
         loss = (
             weights.time_variant * p_loss.loss
             + weights.time_invariant * q_loss.loss
             + weights.moving * moving_loss.loss
+            + weights.motion * motion.loss
             + weights.camera * camera
         )
         parts = {
             "epe_p": p_loss.error,
             "epe_q": q_loss.error,
             "epe_moving": moving_loss.error,
+            "epe_motion": motion.error,
             "zero_motion": per_example_mean(displacement, moving),
             "camera": camera.detach(),
         }
