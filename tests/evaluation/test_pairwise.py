@@ -176,7 +176,7 @@ def test_known_scales_are_found_under_noise_and_wrong_points(noise: float) -> No
     star = [e for e, (i, _) in enumerate(pairs) if i == 0]
     found = align_pairs(maps, torch.full(maps.shape[:-1], 3.0), pairs, 5)
     expected = scales / scales[star].log().mean().exp()
-    torch.testing.assert_close(found.transforms.scale[0], expected, rtol=2e-2 if noise else 1e-4, atol=0.0)
+    torch.testing.assert_close(found.transforms.scale[0], expected, rtol=3e-2 if noise else 1e-4, atol=0.0)
     assert torch.equal(found.transforms.rotation[0, star], torch.eye(3).expand(len(star), 3, 3))
     assert float(found.transforms.translation[0, star].abs().max()) == 0.0
 
