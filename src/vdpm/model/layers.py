@@ -160,6 +160,7 @@ class AdaptiveNorm(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(dim, elementwise_affine=False)
         self.lin = nn.Linear(dim, 2 * dim)
+        init_linear(self.lin)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """``x`` [*leading, channels]; ``condition`` has the same axes, of length one where it is shared."""
