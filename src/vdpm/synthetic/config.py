@@ -1,8 +1,9 @@
 """What scenes are made of: the ranges and shares that the sampler draws from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vdpm.errors import UsageError
+from vdpm.synthetic.looks import MaterialWeights, SensorConfig
 
 HELD_OUT_START = 1 << 40
 """Seeds from here on are held out; training seeds lie below."""
@@ -12,6 +13,8 @@ HELD_OUT_START = 1 << 40
 class SceneConfig:
     """Ranges and shares of the scenes. Pairs are (low, high); weights are relative; shares are probabilities.
 
+    ``frame_stride``: a clip's frames are that many frame steps apart, one whole number a clip; motion and ``time_step``
+    are given for single steps.
     Lengths are in the scene's own unit, roughly metres. ``time_step``: seconds between frames. ``baseline``: camera
     travel in eight frames, relative to the distance of the point looked at. ``travel``: travel of a moving object in
     eight frames, relative to its size. ``colour_samples``: rays a pixel for colour (1, 3 or 5; the first one, through
@@ -19,6 +22,7 @@ class SceneConfig:
     """
 
     num_frames: int = 6
+    frame_stride: tuple[int, int] = (1, 1)
     height: int = 96
     width: int = 128
     room_weight: float = 0.35
@@ -42,9 +46,11 @@ class SceneConfig:
     zoom_share: float = 0.05
     time_step: tuple[float, float] = (1 / 30, 1 / 4)
     uneven_share: float = 0.2
-    plain_share: float = 0.12
     shadow_share: float = 0.85
     noise_level: tuple[float, float] = (0.002, 0.03)
+    wild_colour_share: float = 0.1
+    material_weights: MaterialWeights = field(default_factory=MaterialWeights)
+    sensor: SensorConfig = field(default_factory=SensorConfig)
     colour_samples: int = 3
 
     def __post_init__(self) -> None:
@@ -61,7 +67,7 @@ class SceneConfig:
                 raise UsageError(f"{name} is {value}; a weight must not be negative")
             if isinstance(value, tuple) and not 0 <= value[0] <= value[1]:
                 raise UsageError(f"{name} is {value}; give (low, high) with 0 <= low <= high")
-        for name in ("baseline", "travel", "time_step", "field_of_view", "noise_level"):
+        for name in ("frame_stride", "baseline", "travel", "time_step", "field_of_view", "noise_level"):
             if getattr(self, name)[0] <= 0:
                 raise UsageError(f"{name} starts at {getattr(self, name)[0]}; it must be above 0")
         if self.field_of_view[1] >= 170:

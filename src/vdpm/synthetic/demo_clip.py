@@ -19,6 +19,7 @@ from vdpm.errors import InputError
 from vdpm.structures import Snippet
 from vdpm.synthetic.config import HELD_OUT_START, SceneConfig
 from vdpm.synthetic.generator import SceneGenerator
+from vdpm.synthetic.looks import MaterialWeights
 
 DEMO_SEED = HELD_OUT_START + 5320
 DEMO_CONFIG = SceneConfig(
@@ -35,7 +36,7 @@ DEMO_CONFIG = SceneConfig(
     zoom_share=0.0,
     time_step=(1 / 15, 1 / 15),
     uneven_share=0.0,
-    plain_share=0.0,
+    material_weights=MaterialWeights(plain=0.0),
     shadow_share=1.0,
     noise_level=(0.002, 0.008),
     field_of_view=(50.0, 70.0),

@@ -23,11 +23,11 @@ from vdpm.synthetic.layout import (
     sample_surroundings,
 )
 from vdpm.synthetic.lighting import Light, sample_light
+from vdpm.synthetic.materials import sample_materials
 from vdpm.synthetic.motion import Poses, sample_paths, sample_times
 from vdpm.synthetic.rotations import compose, rotate, unrotate
 from vdpm.synthetic.sensor import Response, sample_response
 from vdpm.synthetic.stacks import stack_parts
-from vdpm.synthetic.texture import sample_materials
 
 
 class Scene(NamedTuple):

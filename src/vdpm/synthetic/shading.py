@@ -12,7 +12,7 @@ from vdpm.synthetic.layout import NUM_PARTS, SURROUNDINGS
 from vdpm.synthetic.lighting import Light
 from vdpm.synthetic.rotations import turned
 from vdpm.synthetic.scene import Scene
-from vdpm.synthetic.texture import Material, albedo, noise, unpack_materials
+from vdpm.synthetic.texture import albedo, noise, unpack_materials
 
 
 class Hit(NamedTuple):
@@ -36,10 +36,10 @@ def indices(like: Tensor) -> tuple[Int[Tensor, "batch 1 1"], Int[Tensor, "1 fram
 
 
 class _Surface(NamedTuple):
-    """The surface that a ray meets: what it is made of, its normals (of the part's frame and of the world), a pixel's
-    width on it, and the way to the light."""
+    """The surface that a ray meets: its row of the table of materials, its normals (of the part's frame and of
+    the world), a pixel's width on it, and the way to the light."""
 
-    material: Material
+    rows: Float[Tensor, "fields batch frames rays"]
     own_normal: Rays
     normal: Rays
     footprint: Float[Tensor, "batch frames rays"]
@@ -50,7 +50,7 @@ class _Surface(NamedTuple):
 
 def shade(scene: Scene, origin: Rays, direction: Rays, hit: Hit, width: int) -> Rays:
     surface = _surface(scene, origin, direction, hit, 1 / (scene.focal * width))
-    colour = albedo(surface.material, hit.material, surface.own_normal, surface.footprint)
+    colour = albedo(surface.rows, hit.material, surface.own_normal, surface.footprint)
     dark = blocked(scene.parts, surface.start, surface.to_light, surface.light_distance)
     seen = _illuminate(scene.light, direction, hit, surface, colour, dark)
     return torch.where(hit.sky, _sky(scene.light, direction), seen)
@@ -72,11 +72,12 @@ def _surface(scene: Scene, origin: Rays, direction: Rays, hit: Hit, pixel: Tenso
     to = torch.where(lamp, place - point, place)
     far = dot(to, to).clamp_min(1e-12).sqrt()
     start = point + 1e-3 * hit.length * normal
-    return _Surface(unpack_materials(rows), own_normal, normal, footprint, start, to / far, torch.where(lamp, far, 1e6))
+    return _Surface(rows, own_normal, normal, footprint, start, to / far, torch.where(lamp, far, 1e6))
 
 
 def _illuminate(light: Light, direction: Rays, hit: Hit, surface: _Surface, colour: Rays, dark: Tensor) -> Rays:
-    n, to, far, material = surface.normal, surface.to_light, surface.light_distance, surface.material
+    n, to, far = surface.normal, surface.to_light, surface.light_distance
+    material = unpack_materials(surface.rows)
     lamp = light.is_lamp[:, None, None]
     lambert = dot(n, to).clamp_min(0)
     lit = torch.where(dark, 1 - light.shadow[:, None, None], 1.0)

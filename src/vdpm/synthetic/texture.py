@@ -1,41 +1,81 @@
 """Colours of surfaces as functions of material coordinates, so that a texture sticks to what it is on."""
 
 import math
+from enum import IntEnum
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vdpm.synthetic.config import SceneConfig
-from vdpm.synthetic.hashing import Draws, constant, lattice, lattice_corners
-from vdpm.synthetic.layout import FIGURE_PARTS, NUM_PARTS, OPEN, STREET, Layout, Surroundings
-from vdpm.synthetic.rotations import compose, rotation_about, turned
+from vdpm.synthetic.fusing import fusable
+from vdpm.synthetic.hashing import choose, constant, lattice, lattice_corners
+from vdpm.synthetic.rotations import turned
 
-_SCALES = (1.0, 2.03, 2.03**2, 2.03**3)
-PLAIN, CLOUDS, CHECKER, STRIPES, TILES, WOOD, DOTS, GRADIENT = range(8)
-NUM_MATERIALS = NUM_PARTS + 6
-"""One a part, then one for each face of the surroundings."""
+_SCALES = (1.0, 2.37, 2.37**2, 2.37**3)
 
-_NUMBERS = (
-    "family", "seed", "frequency", "warp", "mortar", "aspect", "stagger", "contrast", "grime", "gloss", "shine", "glow",
+
+class Pattern(IntEnum):
+    """How a material varies. NOISE, VEINS, RINGS and SPOTS fill space, the others lie in planes."""
+
+    NOISE = 0
+    VEINS = 1
+    RINGS = 2
+    SPOTS = 3
+    CELLS = 4
+    CHECKER = 5
+    STRIPES = 6
+    PLAID = 7
+    WEAVE = 8
+    MARKS = 9
+    FLOWERS = 10
+    GRADIENT = 11
+    SCALES = 12
+    CIRCLES = 13
+    TRUCHET = 14
+    HEXAGONS = 15
+    ZIGZAG = 16
+
+
+_DETAIL = (0.0, 0.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 10.0, 1.5, 0.1, 1.0, 4.0, 1.0, 1.0, 1.0)
+"""How many of a pattern's finest periods lie in one cell; 0 where octaves of noise fade one by one."""
+_MEAN = (0.5, 0.5, 0.5, 0.15, 0.2, 0.5, 0.5, 0.5, 0.5, 0.15, 0.3, 0.5, 0.6, 0.5, 0.35, 0.2, 0.5)
+"""What a pattern is where a pixel holds many cells."""
+
+NUMBERS = (
+    "pattern", "seed", "frequency", "persistence", "warp", "aspect", "stagger", "gap", "contrast", "tint", "mix",
+    "stretch", "angle", "grime", "gloss", "shine", "polish", "glow",
 )  # fmt: skip
 
 
 class Material(NamedTuple):
-    """What the surface is made of at each ray's hit. ``turn``, ``offset``: part -> pattern; colours are linear RGB."""
+    """What the surface is made of at each ray's hit.
 
-    family: Float[Tensor, "*shape"]
+    ``frequency``: lattice cells a unit of length; ``persistence``: strength of each octave of noise relative to the
+    last; ``warp``: how crooked; ``aspect``: height of a cell; ``stagger``: shift of every second row; ``gap``: half
+    width of mortar, or width of stripes and sizes of spots; ``tint``: how cells differ in brightness; ``mix``: share
+    of cells in the third colour; ``stretch``: length of noise along the grain; ``angle``: turn in the plane;
+    ``grime``: unevenness; ``shine``, ``gloss``: strength and sharpness of highlights; ``polish``: how much of the
+    surroundings it mirrors; ``glow``: light of its own. ``turn``, ``offset``: part -> pattern; colours: linear RGB.
+    """
+
+    pattern: Float[Tensor, "*shape"]
     seed: Float[Tensor, "*shape"]
     frequency: Float[Tensor, "*shape"]
+    persistence: Float[Tensor, "*shape"]
     warp: Float[Tensor, "*shape"]
-    mortar: Float[Tensor, "*shape"]
     aspect: Float[Tensor, "*shape"]
     stagger: Float[Tensor, "*shape"]
+    gap: Float[Tensor, "*shape"]
     contrast: Float[Tensor, "*shape"]
+    tint: Float[Tensor, "*shape"]
+    mix: Float[Tensor, "*shape"]
+    stretch: Float[Tensor, "*shape"]
+    angle: Float[Tensor, "*shape"]
     grime: Float[Tensor, "*shape"]
     gloss: Float[Tensor, "*shape"]
     shine: Float[Tensor, "*shape"]
+    polish: Float[Tensor, "*shape"]
     glow: Float[Tensor, "*shape"]
     offset: Float[Tensor, "3 *shape"]
     turn: Float[Tensor, "3 3 *shape"]
@@ -46,91 +86,9 @@ class Material(NamedTuple):
 
 def unpack_materials(rows: Float[Tensor, "fields *shape"]) -> Material:
     """Rows of the table of ``sample_materials``, with its columns first, by name."""
-    numbers = len(_NUMBERS)
+    numbers = len(NUMBERS)
     offset, turn, first, second, third = rows[numbers:].split([3, 9, 3, 3, 3])
     return Material(*(*rows[:numbers].unbind(0), offset, turn.unflatten(0, (3, 3)), first, second, third))
-
-
-def sample_materials(
-    draws: Draws, config: SceneConfig, around: Surroundings, layout: Layout
-) -> Float[Tensor, "batch materials fields"]:
-    """Materials of parts and walls, as a table that ``unpack_materials`` reads."""
-    m = NUM_MATERIALS
-    plain = config.plain_share
-    rest = 1 - plain
-    family = draws.category("texture.family", (plain, *(rest * w for w in (0.28, 0.1, 0.13, 0.2, 0.1, 0.1, 0.09))), m)
-    # A wall keeps its family on all sides in most rooms; outdoors walls are far and get clouds or tiles (windows).
-    wall = slice(NUM_PARTS, NUM_PARTS + 4)
-    same = draws.chance("texture.same_walls", 0.7, 1)
-    family[:, wall] = torch.where(same, family[:, NUM_PARTS : NUM_PARTS + 1], family[:, wall])
-    family[:, wall] = torch.where(around.kind[:, None] == STREET, TILES, family[:, wall])
-    family[:, wall] = torch.where(around.kind[:, None] == OPEN, CLOUDS, family[:, wall])
-    floor = NUM_PARTS + 4
-    poor = (family[:, floor] == PLAIN) | (family[:, floor] == GRADIENT)
-    family[:, floor] = torch.where(poor & draws.chance("texture.rich_floor", 0.7), CLOUDS, family[:, floor])
-
-    extent = torch.cat(
-        [layout.size.amax(-1), (around.stage[:, None] * 1.2).expand(-1, 4), around.stage[:, None].expand(-1, 2)], 1
-    )
-    frequency = draws.log_uniform("texture.frequency", m, low=0.8, high=7.0) / extent
-    frequency[:, wall] = torch.where(same, frequency[:, NUM_PARTS : NUM_PARTS + 1], frequency[:, wall])
-
-    turn = rotation_about(draws.direction("texture.axis", m), draws.uniform("texture.turn", m, high=2 * math.pi))
-    aligned = draws.chance("texture.aligned", 0.55, m) | (family == TILES)
-    eye = torch.eye(3, device=draws.device)
-    turn = torch.where(aligned[..., None, None], eye, turn)
-    upright = draws.chance("texture.upright", 0.5, m)[..., None, None] & (family != TILES)[..., None, None]
-    swap = constant(((0.0, 0, 1), (1, 0, 0), (0, 1, 0)), draws.device)
-    turn = torch.where(upright, compose(swap, turn), turn)
-
-    first = _colours(draws, "texture.first", m)
-    second = _colours(draws, "texture.second", m)
-    third = _colours(draws, "texture.third", m)
-    related = draws.chance("texture.related", 0.5, m)[..., None]
-    second = torch.where(related, first * draws.log_uniform("texture.shade", m, 1, low=0.3, high=1.8), second)
-    pale = draws.chance("texture.pale", 0.5, 1, 1)
-    walls = torch.zeros(m, 1, dtype=torch.bool, device=draws.device)
-    walls[wall] = True
-    walls[NUM_PARTS + 5] = True
-    first = torch.where(walls & pale, 0.35 + 0.5 * first, first)
-    first[:, wall] = torch.where(same[..., None], first[:, NUM_PARTS : NUM_PARTS + 1], first[:, wall])
-    second[:, wall] = torch.where(same[..., None], second[:, NUM_PARTS : NUM_PARTS + 1], second[:, wall])
-    # Limbs of one figure share two materials' colours, so that it looks like one body in clothes.
-    for slots in FIGURE_PARTS:
-        clothes = (slots[0],) * 2 + (slots[2],) * 4 + (slots[0],) * 4 + (slots[1],)
-        source, target = constant(clothes, draws.device), constant(slots, draws.device)
-        first[:, target[2:]] = first[:, source[2:]]
-        second[:, target[2:]] = second[:, source[2:]]
-        family[:, target[2:]] = family[:, source[2:]]
-
-    columns = {
-        "family": family.float(),
-        "seed": (draws.bits("texture.seed", m) >> 9).float(),
-        "frequency": frequency,
-        "warp": draws.uniform("texture.warp", m, high=0.8) * draws.chance("texture.warps", 0.5, m),
-        "mortar": draws.log_uniform("texture.mortar", m, low=0.03, high=0.35),
-        "aspect": draws.log_uniform("texture.aspect", m, low=0.4, high=1.6),
-        "stagger": 0.5 * draws.chance("texture.stagger", 0.5, m),
-        "contrast": draws.log_uniform("texture.contrast", m, low=1.0, high=6.0),
-        "grime": draws.uniform("texture.grime", m, low=0.03, high=0.35),
-        "gloss": draws.log_uniform("texture.gloss", m, low=6.0, high=120.0),
-        "shine": draws.uniform("texture.shine", m, high=0.5) * draws.chance("texture.shines", 0.4, m),
-        "glow": draws.uniform("texture.glow", m, low=0.3, high=1.2) * draws.chance("texture.glows", 0.03, m),
-    }  # fmt: skip
-    columns["glow"][:, NUM_PARTS:] = 0
-    offset = draws.uniform("texture.offset", m, 3, low=-20.0, high=20.0)
-    numbers = torch.stack([columns[name] for name in _NUMBERS], -1)
-    return torch.cat([numbers, offset, turn.flatten(-2), first, second, third], -1)
-
-
-def _colours(draws: Draws, name: str, count: int) -> Float[Tensor, "batch count 3"]:
-    """Linear RGB of random hue; saturations lean towards the muted ones of real surfaces."""
-    hue = draws.uniform(name + ".hue", count)
-    saturation = draws.uniform(name + ".saturation", count).square() * 0.9
-    value = draws.uniform(name + ".value", count, low=0.15, high=0.95)
-    shifts = constant((0.0, 2 / 3, 1 / 3), draws.device)
-    ramp = ((((hue[..., None] + shifts) % 1.0) * 6 - 3).abs() - 1).clamp(0, 1)
-    return (value[..., None] * (1 - saturation[..., None] * (1 - ramp))) ** 2.2
 
 
 def noise(point: Float[Tensor, "3 *shape"], seed: Int[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
@@ -144,32 +102,99 @@ def noise(point: Float[Tensor, "3 *shape"], seed: Int[Tensor, "*#shape"]) -> Flo
     return value[0] + (value[1] - value[0]) * wz
 
 
-def _edge(signed: Tensor, width: Tensor) -> Tensor:
-    """0 to 1 across an edge at 0, blurred over a pixel's footprint."""
-    return (0.5 + signed / width.clamp_min(1e-4)).clamp(0, 1)
-
-
-def _band(x: Tensor, width: Tensor, duty: float | Tensor = 0.5) -> Tensor:
-    """A square wave of period 1, filtered over ``width``: 1 on a share ``duty`` of the period."""
-    distance = (x - x.floor() - 0.5).abs()
-    wave = _edge(distance - 0.5 * (1 - duty), width)
-    return torch.lerp(wave, torch.zeros_like(wave) + duty, ((width - 0.3) * 2).clamp(0, 1))
-
-
+@fusable
 def albedo(
-    material: Material,
+    rows: Float[Tensor, "fields *shape"],
     point: Float[Tensor, "3 *shape"],
     normal: Float[Tensor, "3 *shape"],
     footprint: Float[Tensor, "*shape"],
 ) -> Float[Tensor, "3 *shape"]:
-    """Linear RGB at a material point; ``normal`` in the part's frame; ``footprint``: a pixel's width on the surface."""
-    plain = point * material.frequency
-    place = turned(material.turn, plain) + material.offset
-    width = footprint * material.frequency
-    seed = material.seed.to(torch.int32)
-    blend, third, shade = _pattern(material, plain, place, width, seed, normal)
-    base = material.first + (material.second - material.first) * blend
-    return ((base + (material.third - base) * third) * shade).clamp(0.0, 1.0)
+    """Linear RGB at a material point; ``rows`` as ``unpack_materials`` reads them; ``normal`` in the part's frame;
+    ``footprint``: a pixel's width on the surface."""
+    m = unpack_materials(rows)
+    plain = point * m.frequency
+    width = footprint * m.frequency
+    code = m.pattern.to(torch.int32)
+    seed = m.seed.to(torch.int32)
+    cells = _cells(m, plain, normal, seed, code)
+    place = turned(m.turn, plain) + m.offset
+    planar = code >= Pattern.CELLS
+    grain = m.tint * 40 * cells.chance
+    x, y, z = torch.where(planar, torch.stack([cells.u, cells.v, cells.plane + grain]), place).unbind(0)
+    octaves = _octaves(torch.stack([x / m.stretch, y, z]), width, seed) * _strengths(m.persistence)
+    fbm = octaves[0] + octaves[1] + octaves[2] + octaves[3]
+
+    blend, third = _pattern(m, code, cells, place, octaves, fbm, width, seed)
+    index = code.long()
+    mean = constant(_MEAN, code.device)[index]
+    fade = ((width * constant(_DETAIL, code.device)[index] - 0.3) * 3).clamp(0, 1)
+    blend = torch.lerp(blend, mean, fade)
+    third = third * (1 - fade)
+    # Ceilings of the changes in brightness: unevenness everywhere, cells that differ, threads that are round.
+    near = (1.5 - 2 * width).clamp(0, 1)
+    thread = torch.where(cells.odd, cells.down, cells.across)
+    round_thread = torch.where(code == Pattern.WEAVE, 1.2 * thread * thread, 0.0)
+    shade = (1 + 1.8 * m.grime * fbm) * (1 + near * (m.tint * (cells.chance - 0.5) * planar - round_thread))
+    base = m.first + (m.second - m.first) * blend
+    return ((base + (m.third - base) * third) * shade).clamp(0.0, 1.0)
+
+
+class _Cells(NamedTuple):
+    """A point on the plane that faces the normal most, in units of the pattern, and in its cell. ``across``, ``down``:
+    from the cell's middle, in cells; ``inside``: to its nearest side; ``chance``, ``other``: random numbers of the
+    cell; ``column_chance``, ``row_chance``: of its column and row; ``plane``: which plane."""
+
+    u: Tensor
+    v: Tensor
+    plane: Tensor
+    across: Tensor
+    down: Tensor
+    inside: Tensor
+    odd: Tensor
+    chance: Tensor
+    other: Tensor
+    column_chance: Tensor
+    row_chance: Tensor
+
+
+def _cells(m: Material, plain: Tensor, normal: Tensor, seed: Tensor, code: Tensor) -> _Cells:
+    px, py, pz = plain.unbind(0)
+    nx, ny, nz = normal.abs().unbind(0)
+    on_x = (nx >= ny) & (nx >= nz)
+    on_y = ~on_x & (ny >= nz)
+    a = torch.where(on_x, py, px)
+    b = torch.where(on_x | on_y, pz, py)
+    plane = on_x.float() * 37.3 + on_y * 71.9
+    cosine, sine = torch.cos(m.angle), torch.sin(m.angle)
+    bend = 0.3 * m.warp
+    u = cosine * a - sine * b + m.offset[0]
+    v = sine * a + cosine * b + m.offset[1]
+    u, v = u + bend * torch.sin(1.9 * v + m.offset[2]), v + bend * torch.sin(2.3 * u)
+    level = v / m.aspect
+    row = level.floor()
+    shifted = u + m.stagger * (row - 2 * (row * 0.5).floor())
+    column = shifted.floor()
+    across, down = shifted - column - 0.5, level - row - 0.5
+    inside = torch.minimum(0.5 - across.abs(), (0.5 - down.abs()) * m.aspect)
+    i, j = column.to(torch.int32), row.to(torch.int32)
+    face = plane.to(torch.int32)
+    # One hash for four numbers: of the cell twice, of its column, of its row.
+    zero = torch.zeros_like(i)
+    chance, other, column_chance, row_chance = lattice(
+        torch.stack([i, i, i, zero]), torch.stack([j, j, zero, j]), torch.stack([face, face + 5, face + 9, face + 13]),
+        seed,
+    ).unbind(0)  # fmt: skip
+    odd = ((i + j) & 1) == 1
+    return _Cells(shifted, v, plane, across, down, inside, odd, chance, other, column_chance, row_chance)
+
+
+def _strengths(persistence: Float[Tensor, "*shape"]) -> Float[Tensor, "4 *shape"]:
+    """Strengths of four octaves, each ``persistence`` times the last; their squares add up to 1.5."""
+    square = persistence * persistence
+    first = (1.5 / (1 + square * (1 + square * (1 + square)))).sqrt()
+    second = first * persistence
+    third = second * persistence
+    return torch.stack([first, second, third, third * persistence])
 
 
 def _octaves(
@@ -183,57 +208,85 @@ def _octaves(
     return (noise(place[:, None] * scales, seed + numbers) - 0.5) * fade
 
 
+def _edge(signed: Tensor, width: Tensor) -> Tensor:
+    """0 to 1 across an edge at 0, blurred over a pixel's footprint."""
+    return (0.5 + signed / width.clamp_min(1e-4)).clamp(0, 1)
+
+
 def _pattern(
-    m: Material, plain: Tensor, place: Tensor, width: Tensor, seed: Tensor, normal: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """How far each point goes from the first colour to the second, then to the third, and its brightness.
+    m: Material, code: Tensor, cells: _Cells, place: Tensor, octaves: Tensor, fbm: Tensor, width: Tensor, seed: Tensor
+) -> tuple[Tensor, Tensor]:
+    """How far each point goes from the first colour to the second, then to the third."""
+    across, down, aspect, gap = cells.across, cells.down, m.aspect, m.gap
+    chosen = cells.other < m.mix
 
-    ``plain``: the point in units of the pattern; ``place``: the same turned and moved; ``width``: a pixel's width.
-    """
-    octaves = _octaves(place, width, seed)
-    broad, second, _, fine = octaves.unbind(0)
-    fbm = broad + 0.55 * second + 0.3 * octaves[2] + 0.2 * fine
-    x, y, z = place.unbind(0)
+    noisy = (0.5 + m.contrast * fbm).clamp(0, 1)
+    blotches = ((m.mix - 0.35) * 2 + m.contrast * (octaves[1] - octaves[0] + octaves[3])).clamp(0, 1) * (m.mix > 0)
+    veins = (1 - 2.5 * m.contrast * fbm.abs()).clamp(0, 1)
+    x, y, _ = place.unbind(0)
+    rings = ((x * x + y * y).sqrt() * 1.5 + (1 + 2 * m.warp) * octaves[0] + 0.5 * octaves[1]) % 1.0
 
-    bend = m.warp * (broad + 0.5 * second)
-    wx = x + bend
-    clouds = (0.5 + m.contrast * fbm).clamp(0, 1)
-    checks = _band(place, width) * 2 - 1
-    checker = 0.5 - 0.5 * checks[0] * checks[1] * checks[2]
-    stripes = _band(wx, width, 0.3 + 0.4 * m.aspect.clamp_max(1))
-    rings = ((y * y + z * z).sqrt() * 2 + 0.8 * broad + bend) % 1.0
-    wood = torch.lerp(rings, 0.5 + 0 * rings, (width * 2).clamp(0, 1))
-    brick, tint = _tiles(m, plain, width, seed, normal)
-    cell = place.floor()
-    ix, iy, iz = cell.to(torch.int32).unbind(0)
-    seeds = seed + constant((11, 12, 13), seed.device).to(torch.int32).view(-1, *[1] * seed.dim())
-    jitter = 0.5 + 0.4 * (lattice(ix, iy, iz, seeds) - 0.5)
-    away = (place - cell - jitter) ** 2
-    dots = _edge(0.3 - (away[0] + away[1] + away[2]).sqrt(), width) * (1.5 - 1.5 * width).clamp(0, 1)
-    gradient = 0.5 + 0.5 * torch.sin(wx * 0.7)
+    spot = place.floor()
+    sx, sy, sz = spot.to(torch.int32).unbind(0)
+    steps = constant((11, 12, 13, 14), seed.device).to(torch.int32).view(-1, *[1] * seed.dim())
+    random = lattice(sx, sy, sz, seed + steps)
+    away = place - spot - 0.5 - 0.4 * (random[:3] - 0.5)
+    radius = gap * (0.16 + 0.26 * random[3])
+    far = (away[0] * away[0] + away[1] * away[1] + away[2] * away[2]).sqrt() + 0.3 * m.warp * octaves[2]
+    spots = _edge(radius - far, width)
 
-    # In the order of PLAIN, CLOUDS, CHECKER, STRIPES, TILES, WOOD, DOTS, GRADIENT.
-    blends = torch.stack([torch.zeros_like(x), clouds, checker, stripes, brick, wood, dots, gradient])
-    blend = blends.gather(0, m.family.long()[None])[0]
-    third = torch.where(m.family == CLOUDS, (2 * m.contrast * (second + fine) - 0.4).clamp(0, 1), 0.0)
-    shade = 1 + m.grime * (fbm + 0.6 * fine) * 1.5
-    return blend, third, shade * torch.where(m.family == TILES, tint, 1.0)
+    mortar = 1 - _edge(cells.inside - gap, width)
+    half = cells.inside / width.clamp_min(1e-4)
+    checker = 0.5 + torch.where(cells.odd, half, -half).clamp(-0.5, 0.5)
+    one = _edge(0.5 * gap * (0.4 + 1.2 * cells.column_chance) - across.abs(), width)
+    two = _edge(0.5 * gap * (0.4 + 1.2 * cells.row_chance) - down.abs(), width / aspect)
+
+    # Pages: lines of marks of which some are left out, within a margin.
+    line = down * (5 + 6 * cells.row_chance) + 40
+    step = (line.floor()).to(torch.int32)
+    letter = (across * 14 / aspect.clamp_max(1.0) + 40 + cells.chance * 40).floor().to(torch.int32)
+    ink = lattice(torch.stack([letter, letter >> 2]), torch.stack([step, step]), seed, seed)
+    written = (ink[0] > 0.35) & (ink[1] > 0.2) & ((line - line.floor() - 0.5).abs() < 0.28)
+    page = _edge(cells.inside - gap, width)
+    marks = written * page
+
+    flat = (across * across + down * down * aspect * aspect).sqrt()
+    angle = torch.atan2(down, across + 1e-6)
+    petals = torch.cos((3 + (cells.other * 4).floor()) * angle + 6.3 * cells.chance)
+    flower = _edge((0.22 + 0.18 * cells.chance) * (0.7 + 0.3 * petals) - flat, width)
+    heart = _edge(0.08 - flat, width)
+
+    gradient = 0.5 + 0.5 * torch.sin(0.7 * cells.u)
+    arch = (across * across + (down + 0.5) ** 2).sqrt()
+    circles = _edge((4 * flat) % 1.0 - 0.5, 4 * width)
+    flip = torch.where(cells.chance < 0.5, across, -across)
+    corner = torch.minimum(
+        (((flip + 0.5) ** 2 + (down + 0.5) ** 2).sqrt() - 0.5).abs(),
+        (((flip - 0.5) ** 2 + (down - 0.5) ** 2).sqrt() - 0.5).abs(),
+    )
+    tooth = (cells.v - cells.v.floor() - 0.5).abs()
+    wave = (cells.u + 0.8 * tooth) % 1.0 - 0.5
+
+    # In the order of Pattern.
+    blend = choose(
+        code, noisy, veins, rings, spots, mortar, checker, one, 0.5 * (one + two), cells.odd.float(), marks, flower,
+        gradient, arch.clamp(0, 1), circles, _edge(gap - corner, width), _hexagons(cells, gap, width),
+        _edge(0.5 * gap - wave.abs(), width),
+    )  # fmt: skip
+    pictures = page * (cells.chance < m.mix) * _edge(0.3 - down.abs(), width)
+    third = choose(
+        code, blotches, 0.0, 0.0, spots * (random[0] < m.mix), chosen * (1 - mortar), 0.0, one * chosen,
+        one * two * (m.mix > 0), 0.0, pictures, heart,
+    )  # fmt: skip
+    return blend, torch.where(code > Pattern.FLOWERS, 0.0, third)
 
 
-def _tiles(m: Material, plain: Tensor, width: Tensor, seed: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
-    """Bricks against mortar, and the brightness of each brick. They lie in the plane that faces the normal most."""
-    px, py, pz = plain.unbind(0)
-    nx, ny, nz = normal.abs().unbind(0)
-    on_x = (nx >= ny) & (nx >= nz)
-    on_y = ~on_x & (ny >= nz)
-    u = torch.where(on_x, py, px) + m.offset[0]
-    v = torch.where(on_x | on_y, pz, py) * (1 / m.aspect) + m.offset[1]
-    row = v.floor()
-    u = u + m.stagger * (row - 2 * (row * 0.5).floor())
-    inside_u = 0.5 - (u - u.floor() - 0.5).abs()
-    inside_v = (0.5 - (v - v.floor() - 0.5).abs()) * m.aspect
-    brick = _edge(torch.minimum(inside_u, inside_v) - m.mortar, width)
-    mean = ((1 - 2 * m.mortar) * (1 - 2 * m.mortar / m.aspect)).clamp(0, 1)
-    brick = torch.lerp(brick, mean, ((width - 0.25) * 3).clamp(0, 1))
-    cell = lattice(u.floor().to(torch.int32), row.to(torch.int32), seed, seed)
-    return brick, 1 + (cell - 0.5) * 0.5 * (1.5 - 2 * width).clamp(0, 1)
+def _hexagons(cells: _Cells, gap: Tensor, width: Tensor) -> Tensor:
+    """Seams of a honeycomb: 1 near the border between two centres of a triangular lattice of side 1."""
+    tall = math.sqrt(3)
+    u, v = cells.u, cells.v
+    ax, ay = u - u.floor() - 0.5, v - (v / tall).floor() * tall - tall / 2
+    bx, by = (u + 0.5) - (u + 0.5).floor() - 0.5, (v + tall / 2) - ((v + tall / 2) / tall).floor() * tall - tall / 2
+    nearer = ax * ax + ay * ay < bx * bx + by * by
+    px, py = torch.where(nearer, ax, bx).abs(), torch.where(nearer, ay, by).abs()
+    return _edge(torch.maximum(px, 0.5 * px + 0.5 * tall * py) - (0.5 - gap), width)
