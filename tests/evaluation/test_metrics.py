@@ -72,3 +72,15 @@ def test_constant_depth_is_a_plane_before_each_camera() -> None:
     points = constant_depth_points(intrinsics, c2w, (2, 4))
     torch.testing.assert_close(points[0, ..., 2], torch.full((2, 4), 6.0))
     torch.testing.assert_close(points[0, 0, 0], torch.tensor([(0.5 - 2) / 4, (0.5 - 1) / 4, 6.0]))
+
+
+def test_depth_scaled_by_least_squares_by_hand() -> None:
+    """s = (1 * 2 + 2 * 2) / (4 + 4) = 3/4, so 2 and 2 become 1.5 and 1.5 against 1 and 2."""
+    errors = depth_errors(
+        torch.tensor([[[2.0, 2.0]]]),
+        torch.tensor([[[1.0, 2.0]]]),
+        torch.ones(1, 1, 2, dtype=torch.bool),
+        "least_squares",
+    )
+    assert errors.abs_rel == pytest.approx((0.5 + 0.25) / 2)
+    assert errors.delta_125 == 0

@@ -1,12 +1,12 @@
-"""All errors of one clip with ground truth: what the demo prints and what held-out scenes are scored by."""
+"""All errors of one clip with ground truth at any targets: what the demo prints."""
 
-import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vdpm.evaluation.baselines import z_depth
 from vdpm.evaluation.metrics import camera_errors, constant_depth_points, depth_errors, mean_norm
 from vdpm.structures import Cameras, Snippet
 
@@ -39,15 +39,6 @@ class ClipScores:
     direction: float
     focal: float
 
-    @staticmethod
-    def mean(scores: "list[ClipScores]") -> dict[str, float]:
-        """Mean over clips of each error, clips where it is undefined left out."""
-        result = {}
-        for name in (f.name for f in fields(ClipScores)):
-            values = [v for s in scores if not math.isnan(v := asdict(s)[name])]
-            result[name] = sum(values) / len(values) if values else math.nan
-        return result
-
 
 def score_clip(
     time_variant: Float[Tensor, "frames height width 3"],
@@ -76,10 +67,10 @@ def score_clip(
     # At the true median depth: a strong baseline, which knows the scene's distance as well as the cameras.
     centers = truth.c2w[:, None, None, :3, 3]
     rays = plane - centers
-    depth = _z_in_camera(truth.points, truth.c2w)
+    depth = z_depth(truth.points, truth.c2w)
     plane = (centers + rays * depth[valid].median()) / true_scale
 
-    depth_error = depth_errors(_z_in_camera(time_variant, cameras.c2w), depth, valid)
+    depth_error = depth_errors(z_depth(time_variant, cameras.c2w), depth, valid)
     camera_error = camera_errors(
         cameras.c2w, truth.c2w, cameras.intrinsics, truth.intrinsics, scale.item(), true_scale.item()
     )
@@ -103,8 +94,3 @@ def score_clip(
 
 def _mean(difference: Tensor, mask: Tensor) -> float:
     return difference.norm(dim=-1)[mask].mean().item()
-
-
-def _z_in_camera(points: Tensor, c2w: Tensor) -> Tensor:
-    """World -> camera, third coordinate."""
-    return ((points - c2w[:, None, None, :3, 3]) * c2w[:, None, None, :3, 2]).sum(-1)

@@ -7,6 +7,7 @@ alignment.
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -47,7 +48,7 @@ def constant_depth_points(
 
 @dataclass(frozen=True)
 class DepthErrors:
-    """Errors of z-depth after scaling by the ratio of medians over all frames. ``delta_125`` is a share in [0, 1]."""
+    """Errors of z-depth after scaling by one number over all frames. ``delta_125`` is a share in [0, 1]."""
 
     abs_rel: float
     delta_125: float
@@ -57,10 +58,18 @@ def depth_errors(
     prediction: Float[Tensor, "frames height width"],
     truth: Float[Tensor, "frames height width"],
     valid: Bool[Tensor, "frames height width"],
+    align: Literal["median", "least_squares"] = "median",
 ) -> DepthErrors:
-    """AbsRel = mean |d^ - d| / d and the share with max(d^/d, d/d^) < 1.25, median-scaled per clip (Table 3)."""
+    """AbsRel = mean |d^ - d| / d and the share with max(d^/d, d/d^) < 1.25, scaled per clip (Table 3).
+
+    ``align``: by the ratio of medians, or by the number s that minimises sum (s d^ - d)^2.
+    """
     d, d_hat = truth[valid], prediction[valid]
-    d_hat = d_hat * (d.median() / d_hat.median().clamp(min=1e-9))
+    if align == "median":
+        scale = d.median() / d_hat.median().clamp(min=1e-9)
+    else:
+        scale = (d_hat * d).sum() / d_hat.square().sum().clamp(min=1e-18)
+    d_hat = d_hat * scale
     ratio = torch.maximum(d_hat / d, d / d_hat.clamp(min=1e-9))
     return DepthErrors(
         abs_rel=((d_hat - d).abs() / d).mean().item(), delta_125=(ratio < 1.25).to(torch.float32).mean().item()

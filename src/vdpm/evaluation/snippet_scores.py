@@ -1,0 +1,193 @@
+"""Errors of one snippet by the paper's protocols (Sec. 4.1, Tables 1 to 3): tracking, two views, depth, cameras.
+
+Lengths are in units of the snippet's mean distance from the camera of frame 0. What the literature leaves open is a
+field of ProtocolOptions, or is answered in several ways under names of their own.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vdpm.errors import UsageError
+from vdpm.evaluation.baselines import z_depth
+from vdpm.evaluation.metrics import camera_errors, depth_errors, end_point_error, mean_norm
+from vdpm.evaluation.protocol import Prediction
+from vdpm.structures import Snippet
+
+Scores = dict[str, float]
+"""Errors by name; NaN where a snippet has no pixel to measure one on."""
+
+_PER_FRAME = ("images", "timestamps", "c2w", "intrinsics", "points", "valid", "dynamic", "instances")
+_PER_TARGET = ("target_points", "target_valid", "visible")
+
+
+@dataclass(frozen=True)
+class ProtocolOptions:
+    """Choices that the literature leaves open.
+
+    ``own_time``: what answers for P_i(t_i), the map P ("time_variant", as a result's ``maps.at`` does) or the decoder
+    asked for the frame's own time ("decoded"). ``moving``: a pixel counts as moving where its point has moved by more
+    than this share of the snippet's mean distance. ``horizon``: points farther than this many mean distances have no
+    truth (None: all have). Raises UsageError for shares and distances that make no sense.
+    """
+
+    own_time: Literal["time_variant", "decoded"] = "time_variant"
+    moving: float = 0.01
+    horizon: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.moving < 1:
+            raise UsageError(f"moving is {self.moving}; give a share of the mean distance from 0 to below 1")
+        if self.horizon is not None and self.horizon <= 1:
+            raise UsageError(f"horizon is {self.horizon}; give a number of mean distances above 1")
+
+
+def tracking_scores(prediction: Prediction, truth: Snippet, options: ProtocolOptions) -> Scores:
+    """EPE of P_0(t_0), ..., P_0(t_9), Table 2. ``prediction`` was asked for all frames as targets and source 0 alone.
+
+    ``epe``: the ten maps scaled by one number a side, mean over maps. ``epe_per_map``: each map scaled by its own.
+    ``epe_moving``: as ``epe``, over the pixels and times for which the point has left its place at t_0.
+    """
+    predicted = _own_times(prediction, [0], options)[:, 0]
+    true = truth.target_points[:, 0]
+    valid = _usable(true, truth.valid[0] & _target_valid(truth)[:, 0], options)
+    scale = mean_norm(true, valid)
+    moving = valid & ((true - truth.points[0]).norm(dim=-1) > options.moving * scale)
+    error = (predicted / mean_norm(predicted, valid) - true / scale).norm(dim=-1)
+    return {
+        "epe": _mean(end_point_error(predicted, true, valid)),
+        "epe_per_map": _mean(torch.cat([_alone(p, t, v) for p, t, v in zip(predicted, true, valid)])),
+        "epe_moving": _mean(error[moving]),
+        "moving_share": (moving.sum() / valid.sum()).item(),
+    }
+
+
+def two_view_scores(prediction: Prediction, truth: Snippet, options: ProtocolOptions) -> Scores:
+    """EPE of P_0(t_0), P_0(t_1), P_1(t_0), P_1(t_1), Table 1, for a pair of frames asked at both times.
+
+    The four maps are scaled together, by one number a side. ``moving``: P_0(t_1) and P_1(t_0) over moving pixels.
+    Raises UsageError for a clip that is no pair.
+    """
+    if truth.num_frames != 2:
+        raise UsageError(f"two-view scores of a clip of {truth.num_frames} frames; give a pair")
+    predicted = _own_times(prediction, [0, 1], options)
+    true = truth.target_points
+    valid = _usable(true, truth.valid & _target_valid(truth), options)
+    scale = mean_norm(true.flatten(0, 1), valid.flatten(0, 1))
+    moving = valid & ((true - truth.points).norm(dim=-1) > options.moving * scale)
+    moving = moving & ~torch.eye(2, dtype=torch.bool, device=moving.device)[:, :, None, None]
+    error = (predicted / mean_norm(predicted.flatten(0, 1), valid.flatten(0, 1)) - true / scale).norm(dim=-1)
+    epe = end_point_error(predicted.flatten(0, 1), true.flatten(0, 1), valid.flatten(0, 1)).tolist()
+    return {"p0_t0": epe[0], "p1_t0": epe[1], "p0_t1": epe[2], "p1_t1": epe[3], "moving": _mean(error[moving])}
+
+
+def shape_scores(prediction: Prediction, truth: Snippet, options: ProtocolOptions) -> Scores:
+    """P_i(t_i) of all frames: EPE as above, and z-depth in each frame's own camera after scaling the whole snippet.
+
+    ``abs_rel`` and ``delta_125`` are scaled by the ratio of medians, ``abs_rel_lsq`` and ``delta_125_lsq`` by least
+    squares (Table 3's kinds of alignment).
+    """
+    valid = _usable(truth.points, truth.valid, options)
+    depth, true_depth = z_depth(prediction.time_variant, prediction.c2w), z_depth(truth.points, truth.c2w)
+    median = depth_errors(depth, true_depth, valid)
+    least = depth_errors(depth, true_depth, valid, "least_squares")
+    return {
+        "p_epe": _mean(end_point_error(prediction.time_variant, truth.points, valid)),
+        "abs_rel": median.abs_rel,
+        "delta_125": median.delta_125,
+        "abs_rel_lsq": least.abs_rel,
+        "delta_125_lsq": least.delta_125,
+    }
+
+
+def camera_scores(prediction: Prediction, truth: Snippet, options: ProtocolOptions) -> Scores:
+    """Cameras relative to frame 0, translations in units of each side's own mean distance n(P). See CameraErrors."""
+    valid = _usable(truth.points, truth.valid, options)
+    scale, true_scale = mean_norm(prediction.time_variant, valid).item(), mean_norm(truth.points, valid).item()
+    errors = camera_errors(prediction.c2w, truth.c2w, prediction.intrinsics, truth.intrinsics, scale, true_scale)
+    return {
+        "rotation": errors.rotation,
+        "translation": errors.translation,
+        "direction": errors.direction,
+        "focal": errors.focal,
+    }
+
+
+def clip_of_batch(batch: Snippet, row: int) -> Snippet:
+    """One clip of a batch, without the batch axis."""
+    picked: dict[str, Any] = {
+        f.name: value[row] for f in fields(batch) if isinstance(value := getattr(batch, f.name), Tensor)
+    }
+    return replace(batch, **picked)
+
+
+def answer_of_batch(batch: Prediction, row: int) -> Prediction:
+    """One clip's answer out of a batch's."""
+    return Prediction(*(getattr(batch, f.name)[row] for f in fields(batch)))
+
+
+def frames_of(truth: Snippet, frames: Sequence[int]) -> Snippet:
+    """The clip, or batch of clips, of some of the frames, in their order, with all of them as targets.
+
+    The first must be the reference frame, which stays the world. Raises UsageError otherwise, and for a time without
+    truth.
+    """
+    if not frames or frames[0] != truth.reference:
+        raise UsageError(f"frames {list(frames)} do not begin with the reference frame {truth.reference}")
+    known = truth.targets.reshape(-1, truth.targets.shape[-1])[0].tolist()
+    if not set(frames) <= set(known):
+        raise UsageError(f"no truth at the times of frames {sorted(set(frames) - set(known))}")
+    which = torch.tensor(list(frames), device=truth.points.device)
+    rows = torch.tensor([known.index(frame) for frame in frames], device=truth.points.device)
+    axis = truth.targets.dim() - 1
+    picked: dict[str, Any] = {}
+    for name in (f.name for f in fields(truth)):
+        value = getattr(truth, name)
+        if isinstance(value, Tensor) and name in _PER_FRAME:
+            picked[name] = value.index_select(axis, which)
+        elif isinstance(value, Tensor) and name in _PER_TARGET:
+            picked[name] = value.index_select(axis, rows).index_select(axis + 1, which)
+    targets = torch.arange(len(which), device=which.device).expand(*truth.targets.shape[:-1], -1)
+    return replace(truth, **picked, targets=targets, reference=0)
+
+
+def _own_times(
+    prediction: Prediction, sources: Sequence[int], options: ProtocolOptions
+) -> Float[Tensor, "targets sources height width 3"]:
+    """The maps that are scored: those decoded, with P in place of P_i(t_i) where the options say so."""
+    maps = prediction.at_targets
+    if options.own_time == "decoded":
+        return maps
+    maps = maps.clone()
+    for column, source in enumerate(sources):
+        maps[source, column] = prediction.time_variant[source]
+    return maps
+
+
+def _target_valid(truth: Snippet) -> Bool[Tensor, "targets frames height width"]:
+    if truth.target_valid is not None:
+        return truth.target_valid
+    return truth.valid.expand(len(truth.targets), -1, -1, -1)
+
+
+def _usable(
+    points: Float[Tensor, "*maps height width 3"], valid: Bool[Tensor, "*maps height width"], options: ProtocolOptions
+) -> Bool[Tensor, "*maps height width"]:
+    if options.horizon is None:
+        return valid
+    distance = points.norm(dim=-1)
+    return valid & (distance <= options.horizon * distance[valid].mean())
+
+
+def _alone(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    return end_point_error(prediction[None], truth[None], valid[None])
+
+
+def _mean(values: Tensor) -> float:
+    """Mean of what is defined, NaN where nothing is."""
+    return values.nanmean().item() if len(values) else math.nan
