@@ -34,7 +34,7 @@ def test_recipes_are_valid_and_named() -> None:
         ({"steps": 0}, "steps is 0"),
         ({"steps": STEPS_PER_SEED + 1}, "steps is"),
         ({"steps": 1000}, "give --cooldown-steps of at most 1000"),
-        ({"targets": 0}, "at least 1"),
+        ({"targets": 0}, "targets is 0; it must be at least 1"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": SEEDS}, "training seeds go from 0 to 255"),
         ({"ema_decay": 1.0}, "ema_decay is 1.0"),
@@ -115,7 +115,7 @@ def test_states_of_another_make_are_refused_in_one_line(tmp_path: Path, damage: 
         case "kind":
             raw["weights"] = [1, 2]
         case "format":
-            raw["format"] = "vdpm-training-1"
+            raw["format"] = "vdpm-training-2"
     torch.save(raw, tmp_path / "state.pt")
     with pytest.raises(CheckpointError, match="start a new run") as caught:
         load_state(tmp_path / "state.pt")
@@ -123,7 +123,7 @@ def test_states_of_another_make_are_refused_in_one_line(tmp_path: Path, damage: 
 
 
 def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
-    trainer(tmp_path).save()
+    trainer(tmp_path, dataclasses.replace(RUN, steps=1)).run()
     with pytest.raises(CheckpointError, match="the recipe is test there and other here"):
         trainer(tmp_path, dataclasses.replace(RUN, name="other"), resume=True)
     with pytest.raises(CheckpointError, match="the --seed is 0 there and 5 here; resume with 0"):
@@ -185,10 +185,10 @@ def test_a_signal_saves_is_passed_on_and_the_run_goes_on_later(tmp_path: Path, c
     run = trainer(tmp_path / "cut")
     update = run._update
 
-    def interrupted(loss: torch.Tensor) -> None:
-        update(loss)
+    def interrupted() -> torch.Tensor:
         if run.step == 1:
             os.kill(os.getpid(), signal.SIGINT)
+        return update()
 
     run._update = interrupted  # type: ignore[method-assign]
     before = signal.getsignal(signal.SIGTERM)

@@ -1,5 +1,6 @@
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from vdpm.model import VDPM
 from vdpm.training.checkpoint import load_state
 from vdpm.training.config import LossConfig, OptimizerConfig
 from vdpm.training.run import train
+from vdpm.training.trainer import _add
 
 
 def test_a_run_cut_and_resumed_is_the_same_run_to_the_bit(tmp_path: Path) -> None:
@@ -34,24 +36,50 @@ def test_one_batch_is_learnt_by_heart(tmp_path: Path) -> None:
     for _ in range(60):
         parts = run._losses(snippet)
         errors.append(float(parts["epe_p"]))
-        run._update(parts["loss"])
+        parts["loss"].backward()
+        run._update()
         run.position += 1
     assert min(errors[-5:]) < 0.4 * errors[0]
 
 
-def test_bad_steps_are_skipped_counted_and_in_the_end_fatal(tmp_path: Path) -> None:
-    config = dataclasses.replace(RUN, max_bad_steps=1)
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_bad_steps_change_nothing_are_counted_and_in_the_end_fatal(
+    tmp_path: Path, kind: Literal["muon", "adamw"]
+) -> None:
+    config = dataclasses.replace(RUN, max_bad_steps=1, optimizer=OptimizerConfig(kind=kind))
     run = trainer(tmp_path, config)
-    before = {k: v.clone() for k, v in run.model.state_dict().items()}
-    lossless = sum(p.sum() for p in run.parameters) * float("nan")
-    run._update(lossless)
-    assert int(run.bad_steps) == 1
-    for name, value in run.model.state_dict().items():
-        assert torch.isfinite(value).all(), name
-        assert (value - before[name]).abs().max() <= 1e-3, name  # weight decay alone
-    run._update(sum(p.sum() for p in run.parameters) * float("nan"))
+    _, snippet = run.supply.batch(0, 0.0)
+
+    def everything() -> dict[str, torch.Tensor]:
+        update = run.update
+        moments = {f"{kind} {name}": v for kind, named in update.moments().items() for name, v in named.items()}
+        averages = {f"average {name}": v for name, v in update.averages().items()}
+        return moments | averages | update.weights() | {"updates": torch.tensor(update.updates)}
+
+    run._losses(snippet)["loss"].backward()
+    assert run._update()
+    before = everything()
+    for worst in (float("nan"), float("inf")):
+        (run._losses(snippet)["loss"] * worst).backward()
+        assert not run._update()
+    after = everything()
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert torch.equal(value, after[name]), name
+    assert int(run.update.bad_steps) == 2
+    totals = _add(None, run._losses(snippet), torch.tensor(False))
     with pytest.raises(VDPMError, match="2 steps had a non-finite gradient"):
-        run._log({**run._losses(run.supply.batch(0, 0.0)[1]), "count": torch.ones(())}, 1, 1.0)
+        run._log(totals, 1, 1.0)
+    run._losses(snippet)["loss"].backward()
+    assert run._update()
+    assert any(not torch.equal(value, everything()[name]) for name, value in before.items())
+
+
+def test_the_log_averages_over_steps_that_were_taken() -> None:
+    good, bad = {"loss": torch.tensor(2.0)}, {"loss": torch.tensor(float("nan"))}
+    totals = _add(None, good, torch.tensor(True))
+    totals = _add(totals, bad, torch.tensor(False))
+    assert totals.sums.tolist() == [2.0, 1.0]
 
 
 def test_saved_model_folder_holds_the_averaged_weights(tmp_path: Path) -> None:

@@ -40,6 +40,9 @@ from vdpm.structures import Cameras
 FRAMES_PER_CHUNK = 8
 """Maps a point head makes at a time where no gradient is wanted: its full-size activations rule the memory."""
 
+CAMERA_BLOCKS_COMPILED = 8
+"""Up to as many blocks, all steps together, the camera head is compiled whole: it has hundreds of tiny kernels."""
+
 RECOMPILE_LIMIT = 64
 """Shapes a compiled block may meet (frames in a clip times image sizes) before it would fall back to slow calls."""
 
@@ -143,10 +146,14 @@ class VDPM(nn.Module):
             regions.append(self.decoder.head)
         if self.config.patch_encoder == "conv":
             regions.append(self.aggregator.patch_embed)
+        if self.config.camera_depth * self.config.camera_steps <= CAMERA_BLOCKS_COMPILED:
+            regions.append(self.camera_head)
         transformers = (self.aggregator, self.decoder)
         regions += [m for t in transformers for m in t.modules() if isinstance(m, Block | ConditionedBlock)]
         for region in regions:
-            region.compile(**options)
+            # The forward function, not the call around it: hooks (sharding has some) stay outside, and each class has
+            # its own small cache of compiled code.
+            region.forward = torch.compile(region.forward, **options)
         return self
 
     def encode(self, images: Float[Tensor, "batch frames 3 height width"], reference: int = 0) -> SceneTokens:

@@ -1,4 +1,4 @@
-"""Training state on disk: weights, averaged weights, optimisers, step. Written beside, then renamed; never
+"""Training state on disk: weights, their average, optimisers, generators, position. Written beside, then renamed; never
 pickled code.
 """
 
@@ -13,17 +13,25 @@ from torch import Tensor
 
 from vdpm.errors import CheckpointError, OutputError
 
-FORMAT = "vdpm-training-2"
+FORMAT = "vdpm-training-3"
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All that a run needs to go on. ``position``: where the schedule stands, in steps. ``clips``: how many training
-    clips have been seen, over all ranks and runs. ``config``, ``network``: the run's and the network's settings."""
+    """All that a run needs to go on, on any number of ranks.
+
+    ``moments``: what the optimisers keep, by kind, then by parameter; ``updates``: how many steps they have taken (bad
+    ones are skipped). ``step``: where the data stands, since every scene follows from seed, step and rank;
+    ``position``: where the schedule stands, in steps. ``generators``: states of PyTorch's own generators, by device.
+    ``clips``: how many training clips have been seen, over all ranks and runs. ``config``, ``network``: the run's and
+    the network's settings.
+    """
 
     weights: dict[str, Tensor]
     average: dict[str, Tensor]
-    optimizers: list[dict[str, Any]]
+    moments: dict[str, dict[str, Tensor]]
+    updates: int
+    generators: dict[str, Tensor]
     step: int
     position: float
     clips: int

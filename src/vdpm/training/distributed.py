@@ -1,12 +1,10 @@
-"""Several GPUs of one host under ``torchrun``: who am I, average the gradients, agree on stopping."""
+"""Several GPUs of one host under ``torchrun``: who am I, the same weights for all, agree on stopping."""
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -51,26 +49,6 @@ def share_weights(model: nn.Module, ranks: Ranks) -> None:
     if ranks.world > 1:
         for tensor in model.state_dict().values():
             dist.broadcast(tensor, 0)
-
-
-def average_and_clip(parameters: Iterable[nn.Parameter], ranks: Ranks, clip_norm: float) -> Float[Tensor, ""]:
-    """Replace each gradient by its mean over the ranks, scaled down to a norm of at most ``clip_norm`` over all; zero
-    where that norm is not finite. Returns the norm before clipping.
-
-    All gradients become parts of one flat tensor, so that a handful of kernels does for hundreds of them, and the
-    processor never waits for the device.
-    """
-    used = [p for p in parameters if p.grad is not None]
-    flat = torch.cat([p.grad.flatten() for p in used if p.grad is not None])
-    if ranks.world > 1:
-        dist.all_reduce(flat)
-        flat /= ranks.world
-    norm = flat.norm()
-    factor = (clip_norm / (norm + 1e-6)).clamp(max=1.0)
-    flat = torch.where(torch.isfinite(norm), flat * factor, torch.zeros_like(norm))
-    for parameter, piece in zip(used, flat.split([p.numel() for p in used])):
-        parameter.grad = piece.view_as(parameter)
-    return norm
 
 
 def largest_over_ranks(value: float, ranks: Ranks) -> float:

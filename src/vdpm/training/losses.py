@@ -5,17 +5,18 @@ moving pixels alone, which are few, one on the motion Q - P, and the matching lo
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+Average = Literal["example", "batch"]
+"""Over each example's pixels and then over the examples, or over all pixels of the batch at once."""
+
 
 class PointLoss(NamedTuple):
-    """``loss``: what is minimised; ``error``: the plain end-point error, both averaged per example, then over
-    the batch.
-    """
+    """``loss``: what is minimised, averaged as asked; ``error``: the plain end-point error, averaged per example."""
 
     loss: Float[Tensor, ""]
     error: Float[Tensor, ""]
@@ -27,16 +28,18 @@ def confidence_losses(
     truth: Float[Tensor, "batch *maps 3"],
     masks: Sequence[Bool[Tensor, "batch *maps"]],
     alpha: float,
+    average: Average = "example",
 ) -> list[PointLoss]:
     """``C * |X^ - X| - alpha * log C`` (the loss of DUSt3R and DPM) over each of several masks of the same maps.
 
-    Each example counts the same however many of its pixels have ground truth (supplement, Sec. 6); examples without any
-    are left out of the batch average.
+    With "example", each example counts the same however many of its pixels have ground truth (supplement, Sec. 6);
+    examples without any are left out of the batch average. Where a mask is False, truth may be anything finite.
     """
     error = (points.float() - truth).norm(dim=-1)
     confidence = confidence.float()
     loss = confidence * error - alpha * confidence.log()
-    return [PointLoss(per_example_mean(loss, mask), per_example_mean(error.detach(), mask)) for mask in masks]
+    mean = per_example_mean if average == "example" else batch_mean
+    return [PointLoss(mean(loss, mask), per_example_mean(error.detach(), mask)) for mask in masks]
 
 
 def per_example_mean(values: Float[Tensor, "batch *maps"], mask: Bool[Tensor, "batch *maps"]) -> Float[Tensor, ""]:
@@ -49,19 +52,25 @@ def per_example_mean(values: Float[Tensor, "batch *maps"], mask: Bool[Tensor, "b
     return (total / count.clamp(min=1)).sum() / has_any.sum().clamp(min=1)
 
 
+def batch_mean(values: Float[Tensor, "batch *maps"], mask: Bool[Tensor, "batch *maps"]) -> Float[Tensor, ""]:
+    """Mean over the masked entries of the whole batch: an example counts by their number; 0 when there are none."""
+    return torch.where(mask, values, values.new_zeros(())).sum() / mask.sum().clamp(min=1)
+
+
 def motion_loss(
     predicted: Float[Tensor, "batch *maps 3"],
     truth: Float[Tensor, "batch *maps 3"],
     moving: Bool[Tensor, "batch *maps"],
     still: Bool[Tensor, "batch *maps"],
+    average: Average = "example",
 ) -> PointLoss:
     """Error of the motion Q - P alone: the mean over moving pixels plus that over still ones, which must not move.
 
     Errors of shape, which P and Q share, cancel in it. ``error`` is that of the moving pixels.
     """
     error = (predicted.float() - truth).norm(dim=-1)
-    on_moving = per_example_mean(error, moving)
-    return PointLoss(on_moving + per_example_mean(error, still), on_moving.detach())
+    mean = per_example_mean if average == "example" else batch_mean
+    return PointLoss(mean(error, moving) + mean(error, still), per_example_mean(error.detach(), moving))
 
 
 def camera_loss(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vdpm.training.config import OptimizerConfig
+from vdpm.training.parameters import TrainedParameters
 
 # Coefficients of the quintic iteration that pushes all singular values towards 1 (Jordan et al., "Muon", 2024).
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -24,25 +25,40 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 
     Computed in bfloat16 on CUDA, where the small error does not matter, and in float32 elsewhere.
     """
+    return orthogonalize_all([matrices])[0]
+
+
+def orthogonalize_all(stacks: list[Tensor]) -> list[Tensor]:
+    """``orthogonalize`` for several stacks; those of one shape, or of that shape turned, share their kernels."""
     a, b, c = _NEWTON_SCHULZ
-    x = matrices.to(torch.bfloat16 if matrices.is_cuda else torch.float32)
-    tall = x.shape[-2] > x.shape[-1]
-    if tall:
-        x = x.transpose(-1, -2)
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.01 + 1e-7)
-    for _ in range(_NEWTON_SCHULZ_STEPS):
-        gram = x @ x.transpose(-1, -2)
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    if tall:
-        x = x.transpose(-1, -2)
-    return x.float()
+    wide = [x.transpose(-1, -2) if x.shape[-2] > x.shape[-1] else x for x in stacks]
+    alike: dict[torch.Size, list[int]] = defaultdict(list)
+    for index, x in enumerate(wide):
+        alike[x.shape[1:]].append(index)
+    done: dict[int, Tensor] = {}
+    for indices in alike.values():
+        parts = [wide[index] for index in indices]
+        x = torch.cat(parts) if len(parts) > 1 else parts[0]
+        x = x.to(torch.bfloat16 if x.is_cuda else torch.float32)
+        x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.01 + 1e-7)
+        for _ in range(_NEWTON_SCHULZ_STEPS):
+            gram = x @ x.transpose(-1, -2)
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        done |= dict(zip(indices, x.float().split([len(part) for part in parts])))
+    return [
+        done[index].transpose(-1, -2) if given.shape[-2] > given.shape[-1] else done[index]
+        for index, given in enumerate(stacks)
+    ]
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon with Nesterov momentum and decoupled weight decay, for two-dimensional parameters.
+    """Muon with Nesterov momentum and decoupled weight decay, for stacks [k, m, n] of matrices.
 
     The update of an m x n matrix is scaled by ``0.2 * sqrt(max(m, n))``, which gives it AdamW's usual root mean square.
+    ``found_inf`` as in PyTorch's fused optimisers: a tensor that is 1 where a step must change nothing, else 0.
     """
+
+    found_inf: Tensor | None = None
 
     def __init__(
         self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
@@ -51,54 +67,41 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update; matrices of one shape are orthogonalised together."""
+        """One update of every stack that has a gradient."""
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    by_shape[parameter.shape].append(parameter)
-            for shape, parameters in by_shape.items():
-                buffers = []
-                for parameter in parameters:
-                    state = self.state[parameter]
-                    if "momentum" not in state:
-                        state["momentum"] = torch.zeros_like(parameter)
-                    buffers.append(state["momentum"])
-                gradients = [p.grad for p in parameters if p.grad is not None]
-                torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
-                nesterov = torch._foreach_lerp(gradients, buffers, group["momentum"])
-                updates = orthogonalize(torch.stack(list(nesterov)))
-                scale = 0.2 * math.sqrt(max(shape))
-                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(parameters, list(updates.unbind()), alpha=-group["lr"] * scale)
+            stacks = [parameter for parameter in group["params"] if parameter.grad is not None]
+            looked_ahead = []
+            for parameter in stacks:
+                state, gradient = self.state[parameter], parameter.grad
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                momentum = state["momentum"]
+                if self.found_inf is not None:
+                    # The momentum moved towards itself stays what it is.
+                    gradient = torch.where(self.found_inf > 0, momentum, gradient)
+                momentum.lerp_(gradient, 1 - group["momentum"])
+                looked_ahead.append(gradient.lerp(momentum, group["momentum"]))
+            applied = 1.0 if self.found_inf is None else 1 - self.found_inf
+            decay = 1 - group["lr"] * group["weight_decay"] * applied
+            for parameter, update in zip(stacks, orthogonalize_all(looked_ahead)):
+                scale = 0.2 * math.sqrt(max(parameter.shape[-2:]))
+                parameter.mul_(decay).add_(update * applied, alpha=-group["lr"] * scale)
 
 
-def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """AdamW alone, or Muon for the blocks' matrices and AdamW for the rest.
-
-    Vectors (biases, norms, tokens) have no weight decay.
-    """
-    matrices, weights, vectors = [], [], []
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        if config.kind == "muon" and parameter.ndim == 2 and "blocks" in name:
-            matrices.append(parameter)
-        elif parameter.ndim >= 2 and not name.endswith("token"):
-            weights.append(parameter)
-        else:
-            vectors.append(parameter)
+def build_optimizers(parameters: TrainedParameters, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the stacks of matrices, if there are any, and AdamW for the rest; vectors have no weight decay."""
+    groups = [
+        {"params": parameters.weights, "weight_decay": config.weight_decay},
+        {"params": parameters.vectors, "weight_decay": 0.0},
+    ]
     adamw = torch.optim.AdamW(
-        [{"params": weights, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
-        lr=config.lr,
-        betas=config.betas,
-        fused=True,
+        [group for group in groups if group["params"]], lr=config.lr, betas=config.betas, fused=True
     )
-    if not matrices:
+    if not parameters.matrices:
         return [adamw]
     for group in adamw.param_groups:
         group["lr_ratio"] = config.beside_muon
-    return [Muon(matrices, lr=config.lr, weight_decay=config.weight_decay), adamw]
+    return [Muon(parameters.matrices, lr=config.lr, weight_decay=config.weight_decay), adamw]
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

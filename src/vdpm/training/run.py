@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from vdpm.errors import CheckpointError, OutputError, UsageError
-from vdpm.model import VDPM, preset_config
+from vdpm.model import VDPM
 from vdpm.training.config import TrainConfig
 from vdpm.training.distributed import join_ranks, leave_ranks
 from vdpm.training.trainer import NAMES_ONLY, Trainer
@@ -59,7 +59,7 @@ def train(
     try:
         torch.manual_seed(config.seed)
         if init is None:
-            model = VDPM(preset_config(config.model))
+            model = VDPM(config.network)
         else:
             model = VDPM.from_pretrained(init, dtype=torch.float32)
             _check_fits(model, config, init)
@@ -70,10 +70,10 @@ def train(
 
 
 def _check_fits(model: VDPM, config: TrainConfig, source: str) -> None:
-    wanted, found = preset_config(config.model).to_dict(), model.config.to_dict()
+    wanted, found, name_of_network = config.network.to_dict(), model.config.to_dict(), config.network.name
     for name in wanted:
         if name not in NAMES_ONLY and wanted[name] != found[name]:
             raise CheckpointError(
-                f"{source}: its network has {name} {found[name]}, {config.model} of recipe {config.name} has "
-                f"{wanted[name]}; start from weights of {config.model}"
+                f"{source}: its network has {name} {found[name]}, {name_of_network} of recipe {config.name} has "
+                f"{wanted[name]}; start from weights of {name_of_network}"
             )

@@ -14,7 +14,7 @@ from vdpm.structures import Snippet
 from vdpm.synthetic import SceneGenerator, training_seeds
 from vdpm.synthetic.generator import clips_of
 from vdpm.synthetic.scene import Scene
-from vdpm.training.batch import change_colours, to_unit_scale
+from vdpm.training.batch import change_colours, thin_out, to_unit_scale
 from vdpm.training.config import SEEDS_PER_STEP, STEPS_PER_SEED, Bucket, TrainConfig
 from vdpm.training.distributed import Ranks
 
@@ -43,7 +43,13 @@ class SceneSupply:
         self.config, self.ranks = config, ranks
         self.generators = {
             bucket: SceneGenerator(
-                replace(config.scenes, num_frames=bucket.frames, height=bucket.height, width=bucket.width),
+                replace(
+                    config.scenes,
+                    num_frames=bucket.frames,
+                    height=bucket.height,
+                    width=bucket.width,
+                    frame_stride=bucket.stride,
+                ),
                 ranks.device,
                 compile=config.compile,
             )
@@ -58,7 +64,7 @@ class SceneSupply:
         return self.config.buckets[int(torch.multinomial(shares, 1, generator=generator))]
 
     def plan(self, step: int, bucket: Bucket) -> BatchPlan:
-        """Scenes never seen before, target times, and a reference: the first frame or, as often, any.
+        """Scenes never seen before, target times, and a reference, one for all clips of the batch.
 
         Raises UsageError for a step whose scenes would belong to another seed, or to the held-out ones.
         """
@@ -69,9 +75,17 @@ class SceneSupply:
         first = (self.config.seed * STEPS_PER_SEED + step) * SEEDS_PER_STEP + self.ranks.rank * bucket.batch
         chooser = torch.Generator().manual_seed(first & 0x7FFF_FFFF_FFFF)
         targets = torch.randint(bucket.frames, (bucket.batch, self.config.targets), generator=chooser)
-        reference = int(torch.randint(bucket.frames, (), generator=chooser))
-        if float(torch.rand((), generator=chooser)) < 0.5:
-            reference = 0
+        if 1 < self.config.targets <= bucket.frames:
+            # Different times for each clip.
+            order = torch.rand(bucket.batch, bucket.frames, generator=chooser).argsort(1)
+            targets = order[:, : self.config.targets]
+        anyone = int(torch.randint(bucket.frames, (), generator=chooser))
+        reference = {
+            "first": 0,
+            "central": bucket.frames // 2,
+            "any": anyone,
+            "first_or_any": 0 if float(torch.rand((), generator=chooser)) < 0.5 else anyone,
+        }[self.config.reference]
         return BatchPlan(bucket, training_seeds(first, bucket.batch), targets, reference)
 
     @torch.no_grad()
@@ -82,8 +96,11 @@ class SceneSupply:
             self._sample(step, position, bucket)
         plan, scene = self._sampled.pop(step)
         snippet = to_unit_scale(self.generators[bucket].snippet(scene, plan.targets, plan.reference))
-        colours = torch.Generator(self.ranks.device).manual_seed(int(plan.seeds[0]) & 0x7FFF_FFFF_FFFF)
-        return bucket, replace(snippet, images=change_colours(snippet.images, colours))
+        drawing = torch.Generator(self.ranks.device).manual_seed(int(plan.seeds[0]) & 0x7FFF_FFFF_FFFF)
+        snippet = replace(snippet, images=change_colours(snippet.images, drawing))
+        if self.config.sparse_share > 0:
+            snippet = thin_out(snippet, self.config.sparse_share, drawing)
+        return bucket, snippet
 
     def _sample(self, step: int, position: float, bucket: Bucket) -> None:
         """Scenes of all steps in this step's row of ``STEPS_AHEAD`` that should have the same shape of batch.

@@ -4,6 +4,7 @@ Everything random follows from ``config.seed``, the step and the rank, so a run 
 it had not stopped.
 """
 
+import math
 import os
 import signal
 import sys
@@ -11,26 +12,34 @@ import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from vdpm.errors import CheckpointError, VDPMError
 from vdpm.model import VDPM
-from vdpm.model.pose_encoding import encoding_from_cameras
 from vdpm.structures import Snippet
 from vdpm.training.checkpoint import TrainingState, load_state, save_state
 from vdpm.training.config import TrainConfig
-from vdpm.training.distributed import Ranks, average_and_clip, largest_over_ranks, mean_over_ranks, share_weights
+from vdpm.training.distributed import Ranks, largest_over_ranks, mean_over_ranks, share_weights
 from vdpm.training.journal import Journal
-from vdpm.training.losses import camera_loss, confidence_losses, motion_loss, per_example_mean
-from vdpm.training.matching import ground_truth_matches, matching_loss
-from vdpm.training.optimizer import build_optimizers, learning_rate, set_learning_rate
+from vdpm.training.objective import objective
+from vdpm.training.optimizer import learning_rate
+from vdpm.training.parameters import FlatParameters, ShardedParameters, TrainedParameters
+from vdpm.training.sharding import shard_network, whole_state
 from vdpm.training.supply import SceneSupply
+from vdpm.training.update import Update
 
 NAMES_ONLY = ("name", "init")
 """Settings of a network that change neither its tensors nor what it computes from them."""
+
+
+class Totals(NamedTuple):
+    """Sums of the losses ``names`` over steps, and last the number of steps."""
+
+    names: tuple[str, ...]
+    sums: Tensor
 
 
 class Trainer:
@@ -57,22 +66,20 @@ class Trainer:
         self.step, self.clips, self.seconds = 0, clips_seen, 0.0
         self.position = 0.0
         """Where the schedule stands, in steps: the step itself, unless the clock rules."""
-        self.bad_steps = torch.zeros((), device=ranks.device)
-        self.last_norm = torch.zeros((), device=ranks.device)
         self.stop_signal: int | None = None
         self.supply = SceneSupply(config, ranks)
-        self.optimizers = build_optimizers(model, config.optimizer)
-        self.average = {k: v.detach().clone().float() for k, v in model.state_dict().items()}
-        if resume:
-            self._restore(load_state(output / "state.pt"), output / "state.pt")
+        state = load_state(output / "state.pt") if resume else None
+        if state is not None:
+            self._restore_network(state)
         share_weights(model, ranks)
-        self.journal = Journal(output / "log.jsonl", after=self.step)
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        # Listed once: the tensors stay the same ones, and naming hundreds of them takes time at every step.
-        current = {k: v for k, v in model.state_dict().items() if v.is_floating_point()}
-        self._current, self._averaged = list(current.values()), [self.average[k] for k in current]
+        _prepare(model, config)
         if config.compile:
             model.compile_blocks(dynamic=False)
+        self.objective = torch.compile(objective, dynamic=False) if config.compile else objective
+        self.update = Update(_trained(model, config, ranks), config.optimizer)
+        if state is not None:
+            self._restore_update(state)
+        self.journal = Journal(output / "log.jsonl", after=self.step)
 
     def run(self) -> None:
         """Train to the end of the schedule or a signal; then save. A signal is passed on once all is saved."""
@@ -97,8 +104,8 @@ class Trainer:
             bucket, snippet = self.supply.batch(self.step, self.position)
             with _compiled(self.config.compile and bucket.compiled):
                 losses = self._losses(snippet)
-                self._update(losses["loss"])
-            totals = _add(totals, losses)
+                losses["loss"].backward()
+            totals = _add(totals, losses, self._update())
             self.step += 1
             self.clips += bucket.batch * self.ranks.world
             if self.limit is None:
@@ -115,7 +122,9 @@ class Trainer:
                 self._log(totals, self.clips - clips_logged, now - logged)
                 totals, clips_logged, logged = None, self.clips, now
                 stopping = largest_over_ranks(float(self.stop_signal is not None), self.ranks) > 0
-                if now - saved > self.config.save_every_seconds and not stopping:
+                # Clocks differ: where every rank has a part of the weights, all must save at once.
+                overdue = largest_over_ranks(now - saved, self.ranks) > self.config.save_every_seconds
+                if overdue and not stopping:
                     self.seconds += now - saved
                     self.save()
                     saved = time.monotonic()
@@ -129,75 +138,34 @@ class Trainer:
 
     def _losses(self, snippet: Snippet) -> dict[str, Tensor]:
         """Forward pass and all losses; entry "loss" is their weighted sum."""
-        weights = self.config.loss
-        device_type = self.ranks.device.type
-        with torch.autocast(device_type, torch.bfloat16, enabled=self.config.bfloat16):
+        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.config.bfloat16):
             output = self.model(snippet.images, snippet.targets, reference=snippet.reference)
-        p, q = output.time_variant, output.decoded
-        assert snippet.target_valid is not None
-        true_motion = snippet.target_points - snippet.points[:, None]
-        displacement = true_motion.norm(dim=-1)
-        moving = snippet.target_valid & (displacement > 0.01)
+        return self.objective(output, snippet, self.config.loss, self.model.config.patch_size)
 
-        (p_loss,) = confidence_losses(p.points, p.confidence, snippet.points, (snippet.valid,), weights.alpha)
-        masks = (snippet.target_valid, moving)
-        q_loss, moving_loss = confidence_losses(q.points, q.confidence, snippet.target_points, masks, weights.alpha)
-        motion = motion_loss(q.points - p.points[:, None], true_motion, moving, snippet.target_valid & ~moving)
-        encoding = encoding_from_cameras(snippet.c2w, snippet.intrinsics, snippet.size)
-        camera = camera_loss(output.pose_encodings, encoding, weights.camera_decay)
-        loss = (
-            weights.time_variant * p_loss.loss
-            + weights.time_invariant * q_loss.loss
-            + weights.moving * moving_loss.loss
-            + weights.motion * motion.loss
-            + weights.camera * camera
-        )
-        parts = {
-            "epe_p": p_loss.error,
-            "epe_q": q_loss.error,
-            "epe_moving": moving_loss.error,
-            "epe_motion": motion.error,
-            "zero_motion": per_example_mean(displacement, moving),
-            "camera": camera.detach(),
-        }
-        if output.descriptors is not None and weights.matching > 0:
-            matches = ground_truth_matches(snippet, self.model.config.patch_size)
-            matching, top1 = matching_loss(
-                output.descriptors, matches, snippet.targets[:, 0], weights.matching_temperature
-            )
-            loss = loss + weights.matching * matching
-            parts |= {"matching": matching.detach(), "match_top1": top1}
-        return {"loss": loss, **parts}
-
-    def _update(self, loss: Tensor) -> None:
-        """Backward, clip, step. A gradient that is not finite counts as zero, without waiting for the device."""
-        loss.backward()
-        self.last_norm = average_and_clip(self.parameters, self.ranks, self.config.optimizer.clip_norm)
-        self.bad_steps += ~torch.isfinite(self.last_norm)
+    def _update(self) -> Tensor:
+        """After the backward pass: move the weights and their average, which follows faster at the start."""
         lr = learning_rate(self.position, self.config.steps, self.config.optimizer)
-        for optimizer in self.optimizers:
-            set_learning_rate(optimizer, lr)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        self._average_weights()
-
-    @torch.no_grad()
-    def _average_weights(self) -> None:
-        """Exponential average of the weights, which is what is shipped; follows faster at the start."""
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(self._averaged, self._current, 1 - decay)
+        return self.update(lr, decay)
 
     # ---- files
 
     def save(self) -> None:
-        """Write ``state.pt`` and the averaged weights as a model folder."""
+        """Write ``state.pt`` and the averaged weights as a model folder; every rank must call it."""
+        if self.ranks.world > 1 and self.config.parallel == "replicate" and not self.ranks.is_main:
+            return
+        weights = whole_state(self.model, self.ranks)
+        average = weights | self.update.averages()
+        moments = self.update.moments()
         if not self.ranks.is_main:
             return
         save_state(
             TrainingState(
-                weights=_plain(self.model.state_dict()),
-                average=_plain(self.average),
-                optimizers=[o.state_dict() for o in self.optimizers],
+                weights=weights,
+                average=average,
+                moments=moments,
+                updates=self.update.updates,
+                generators=_generators(self.ranks.device),
                 step=self.step,
                 position=float(self.position),
                 clips=self.clips,
@@ -209,10 +177,10 @@ class Trainer:
         )
         with torch.device("meta"):
             averaged = VDPM(self.model.config)
-        averaged.load_state_dict(_plain(self.average), assign=True)
+        averaged.load_state_dict(average, assign=True)
         averaged.save_pretrained(self.output / "model", dtype="bfloat16")
 
-    def _restore(self, state: TrainingState, path: Path) -> None:
+    def _restore_network(self, state: TrainingState) -> None:
         network = {k: v for k, v in self.model.config.to_dict().items() if k not in NAMES_ONLY}
         for what, saved, wanted in (
             ("recipe", state.config.get("name"), self.config.name),
@@ -220,32 +188,41 @@ class Trainer:
             *((f"network's {name}", state.network.get(name), network[name]) for name in network),
         ):
             if saved != wanted:
-                raise CheckpointError(f"{path}: the {what} is {saved} there and {wanted} here; resume with {saved}")
+                raise CheckpointError(
+                    f"{self.output / 'state.pt'}: the {what} is {saved} there and {wanted} here; resume with {saved}"
+                )
         try:
             self.model.load_state_dict(state.weights)
-            if state.average.keys() != self.average.keys():
-                raise ValueError("the averaged weights have other names")
-            self.average = {k: v.to(self.ranks.device).float() for k, v in state.average.items()}
-            for optimizer, stored in zip(self.optimizers, state.optimizers, strict=True):
-                optimizer.load_state_dict(stored)
-        except (RuntimeError, ValueError, KeyError) as error:
-            first = str(error).splitlines()[0]
-            raise CheckpointError(f"{path}: does not fit this run ({first}); start a new run") from None
+        except RuntimeError as error:
+            raise self._misfit(error) from None
         self.step, self.clips, self.seconds = state.step, state.clips, state.seconds
         self.position = float(state.position)
 
-    def _log(self, totals: dict[str, Tensor], clips: int, seconds: float) -> None:
+    def _restore_update(self, state: TrainingState) -> None:
+        trained = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        try:
+            averages = {name: value for name, value in state.average.items() if name in trained}
+            self.update.restore(averages, state.moments, state.updates)
+            _set_generators(state.generators, self.ranks.device)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise self._misfit(error) from None
+
+    def _misfit(self, error: Exception) -> CheckpointError:
+        first = str(error).splitlines()[0]
+        return CheckpointError(f"{self.output / 'state.pt'}: does not fit this run ({first}); start a new run")
+
+    def _log(self, totals: Totals, clips: int, seconds: float) -> None:
         """One entry with means since the last one; raises VDPMError when too many steps were bad."""
-        steps = totals.pop("count")
-        names = list(totals)
-        means = mean_over_ranks(torch.stack([totals[n].float() for n in names]) / steps, self.ranks).tolist()
-        bad = int(self.bad_steps)
+        names = list(totals.names)
+        sums = totals.sums if self.ranks.world == 1 else mean_over_ranks(totals.sums, self.ranks)
+        *means, taken = sums.tolist()
+        bad = int(self.update.bad_steps)
         if self.ranks.is_main:
             entry: dict[str, Any] = {"step": self.step, "clips": self.clips}
-            entry |= {n: round(v, 5) for n, v in zip(names, means)}
+            entry |= {n: round(v / taken, 5) if taken else math.nan for n, v in zip(names, means)}
             entry |= {
-                "lr": round(self.optimizers[0].param_groups[0]["lr"], 7),
-                "norm": round(float(self.last_norm), 3),
+                "lr": round(self.update.lr, 7),
+                "norm": round(float(self.update.norm), 3),
                 "bad_steps": bad,
                 "clips_per_second": round(clips / max(seconds, 1e-9), 1),
             }
@@ -272,12 +249,34 @@ def _compiled(active: bool) -> AbstractContextManager[Any]:
     return torch.compiler.set_stance("default" if active else "force_eager")
 
 
-def _add(totals: dict[str, Tensor] | None, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Running sums on the device, with the number of steps as "count"."""
-    detached = {k: v.detach() for k, v in losses.items()} | {"count": torch.ones((), device=losses["loss"].device)}
-    return detached if totals is None else {k: totals[k] + v for k, v in detached.items()}
+def _add(totals: Totals | None, losses: dict[str, Tensor], taken: Tensor) -> Totals:
+    """Running sums, on the device, over the steps that were taken."""
+    values = torch.stack([*(value.detach() for value in losses.values()), torch.ones_like(losses["loss"])])
+    values = torch.where(taken, values, torch.zeros_like(values))
+    return Totals(tuple(losses), values if totals is None else totals.sums + values)
 
 
-def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """On the CPU, under the names of the uncompiled network."""
-    return {k.replace("_orig_mod.", ""): v.detach().float().cpu() for k, v in state.items()}
+def _prepare(model: VDPM, config: TrainConfig) -> None:
+    """What of the network is trained, and what is kept for the backward pass."""
+    model.checkpoint_blocks = config.checkpoint_blocks
+    if config.freeze_patch_encoder:
+        model.aggregator.patch_embed.requires_grad_(False)
+        # Nothing of it is kept in any case.
+        model.aggregator.patch_embed.checkpoint_blocks = False
+
+
+def _trained(model: VDPM, config: TrainConfig, ranks: Ranks) -> TrainedParameters:
+    if config.parallel == "shard" and ranks.world > 1:
+        return ShardedParameters(shard_network(model, ranks), ranks)
+    return FlatParameters(model, ranks, muon=config.optimizer.kind == "muon")
+
+
+def _generators(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def _set_generators(states: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
