@@ -10,12 +10,15 @@ from vdpm.errors import UsageError
 from vdpm.structures import Snippet
 from vdpm.synthetic.config import HELD_OUT_START, SceneConfig
 from vdpm.synthetic.fusing import fusing
+from vdpm.synthetic.looks import SensorConfig
 from vdpm.synthetic.render import Pixels, trace
 from vdpm.synthetic.scene import Scene, sample_scenes
 from vdpm.synthetic.sensor import develop
 
 _EAGER_RAYS = 1 << 15
 """Rays traced at a time without a compiler, where every step makes a tensor of rays x parts."""
+_EAGER_RAYS_ON_GPU = 1 << 19
+"""The same on a GPU, where small pieces would leave it waiting: some 2 GiB, and a whole clip of usual size."""
 _FUSED_RAYS = 1 << 23
 """Rays traced at a time by fused functions: bounds memory, and keeps rays x parts within 32-bit indices."""
 
@@ -101,7 +104,7 @@ class SceneGenerator:
         """Images, what tracing gave for each pixel, and which pixels are dynamic."""
         config, targets = self.config, self._checked(targets)
         with fusing(self.compile):
-            return self._render(scene, targets, config.width, config.height, config.colour_samples)
+            return self._render(scene, config.sensor, targets, config.width, config.height, config.colour_samples)
 
     def _checked(self, targets: Int[Tensor, "batch targets"]) -> Int[Tensor, "batch targets"]:
         """On this generator's device; what is there already cannot be checked without waiting for it."""
@@ -142,7 +145,7 @@ def _grid(width: int, height: int, device: torch.device) -> Float[Tensor, "rays 
 
 
 def _render_fused(
-    scene: Scene, targets: Tensor, width: int, height: int, samples: int
+    scene: Scene, sensor: SensorConfig, targets: Tensor, width: int, height: int, samples: int
 ) -> tuple[Tensor, Pixels, Tensor]:
     """In pieces of whole clips, equal in size where the batch allows it."""
     clips, frames = scene.c2w.shape[:2]
@@ -153,7 +156,7 @@ def _render_fused(
     for start in range(0, clips, size):
         some = clips_of(scene, start, start + size)
         pixels = trace(some, grid, targets[start : start + size], width, height, samples)
-        pieces.append((develop(some.response, pixels.radiance, width, height), pixels, _dynamic(pixels)))
+        pieces.append((_developed(some, sensor, pixels, width, height), pixels, _dynamic(pixels)))
     if len(pieces) == 1:
         return pieces[0]
     images, traced, dynamic = zip(*pieces)
@@ -161,18 +164,24 @@ def _render_fused(
 
 
 def _render_in_pieces(
-    scene: Scene, targets: Tensor, width: int, height: int, samples: int
+    scene: Scene, sensor: SensorConfig, targets: Tensor, width: int, height: int, samples: int
 ) -> tuple[Tensor, Pixels, Tensor]:
     grid = _grid(width, height, targets.device)
-    rows = max(1, _EAGER_RAYS // scene.c2w.shape[1])
+    rays = _EAGER_RAYS_ON_GPU if targets.device.type == "cuda" else _EAGER_RAYS
+    rows = max(1, rays // scene.c2w.shape[1])
     clips = []
     for b in range(len(targets)):
         one = clips_of(scene, b, b + 1)
         parts = [trace(one, piece, targets[b : b + 1], width, height, samples) for piece in grid.split(rows)]
         axis = {"target_points": 3}
         clips.append(Pixels(*[torch.cat(v, axis.get(n, 2)) for n, v in zip(Pixels._fields, zip(*parts))]))
+    images = [_developed(clips_of(scene, b, b + 1), sensor, pixels, width, height) for b, pixels in enumerate(clips)]
     pixels = Pixels(*[torch.cat(values) for values in zip(*clips)])
-    return develop(scene.response, pixels.radiance, width, height), pixels, _dynamic(pixels)
+    return torch.cat(images), pixels, _dynamic(pixels)
+
+
+def _developed(scene: Scene, sensor: SensorConfig, pixels: Pixels, width: int, height: int) -> Tensor:
+    return develop(scene.response, sensor, pixels.radiance, pixels.motion, width, height)
 
 
 def clips_of(scene: Scene, start: int, stop: int) -> Scene:

@@ -28,6 +28,14 @@ _LATTICE = (-1918454973, -669632447, -887442657)
 """What x, y and z of a lattice cell are multiplied by before they are mixed."""
 
 
+_CORNER_STEPS = tuple(
+    (x * _LATTICE[0] + y * _LATTICE[1] + z * _LATTICE[2] + (1 << 31)) % (1 << 32) - (1 << 31)
+    for z in (0, 1)
+    for y in (0, 1)
+    for x in (0, 1)
+)
+
+
 def lattice(
     x: Int[Tensor, "*#shape"], y: Int[Tensor, "*#shape"], z: Int[Tensor, "*#shape"], seed: Int[Tensor, "*#shape"]
 ) -> Float[Tensor, "*#shape"]:
@@ -38,14 +46,8 @@ def lattice(
 def lattice_corners(cell: Int[Tensor, "3 *shape"], seed: Int[Tensor, "*#shape"]) -> Float[Tensor, "2 2 2 *shape"]:
     """``lattice`` at the eight corners of each cell: [z, y, x, ...], each axis at 0 and at 1 further."""
     first = cell[0] * _LATTICE[0] + cell[1] * _LATTICE[1] + cell[2] * _LATTICE[2] + seed
-    return _scramble(first + _corner_steps(first.device).view(2, 2, 2, *[1] * first.dim()))
-
-
-@functools.lru_cache(maxsize=16)
-def _corner_steps(device: torch.device) -> Int[Tensor, "corners"]:
-    steps = [x * _LATTICE[0] + y * _LATTICE[1] + z * _LATTICE[2] for z in (0, 1) for y in (0, 1) for x in (0, 1)]
-    wrapped = [(step + (1 << 31)) % (1 << 32) - (1 << 31) for step in steps]
-    return torch.tensor(wrapped, dtype=torch.int32, device=device)
+    steps = constant(_CORNER_STEPS, first.device).to(torch.int32)
+    return _scramble(first + steps.view(2, 2, 2, *[1] * first.dim()))
 
 
 def _scramble(h: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -55,10 +57,25 @@ def _scramble(h: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return (h & 0xFFFFFF).float() * (1.0 / (1 << 24))
 
 
-@functools.lru_cache(maxsize=256)
 def constant(values: tuple, device: torch.device) -> Tensor:
-    """A small constant tensor, made once a device: making it anew would wait for the GPU each time."""
+    """A small constant tensor, made once a device: making it anew would wait for the GPU each time.
+
+    Inside of compiled functions it is put together from fills, which wait for nothing.
+    """
+    if torch.compiler.is_compiling():
+        return _filled(values, device)
+    return _kept(values, device)
+
+
+@functools.lru_cache(maxsize=256)
+def _kept(values: tuple, device: torch.device) -> Tensor:
     return torch.tensor(values, device=device)
+
+
+def _filled(values: tuple, device: torch.device) -> Tensor:
+    return torch.stack(
+        [_filled(v, device) if isinstance(v, tuple) else torch.full((), v, device=device) for v in values]
+    )
 
 
 def choose(index: Int[Tensor, "*shape"], *options: Tensor | float) -> Tensor:

@@ -57,8 +57,8 @@ class SensorConfig:
     frames); ``blur``: standard deviation in pixels of defocus or of a picture enlarged from a smaller one; ``sharpen``:
     strength of halos; ``fringe``: chromatic shift at the picture's corners, in pixels; ``drift``: change of exposure
     over the clip, in stops; ``tint_drift``: change of white balance; ``compression``: quantisation step of the blocks'
-    transform relative to JPEG's table at quality 50; ``letterbox``: height of the black bars together, relative to
-    the picture's. Raises UsageError for shares outside 0 to 1 and ranges that are none.
+    transform relative to JPEG's table at quality 50. Raises UsageError for shares outside 0 to 1 and for ranges that
+    are none.
     """
 
     exposure_share: float = 0.7
@@ -74,8 +74,6 @@ class SensorConfig:
     tint_drift: tuple[float, float] = (0.01, 0.08)
     compression_share: float = 0.6
     compression: tuple[float, float] = (0.1, 1.2)
-    letterbox_share: float = 0.0
-    letterbox: tuple[float, float] = (0.1, 0.26)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -93,6 +91,5 @@ NO_SENSOR_EFFECTS = SensorConfig(
     fringe_share=0.0,
     drift_share=0.0,
     compression_share=0.0,
-    letterbox_share=0.0,
 )
 """A perfect sensor but for noise, tone curve and vignette."""

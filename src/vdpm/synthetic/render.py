@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from vdpm.synthetic.blur import image_motion
 from vdpm.synthetic.hashing import constant, lattice
 from vdpm.synthetic.intersect import Rays, nearest_hit, unit
 from vdpm.synthetic.layout import SURROUNDINGS
@@ -24,7 +25,7 @@ _OFFSETS = {
 
 class Pixels(NamedTuple):
     """What tracing gives for each ray; ``displacement``: how far its point moves from its own place in the clip;
-    ``parts``: which part of the scene it is on."""
+    ``parts``: which part of the scene it is on; ``motion``: as of ``blur.image_motion``."""
 
     radiance: Float[Tensor, "batch frames rays 3"]
     points: Float[Tensor, "batch frames rays 3"]
@@ -33,6 +34,7 @@ class Pixels(NamedTuple):
     instances: Int[Tensor, "batch frames rays"]
     displacement: Float[Tensor, "batch frames rays"]
     parts: UInt8[Tensor, "batch frames rays"]
+    motion: Float[Tensor, "batch frames rays 3"]
 
 
 def trace(
@@ -74,6 +76,7 @@ def trace(
         instances=scene.parts.instance[batch, part],
         displacement=displacement * valid,
         parts=part.to(torch.uint8),
+        motion=image_motion(everywhere, scene.c2w, scene.focal, scene.timestamps, width),
     )
 
 

@@ -71,7 +71,7 @@ def sample_scenes(seeds: Int[Tensor, "batch"], config: SceneConfig, reference: i
     layout = layout._replace(active=layout.active & ~_in_the_way(camera, layout, poses, instance, around))
     materials = sample_materials(draws, config, around, layout)
     light = sample_light(draws, config, around)
-    response = sample_response(draws, config)
+    response = sample_response(draws, config, clock, timestamps)
     skyline = torch.stack(
         [around.skyline_base, around.skyline_rise, around.skyline_period, around.skyline_blocks.float()], -1
     )
