@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from vdpm.comparison_recipes import COMPARED, PRETRAIN
 from vdpm.synthetic import SceneConfig
 from vdpm.training.config import Bucket, LossConfig, OptimizerConfig, TrainConfig
 
@@ -57,4 +58,6 @@ SMOKE = TrainConfig(
     log_every=10,
 )
 
-RECIPES: dict[str, TrainConfig] = {recipe.name: recipe for recipe in (SMALL, SMALL_FURTHER, SMOKE)}
+RECIPES: dict[str, TrainConfig] = {
+    recipe.name: recipe for recipe in (SMALL, SMALL_FURTHER, SMOKE, PRETRAIN, *COMPARED)
+}

@@ -29,13 +29,19 @@ class Poses(NamedTuple):
 def sample_times(
     draws: Draws, config: SceneConfig
 ) -> tuple[Float[Tensor, "batch frames"], Float[Tensor, "batch frames"]]:
-    """Timestamps in seconds, and the same in units of eight mean frame steps. A share has uneven steps."""
+    """Timestamps in seconds, and the same in units of eight mean frame steps. A share has uneven steps.
+
+    With a ``frame_stride`` the frames of a clip are several steps apart.
+    """
     step = draws.log_uniform("time.step", 1, low=config.time_step[0], high=config.time_step[1])
     frames = torch.arange(config.num_frames, device=draws.device, dtype=torch.float32)
     jitter = draws.uniform("time.jitter", config.num_frames, low=-0.4, high=0.4)
     jitter[:, 0] = 0
     jitter = jitter * draws.chance("time.uneven", config.uneven_share, 1)
     clock = (frames + jitter) / NOMINAL_FRAMES
+    low, high = config.frame_stride
+    if high > 1:
+        clock = clock * draws.uniform("time.stride", 1, low=float(low), high=float(high + 1)).floor().clamp_max(high)
     return clock * step * NOMINAL_FRAMES, clock
 
 

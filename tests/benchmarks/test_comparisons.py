@@ -1,0 +1,98 @@
+"""The benchmark that trains, scores and tables the paper's comparisons: a dry run, and tables of figures by hand."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vdpm.comparison_recipes import BASE, COMPARED, COMPARISONS, PAIRWISE, PRETRAIN
+from vdpm.recipes import RECIPES
+from vdpm.synthetic.families import FAMILIES
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def tables(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import comparison_tables
+
+    return comparison_tables
+
+
+def test_variants_share_backbone_data_and_compute() -> None:
+    def but(config, *names: str) -> dict:
+        return {name: value for name, value in vars(config).items() if name not in names}
+
+    decoders = ("name", "decoder_kind", "time_conditioning", "decoder_pairs", "mark_target")
+    for config in (PRETRAIN, *COMPARED):
+        assert RECIPES[config.name] is config
+        assert but(config.network, *decoders) == but(BASE.network, *decoders)
+        for bucket in config.buckets:
+            assert abs(bucket.frames * bucket.batch - 720) <= 5
+            assert (bucket.height, bucket.width) == (BASE.buckets[0].height, BASE.buckets[0].width)
+    for config in COMPARED:
+        assert but(config.optimizer) == but(BASE.optimizer)
+        assert (config.steps, config.ema_decay) == (BASE.steps, BASE.ema_decay)
+    assert {c.name for comparison in COMPARISONS for c in comparison.recipes} == {c.name for c in COMPARED}
+    # Pairs are trained as far apart as the ends of a held-out snippet lie.
+    snippet = next(iter(FAMILIES.values()))
+    assert PAIRWISE.buckets[0].stride == (1, (snippet.num_frames - 1) * snippet.frame_stride[1])
+
+
+def test_cells_hold_the_mean_and_every_seed(tables) -> None:
+    assert tables.cell([0.1, 0.3]) == "0.2000 (0.1000, 0.3000)"
+    assert tables.cell([0.25]) == "0.2500"
+    assert tables.cell([0.25, 0.25]) == "0.2500"
+    assert tables.cell([math.nan]) == ""
+
+
+def test_rows_are_means_over_families_with_baselines_last(tables) -> None:
+    def made(variant: str, seed: int, epe: float) -> dict:
+        scores = {f: {"epe": epe + shift, "epe_moving": 1.0} for f, shift in (("rigid", 0.0), ("unseen", 0.2))}
+        still = {f: {"epe": 0.5} for f in ("rigid", "unseen")}
+        return {"variant": variant, "seed": seed, "scores": {"true shape, no motion": still, variant: scores}}
+
+    done = [made("base", 0, 0.1), made("base", 1, 0.3), made("mixed", 0, 0.2)]
+    columns = {"epe": "tracks", "epe_moving": "moving"}
+    assert tables.table(done, ["rigid", "unseen"], columns) == [
+        "| | tracks | moving |",
+        "| --- | --- | --- |",
+        "| base | 0.3000 (0.2000, 0.4000) | 1.0000 |",
+        "| mixed | 0.3000 | 1.0000 |",
+        "| true shape, no motion | 0.5000 |  |",
+    ]
+    assert tables.table(done, ["rigid"], columns)[2] == "| base | 0.2000 (0.1000, 0.3000) | 1.0000 |"
+
+
+@pytest.mark.slow
+def test_a_dry_run_goes_through_and_is_not_repeated(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "comparisons.py"), "-o", str(tmp_path), "--device", "cpu", "--tiny"]
+    command += ["--steps", "2", "--pretrain-steps", "1", "--variants", "base", "pairwise"]
+    command += ["--families", "rigid", "--clips", "1"]
+    first = subprocess.run([*command, "--seeds", "0"], capture_output=True, text=True)
+    outputs = "".join(path.read_text()[-2000:] for path in tmp_path.glob("*/output.txt"))
+    assert first.returncode == 0, first.stdout + first.stderr + outputs
+    report = (tmp_path / "report.md").read_text()
+    assert "## Pairs or video" in report
+    assert "| base, by pairs |" in report
+    assert report in first.stdout
+    base, pairs = (json.loads((tmp_path / f"{v}-0" / "scores.json").read_text()) for v in ("base", "pairwise"))
+    assert (base["frames"], pairs["frames"]) == (2 * 5, 2 * 2)
+    names = base["scores"]["base"]["rigid"].keys()
+    assert {"epe", "margin2.p0_t1", "margin8.p1_t0", "p_epe", "rotation"} <= set(names)
+    assert pairs["scores"]["pairwise"]["rigid"].keys() == names
+    assert all(math.isfinite(base["scores"]["base"]["rigid"][name]) for name in ("epe", "p_epe", "margin8.p0_t1"))
+
+    before = (tmp_path / "base-0" / "scores.json").stat().st_mtime_ns
+    again = subprocess.run([*command, "--seeds", "0", "1", "--stop-after", "0"], capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert "2 of 4 runs are finished" in again.stdout
+    assert "2 runs were not begun" in again.stdout
+    assert (tmp_path / "base-0" / "scores.json").stat().st_mtime_ns == before
+    other = subprocess.run([*command, "--clips", "2"], capture_output=True, text=True)
+    assert other.returncode == 1
+    assert "made with --clips 1" in other.stderr
