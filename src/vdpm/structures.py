@@ -257,6 +257,11 @@ class Snippet:
         """(height, width) in pixels."""
         return self.images.shape[-2], self.images.shape[-1]
 
+    def clip(self, row: int) -> "Snippet":
+        """One clip of a batch, without the batch axis."""
+        tensors: dict[str, Any] = {n: value[row] for n, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **tensors)
+
     def to(self, device: torch.device | str) -> "Snippet":
         """The same snippet with all tensors on ``device``."""
         tensors: dict[str, Any] = {n: value.to(device) for n, value in vars(self).items() if isinstance(value, Tensor)}

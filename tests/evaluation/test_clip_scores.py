@@ -9,7 +9,6 @@ import torch
 from fixtures.moving_wall import moving_wall
 from vdpm.evaluation.clip_scores import score_clip
 from vdpm.evaluation.metrics import end_point_error
-from vdpm.evaluation.snippet_scores import clip_of_batch
 from vdpm.structures import Cameras, Snippet
 from vdpm.synthetic import SceneConfig, generate, held_out_seeds
 
@@ -25,7 +24,7 @@ def true_cameras(truth: Snippet, scale: float = 1.0) -> Cameras:
 
 @pytest.mark.parametrize("scale", [1.0, 0.25, 30.0])
 def test_the_truth_at_any_scale_scores_zero(scale: float) -> None:
-    truth = clip_of_batch(generate(held_out_seeds(1, start=3), replace(CONFIG, static_share=0.0)), 0)
+    truth = generate(held_out_seeds(1, start=3), replace(CONFIG, static_share=0.0)).clip(0)
     assert truth.dynamic.any()
     scores = score_clip(scale * truth.points, scale * truth.target_points, true_cameras(truth, scale), truth)
     for name in ("epe_p", "epe_q", "epe_q_moving", "flow_moving", "depth_abs_rel", "rotation", "translation", "focal"):

@@ -80,7 +80,7 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Convert, verb("convert", "Weights of another make into a folder of ours.")]
         | Annotated[Train, verb("train", "Train a network on our own scenes.")]
         | Annotated[Evaluate, verb("evaluate", "Errors of a network on held-out scenes.")]
-        | Annotated[Scenes, verb("scenes", "A picture of the scenes that networks are trained on.")]
+        | Annotated[Scenes, verb("scenes", "A picture of our own scenes, or folders with their ground truth.")]
     )
     complaint = io.StringIO()
     try:

@@ -13,7 +13,6 @@ from vdpm.evaluation.snippet_scores import (
     Scores,
     answer_of_batch,
     camera_scores,
-    clip_of_batch,
     frames_of,
     shape_scores,
     tracking_scores,
@@ -80,7 +79,7 @@ def score_batch(
     result: list[dict[str, Scores]] = [{} for _ in truth.images]
     snippet = _answers(predictor, truth, [0])
     for row, scores in enumerate(result):
-        clip = clip_of_batch(truth, row)
+        clip = truth.clip(row)
         for name, answer in snippet.items():
             one = answer_of_batch(answer, row)
             scores[name] = tracking_scores(one, clip, options)
@@ -92,7 +91,7 @@ def score_batch(
         pair = frames_of(truth, frames)
         for name, answer in _answers(predictor, pair, [0, 1]).items():
             for row, scores in enumerate(result):
-                errors = two_view_scores(answer_of_batch(answer, row), clip_of_batch(pair, row), options)
+                errors = two_view_scores(answer_of_batch(answer, row), pair.clip(row), options)
                 scores[name] |= {f"margin{margin}.{key}": value for key, value in errors.items()}
     return result
 

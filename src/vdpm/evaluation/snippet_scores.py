@@ -118,14 +118,6 @@ def camera_scores(prediction: Prediction, truth: Snippet, options: ProtocolOptio
     }
 
 
-def clip_of_batch(batch: Snippet, row: int) -> Snippet:
-    """One clip of a batch, without the batch axis."""
-    picked: dict[str, Any] = {
-        f.name: value[row] for f in fields(batch) if isinstance(value := getattr(batch, f.name), Tensor)
-    }
-    return replace(batch, **picked)
-
-
 def answer_of_batch(batch: Prediction, row: int) -> Prediction:
     """One clip's answer out of a batch's."""
     return Prediction(*(getattr(batch, f.name)[row] for f in fields(batch)))

@@ -87,7 +87,7 @@ def write_clip(seed: int, config: SceneConfig, video: str | Path, truth: str | P
         dynamic=np.packbits(snippet.dynamic[0].numpy()),
     )
     _write_video(frames, snippet.timestamps[0], video)
-    return Snippet(**{n: v[0] if isinstance(v, Tensor) else v for n, v in vars(snippet).items()})  # type: ignore[arg-type]
+    return snippet.clip(0)
 
 
 def load_ground_truth(path: str | Path) -> Snippet:
