@@ -48,7 +48,7 @@ def sample_light(draws: Draws, config: SceneConfig, around: Surroundings) -> Lig
     warmth = draws.uniform("light.warmth", low=-0.18, high=0.3)[:, None]
     tint = constant((1.0, 0.0, -1.0), draws.device)
     colour = (1 + warmth * tint) * draws.log_uniform("light.strength", 1, low=0.7, high=1.8)
-    level = draws.uniform("light.ambient", 1, low=0.18, high=0.6)
+    level = draws.uniform("light.ambient", 1, low=0.1, high=0.55)
     ambient = level * (1 - 0.5 * warmth * tint)
     blue = constant((0.32, 0.52, 0.88), draws.device)
     grey = draws.uniform("sky.grey", 1, high=0.9)
@@ -69,7 +69,7 @@ def sample_light(draws: Draws, config: SceneConfig, around: Surroundings) -> Lig
         haze=draws.log_uniform("haze", low=0.03, high=0.6)
         / around.half.amax(-1)
         * outdoors
-        * draws.chance("hazy", 0.5),
+        * draws.chance("hazy", 0.35),
         horizon=horizon,
         zenith=zenith,
         clouds=draws.uniform("sky.clouds", high=0.8) * draws.chance("sky.cloudy", 0.7),

@@ -13,7 +13,7 @@ class MaterialWeights:
     below 0, or all 0.
     """
 
-    plain: float = 2.6
+    plain: float = 2.0
     clouds: float = 1.2
     camouflage: float = 0.6
     ground: float = 1.0
@@ -62,11 +62,11 @@ class SensorConfig:
     """
 
     exposure_share: float = 0.7
-    exposure: tuple[float, float] = (0.002, 0.04)
-    blur_share: float = 0.55
-    blur: tuple[float, float] = (0.3, 1.1)
-    sharpen_share: float = 0.35
-    sharpen: tuple[float, float] = (0.2, 1.2)
+    exposure: tuple[float, float] = (0.001, 0.03)
+    blur_share: float = 0.3
+    blur: tuple[float, float] = (0.25, 1.0)
+    sharpen_share: float = 0.5
+    sharpen: tuple[float, float] = (0.2, 1.5)
     fringe_share: float = 0.2
     fringe: tuple[float, float] = (0.2, 1.0)
     drift_share: float = 0.25

@@ -34,8 +34,8 @@ class Family:
     second: tuple[int, ...] = EVERY
     third: tuple[int, ...] = EVERY
     related: float = 0.4
-    frequency: Range = (0.8, 7.0)
-    persistence: Range = (0.4, 0.9)
+    frequency: Range = (1.0, 9.0)
+    persistence: Range = (0.5, 1.1)
     warp: Range = (0.0, 0.3)
     aspect: Range = (1.0, 1.0)
     stagger: Range = (0.0, 0.0)
@@ -44,7 +44,7 @@ class Family:
     tint: Range = (0.0, 0.1)
     mix: Range = (0.0, 0.0)
     stretch: Range = (1.0, 1.0)
-    grime: Range = (0.02, 0.3)
+    grime: Range = (0.05, 0.5)
     shade: Range = (0.3, 1.8)
     shine: Range = (0.0, 0.25)
     polish: Range = (0.0, 0.05)
@@ -57,15 +57,15 @@ _WALL = group("neutral", "grey", "sand", "water", "skin")
 
 FAMILIES: dict[str, Family] = {
     "plain": Family(Pattern.NOISE, _WALL + EVERY, contrast=(0.02, 0.25), grime=(0.0, 0.06), polish=(0.0, 0.15)),
-    "clouds": Family(Pattern.NOISE, contrast=(0.6, 2.5), related=0.7, mix=(0.0, 0.3)),
+    "clouds": Family(Pattern.NOISE, contrast=(0.6, 4.0), related=0.6, mix=(0.0, 0.3)),
     "camouflage": Family(Pattern.NOISE, group("leaves", "earth", "fur"), group("leaves", "earth", "fur", "neutral"),
                          contrast=(6.0, 25.0), persistence=(0.2, 0.5), mix=(0.3, 1.0)),
-    "ground": Family(Pattern.NOISE, group("leaves", "sand", "earth", "grey"), related=0.9, frequency=(3.0, 20.0),
-                     persistence=(0.8, 1.4), contrast=(0.6, 2.0), grime=(0.2, 0.6), shade=(0.5, 1.4),
+    "ground": Family(Pattern.NOISE, group("leaves", "sand", "earth", "grey"), related=0.9, frequency=(4.0, 30.0),
+                     persistence=(0.8, 1.5), contrast=(0.8, 4.0), grime=(0.2, 1.0), shade=(0.3, 1.7),
                      mix=(0.0, 0.3), shine=(0.0, 0.05)),
     "hair": Family(Pattern.NOISE, group("fur", "skin", "leaves"), related=0.9, frequency=(5.0, 24.0),
-                   persistence=(0.7, 1.1), contrast=(0.6, 2.0), stretch=(4.0, 16.0), grime=(0.1, 0.5),
-                   shade=(0.4, 1.5)),
+                   persistence=(0.7, 1.1), contrast=(0.8, 3.0), stretch=(4.0, 16.0), grime=(0.2, 0.8),
+                   shade=(0.3, 1.6)),
     "wood": Family(Pattern.RINGS, _WOOD, related=1.0, frequency=(0.5, 3.0), warp=(0.1, 0.9), stretch=(3.0, 12.0),
                    shade=(0.55, 0.9), grime=(0.1, 0.4), polish=(0.0, 0.12)),
     "planks": Family(Pattern.CELLS, _WOOD + group("grey"), group("neutral", "earth"), related=0.8,
@@ -182,7 +182,7 @@ def sample_materials(
     first = torch.where(walls & pale, 0.4 + 0.5 * first, first)
     colours = torch.cat([first, second, third], -1)
     # Every scene has its own loudness and cast, as films and rooms have.
-    loudness = draws.uniform("texture.loudness", 1, 1, 1, low=0.35, high=1.25)
+    loudness = draws.uniform("texture.loudness", 1, 1, 1, low=0.45, high=1.4)
     colours = colours.unflatten(-1, (3, 3))
     grey = colours.mean(-1, keepdim=True)
     colours = (grey + (colours - grey) * loudness).clamp(0.005, 0.97).flatten(-2)

@@ -15,14 +15,16 @@ from vdpm.synthetic.looks import SensorConfig
 
 
 class Response(NamedTuple):
-    """From radiance to pixel values. ``brightness``: mean radiance after exposure; ``flicker``: gain of each frame;
-    ``balance``: gain of each colour; ``shutter``: seconds that it is open; ``blur``, ``fringe``: in pixels."""
+    """From radiance to pixel values. ``brightness``: mean radiance after exposure; ``balance``: gain of each colour;
+    ``flicker``: gain of each frame; ``punch``: how much of an S-curve is laid over the tone curve; ``shutter``: seconds
+    that it is open; ``blur``, ``fringe``: in pixels."""
 
     brightness: Float[Tensor, "batch"]
     balance: Float[Tensor, "batch frames 3"]
     flicker: Float[Tensor, "batch frames"]
     contrast: Float[Tensor, "batch"]
     gamma: Float[Tensor, "batch"]
+    punch: Float[Tensor, "batch"]
     vignette: Float[Tensor, "batch"]
     noise: Float[Tensor, "batch"]
     noise_seed: Int[Tensor, "batch"]
@@ -60,7 +62,7 @@ def sample_response(
 
     step = (timestamps[:, -1] - timestamps[:, 0]) / max(config.num_frames - 1, 1)
     return Response(
-        brightness=draws.log_uniform("response.brightness", low=0.11, high=0.36),
+        brightness=draws.log_uniform("response.brightness", low=0.13, high=0.45),
         balance=balance * (1 + tint * way[:, 1:].movedim(1, -1)),
         flicker=(1 + gain * size) * torch.exp2(stops),
         contrast=draws.uniform("response.contrast", low=0.2, high=1.0),
@@ -69,6 +71,7 @@ def sample_response(
             1 / 2.2,
             1 / draws.uniform("response.gamma", low=1.6, high=2.5),
         ),
+        punch=draws.uniform("response.punch", low=-0.1, high=1.1),
         vignette=draws.uniform("response.vignette", high=0.35) * draws.chance("response.vignettes", 0.5),
         noise=draws.log_uniform("response.noise", low=config.noise_level[0], high=config.noise_level[1]),
         noise_seed=draws.bits("response.noise_seed") >> 9,
@@ -110,6 +113,7 @@ def develop(
     bend = _per_clip(response.contrast)
     x = x * (1 + bend * x * 0.25) / (1 + bend * x)
     x = x.clamp(1e-6, 1.0) ** _per_clip(response.gamma)
+    x = x + _per_clip(response.punch) * x * (1 - x) * (2 * x - 1)
     if sensor.sharpen_share > 0:
         x = x + _per_clip(response.sharpen) * (x - soften(x, torch.full_like(response.sharpen, 0.9)))
     x = x + _per_clip(response.noise) * 2.4 * _grain(response, x)

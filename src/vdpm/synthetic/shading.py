@@ -65,7 +65,8 @@ def _surface(scene: Scene, origin: Rays, direction: Rays, hit: Hit, pixel: Tenso
     normal = turned(hit.turn, own_normal)
     row = torch.where(hit.part == SURROUNDINGS, NUM_PARTS + hit.face, hit.part)
     rows = scene.materials[batch, row].movedim(-1, 0).contiguous()
-    footprint = hit.length * pixel[..., None] / (-dot(direction, normal)).clamp_min(0.2)
+    # On a slanted surface a pixel is long and narrow: the mean of both, since a pixel has several samples.
+    footprint = hit.length * pixel[..., None] * (-dot(direction, normal)).clamp_min(0.04).rsqrt()
 
     point = origin + hit.length * direction
     lamp, place = light.is_lamp[:, None, None], _per_clip(light.place)

@@ -12,7 +12,7 @@ from vdpm.synthetic.fusing import fusable
 from vdpm.synthetic.hashing import choose, constant, lattice, lattice_corners
 from vdpm.synthetic.rotations import turned
 
-_SCALES = (1.0, 2.37, 2.37**2, 2.37**3)
+_SCALES = (1.0, 2.57, 2.57**2, 2.57**3)
 
 
 class Pattern(IntEnum):
@@ -204,7 +204,7 @@ def _octaves(
     many = (-1, *[1] * seed.dim())
     scales = constant(_SCALES, seed.device).view(many)
     numbers = constant(tuple(range(len(_SCALES))), seed.device).to(torch.int32).view(many)
-    fade = (1.5 - 2 * width * scales).clamp(0, 1)
+    fade = (2 - 2 * width * scales).clamp(0, 1)
     return (noise(place[:, None] * scales, seed + numbers) - 0.5) * fade
 
 
