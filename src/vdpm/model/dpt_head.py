@@ -28,6 +28,29 @@ def sincos_position(plane: ImagePlane, channels: int) -> Float[Tensor, "channels
     return torch.cat([along_x, along_y]).float()
 
 
+def enlarge(
+    x: Float[Tensor, "maps channels height width"], size: tuple[int, int]
+) -> Float[Tensor, "maps channels h w"]:
+    """Bilinear resize to ``size`` (h, w), corners aligned.
+
+    With gradients it is written as two matrix products: the gradient of ``interpolate`` scatters atomically, tens of
+    times slower than a product on tensor cores. Channels stand last in memory on the way, as convolutions want them.
+    """
+    if not torch.is_grad_enabled():
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+    rows, columns = (_bilinear(x.shape[axis], count, x.device) for axis, count in ((-2, size[0]), (-1, size[1])))
+    last = x.permute(0, 2, 3, 1)
+    wide = torch.matmul(columns, last.flatten(0, 1)).unflatten(0, last.shape[:2])
+    high = torch.matmul(rows, wide.flatten(2)).unflatten(-1, wide.shape[2:])
+    return high.permute(0, 3, 1, 2)
+
+
+def _bilinear(count: int, wanted: int, device: torch.device) -> Float[Tensor, "wanted count"]:
+    """Weights of the linear interpolation of ``count`` values at ``wanted`` places, corners aligned."""
+    places = torch.arange(wanted, device=device) * ((count - 1) / max(wanted - 1, 1))
+    return F.relu(1 - (places[:, None] - torch.arange(count, device=device)).abs())
+
+
 class ResidualUnit(nn.Module):
     """ReLU, convolution, ReLU, convolution, plus the input after its ReLU.
 
@@ -57,7 +80,7 @@ class FusionBlock(nn.Module):
     def forward(self, path: Tensor, skip: Tensor | None, size: tuple[int, int]) -> Tensor:
         if skip is not None:
             path = path + self.resConfUnit1(skip)
-        path = F.interpolate(self.resConfUnit2(path), size=size, mode="bilinear", align_corners=True)
+        path = enlarge(self.resConfUnit2(path), size)
         return self.out_conv(path)
 
 
@@ -137,7 +160,7 @@ class DPTHead(nn.Module):
             normed = self.norm(patches) if condition is None else self.norm(patches, condition[:, :, None, None])
             tokens = normed.flatten(0, 2).transpose(1, 2).unflatten(-1, grid)
             maps.append(resize(add_position(project(tokens), size)))
-        full = F.interpolate(self.scratch(maps), size=size, mode="bilinear", align_corners=True)
+        full = enlarge(self.scratch(maps), size)
         raw = last_layer(self.scratch.before_last(add_position(full, size)), self.scratch.last)
         return activate_point_map(raw.unflatten(0, leading))
 

@@ -16,6 +16,7 @@ SEEDS = HELD_OUT_START // (SEEDS_PER_STEP * STEPS_PER_SEED)
 """Training seeds; the scenes of the last one end where the held-out ones begin."""
 
 
+Attention = Literal["auto", "flash", "cudnn"]
 Reference = Literal["first", "central", "any", "first_or_any"]
 
 
@@ -121,8 +122,9 @@ class TrainConfig:
     ``freeze_patch_encoder``: the patch encoder stays as it is. ``checkpoint_blocks``: blocks are computed again in
     the backward pass instead of kept, for memory. ``parallel``: on several GPUs each holds the whole network, or a
     part of every tensor ("shard", FSDP2; AdamW only). ``cuda_graphs``: replay forward and backward pass of compiled
-    shapes as one recorded graph. ``max_bad_steps``: more steps than that with a non-finite gradient, which are
-    skipped and counted, stop the run. ``picture_every``: steps between pictures for TensorBoard.
+    shapes as one recorded graph. ``attention``: which kernels to prefer. ``max_bad_steps``: more steps than that with a
+    non-finite gradient, which are skipped and counted, stop the run. ``picture_every``: steps between pictures for
+    TensorBoard.
     """
 
     name: str
@@ -140,6 +142,7 @@ class TrainConfig:
     checkpoint_blocks: bool = False
     parallel: Literal["replicate", "shard"] = "replicate"
     cuda_graphs: bool = False
+    attention: Attention = "auto"
     ema_decay: float = 0.999
     bfloat16: bool = True
     compile: bool = True
@@ -158,6 +161,8 @@ class TrainConfig:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.reference not in get_args(Reference):
             raise UsageError(f"reference is {self.reference!r}; choose {', '.join(get_args(Reference))}")
+        if self.attention not in get_args(Attention):
+            raise UsageError(f"attention is {self.attention!r}; choose {', '.join(get_args(Attention))}")
         if self.parallel not in ("replicate", "shard"):
             raise UsageError(f"parallel is {self.parallel!r}; choose replicate or shard")
         if self.parallel == "shard" and (self.optimizer.kind == "muon" or self.cuda_graphs):

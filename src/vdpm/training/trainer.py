@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -19,14 +20,19 @@ from torch import Tensor
 
 from vdpm.errors import CheckpointError, VDPMError
 from vdpm.model import VDPM
+from vdpm.model.vdpm import VDPMOutput
 from vdpm.structures import Snippet
+from vdpm.training.acceleration import RecordedStep, attention_kernels
+from vdpm.training.batch import reference_first
+from vdpm.training.board import Board
 from vdpm.training.checkpoint import TrainingState, load_state, save_state
-from vdpm.training.config import TrainConfig
+from vdpm.training.config import Bucket, TrainConfig
 from vdpm.training.distributed import Ranks, largest_over_ranks, mean_over_ranks, share_weights
 from vdpm.training.journal import Journal
 from vdpm.training.objective import objective
 from vdpm.training.optimizer import learning_rate
 from vdpm.training.parameters import FlatParameters, ShardedParameters, TrainedParameters
+from vdpm.training.pictures import picture
 from vdpm.training.sharding import shard_network, whole_state
 from vdpm.training.supply import SceneSupply
 from vdpm.training.update import Update
@@ -80,13 +86,17 @@ class Trainer:
         if state is not None:
             self._restore_update(state)
         self.journal = Journal(output / "log.jsonl", after=self.step)
+        self.board = Board(output, self.step)
+        self._recorded: dict[Bucket, RecordedStep] = {}
 
     def run(self) -> None:
         """Train to the end of the schedule or a signal; then save. A signal is passed on once all is saved."""
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            self._run()
+            with attention_kernels(self.config.attention):
+                self._run()
         finally:
+            self.board.close()
             for number, handler in before.items():
                 signal.signal(number, handler)
         if self.stop_signal is not None:
@@ -96,6 +106,7 @@ class Trainer:
         self.model.train()
         if self.ranks.is_main:
             self.journal.open()
+            self.board.open()
         saved = logged = time.monotonic()
         clock: float | None = None
         began, clips_logged, totals = self.position, self.clips, None
@@ -103,10 +114,11 @@ class Trainer:
         while self.position < self.config.steps and not stopping:
             bucket, snippet = self.supply.batch(self.step, self.position)
             with _compiled(self.config.compile and bucket.compiled):
-                losses = self._losses(snippet)
-                losses["loss"].backward()
+                losses = self._forward_backward(bucket, snippet)
             totals = _add(totals, losses, self._update())
             self.step += 1
+            if self.step % self.config.picture_every == 0:
+                self._draw(snippet)
             self.clips += bucket.batch * self.ranks.world
             if self.limit is None:
                 self.position += 1
@@ -136,11 +148,42 @@ class Trainer:
 
     # ---- one step
 
+    def _forward_backward(self, bucket: Bucket, snippet: Snippet) -> dict[str, Tensor]:
+        """Losses of the batch, and its gradients in the parameters."""
+        if self.config.cuda_graphs and bucket.compiled and self.ranks.device.type == "cuda":
+            snippet = reference_first(snippet)
+            if bucket not in self._recorded:
+                trained = [p for p in self.model.parameters() if p.requires_grad]
+                pool = next((step.graph.pool() for step in self._recorded.values()), None)
+                self._recorded[bucket] = RecordedStep(self._losses, trained, snippet, pool)
+            return self._recorded[bucket](snippet)
+        losses = self._losses(snippet)
+        losses["loss"].backward()
+        return losses
+
     def _losses(self, snippet: Snippet) -> dict[str, Tensor]:
         """Forward pass and all losses; entry "loss" is their weighted sum."""
-        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            output = self.model(snippet.images, snippet.targets, reference=snippet.reference)
-        return self.objective(output, snippet, self.config.loss, self.model.config.patch_size)
+        return self.objective(self._output(snippet), snippet, self.config.loss, self.model.config.patch_size)
+
+    def _output(self, snippet: Snippet) -> VDPMOutput:
+        config = self.config
+        # Weights cast once for all uses would be cast outside of a recording.
+        cached = not config.cuda_graphs
+        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=config.bfloat16, cache_enabled=cached):
+            return self.model(snippet.images, snippet.targets, reference=snippet.reference)
+
+    @torch.no_grad()
+    def _draw(self, snippet: Snippet) -> None:
+        """A picture of the batch's first clip, as the network sees it now."""
+        sharded = self.config.parallel == "shard" and self.ranks.world > 1
+        if not (sharded or self.board.is_open):
+            return
+        firsts: dict[str, Any] = {n: v[:1] for n, v in vars(snippet).items() if isinstance(v, Tensor)}
+        one = replace(snippet, **firsts)
+        with _compiled(False):
+            output = self._output(one)
+        if self.board.is_open:
+            self.board.picture(picture(one, output), self.step)
 
     def _update(self) -> Tensor:
         """After the backward pass: move the weights and their average, which follows faster at the start."""
@@ -227,6 +270,7 @@ class Trainer:
                 "clips_per_second": round(clips / max(seconds, 1e-9), 1),
             }
             self.journal.write(entry, self.position / self.config.steps)
+            self.board.scalars(entry)
         if bad > self.config.max_bad_steps:
             raise VDPMError(
                 f"{bad} steps had a non-finite gradient (at most {self.config.max_bad_steps}); "
