@@ -102,6 +102,7 @@ def test_the_oracle_has_no_error_in_any_unit(scale: float) -> None:
         for name in ("epe", "epe_per_map", "epe_moving", "p_epe", "abs_rel", "abs_rel_lsq", "translation", "focal"):
             assert scores[name] == pytest.approx(0, abs=1e-5), name
         assert scores["rotation"] == pytest.approx(0, abs=1e-3)
+        assert scores["ate"] == pytest.approx(0, abs=1e-4) or math.isnan(scores["ate"])
         assert scores["delta_125"] == scores["delta_125_lsq"] == 1
         pair = frames_of(truth, (0, 4))
         alone = two_view_scores(Oracle(pair).predict(pair.images, [0, 1]), pair, PLAIN)

@@ -24,6 +24,7 @@ PROTOCOL = {
     "depth": "z in each frame's own camera, one scale a snippet: ratio of medians, and least squares (_lsq)",
     "camera": "relative to frame 0: rotation (median over frames), translation (mean), direction of the baseline where "
     "it is over 2 % of the mean distance (median), focal length (mean)",
+    "path": "ATE and RPE (one frame) after Sim(3) Umeyama on camera centres; straight paths and still cameras left out",
     "mean": "over snippets, those where an error is undefined left out",
 }
 """What is common to all scores, said in every file of them."""
@@ -56,6 +57,9 @@ _SHAPE = (
     ("camera position / mean distance", "translation"),
     ("baseline direction, degrees", "direction"),
     ("focal length, relative", "focal"),
+    ("ATE / mean distance", "ate"),
+    ("RPE, translation / mean distance", "rpe_translation"),
+    ("RPE, rotation in degrees", "rpe_rotation"),
 )
 
 
@@ -82,7 +86,10 @@ class FamilyResult:
 
 
 def family_table(result: FamilyResult) -> str:
-    """One family's errors: means over snippets, the network's with a 95 % interval, baselines beside it."""
+    """One family's errors: means over snippets, the network's with a 95 % interval, baselines beside it.
+
+    "on 150" after a mean: how many of the snippets it is over, where not over all.
+    """
     manifest, config, found = result.manifest, result.config, result.intervals()
     done = len(result.scores)
     of = f"{done}" if done == result.wanted else f"{done} (of {result.wanted}: interrupted)"
@@ -98,7 +105,7 @@ def family_table(result: FamilyResult) -> str:
     for margin in manifest.pairs:
         rows += [(f"two views {margin} apart, {label}", f"margin{margin}.{name}") for label, name in _PAIR]
     for label, name in (*rows, *_SHAPE):
-        cells = [_cell(found[contender].get(name), contender == NETWORK) for contender, _ in _COLUMNS]
+        cells = [_cell(found[contender].get(name), contender == NETWORK, done) for contender, _ in _COLUMNS]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -152,14 +159,15 @@ def _family_content(result: FamilyResult) -> dict[str, Any]:
     }
 
 
-def _cell(interval: Interval | None, with_range: bool) -> str:
+def _cell(interval: Interval | None, with_range: bool, snippets: int) -> str:
     if interval is None:
         return ""
     if math.isnan(interval.mean):
         return "n/a"
     if not with_range:
         return f"{interval.mean:.3f}"
-    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    known = "" if interval.snippets == snippets else f" on {interval.snippets}"
+    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]{known}"
 
 
 def _without_nan(value: object) -> object:

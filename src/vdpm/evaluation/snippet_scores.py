@@ -17,6 +17,7 @@ from vdpm.errors import UsageError
 from vdpm.evaluation.baselines import z_depth
 from vdpm.evaluation.metrics import camera_errors, depth_errors, end_point_error, mean_norm
 from vdpm.evaluation.protocol import Prediction
+from vdpm.evaluation.trajectory import trajectory_errors
 from vdpm.structures import Snippet
 
 Scores = dict[str, float]
@@ -106,15 +107,23 @@ def shape_scores(prediction: Prediction, truth: Snippet, options: ProtocolOption
 
 
 def camera_scores(prediction: Prediction, truth: Snippet, options: ProtocolOptions) -> Scores:
-    """Cameras relative to frame 0, translations in units of each side's own mean distance n(P). See CameraErrors."""
+    """Cameras relative to frame 0, translations in units of each side's own mean distance n(P): see CameraErrors.
+
+    ``ate``, ``rpe_translation``, ``rpe_rotation``: after a similarity for the whole path, see TrajectoryErrors; in
+    units of the true n(P); NaN where the true path leaves the similarity open.
+    """
     valid = _usable(truth.points, truth.valid, options)
     scale, true_scale = mean_norm(prediction.time_variant, valid).item(), mean_norm(truth.points, valid).item()
     errors = camera_errors(prediction.c2w, truth.c2w, prediction.intrinsics, truth.intrinsics, scale, true_scale)
+    path = trajectory_errors(prediction.c2w, truth.c2w)
     return {
         "rotation": errors.rotation,
         "translation": errors.translation,
         "direction": errors.direction,
         "focal": errors.focal,
+        "ate": path.ate / true_scale,
+        "rpe_translation": path.rpe_translation / true_scale,
+        "rpe_rotation": path.rpe_rotation,
     }
 
 
