@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from vdpm.errors import UsageError
+from vdpm.synthetic.kinds import FigureWeights, MotionWeights, ShapeShares, SheetWeights
 from vdpm.synthetic.looks import MaterialWeights, SensorConfig
 
 HELD_OUT_START = 1 << 40
@@ -34,19 +35,32 @@ class SceneConfig:
     density: tuple[float, float] = (0.35, 1.0)
     figure_share: float = 0.55
     second_figure_share: float = 0.3
+    shapes: ShapeShares = field(default_factory=ShapeShares)
+    sheets: SheetWeights = field(default_factory=SheetWeights)
+    motions: MotionWeights = field(default_factory=MotionWeights)
+    figures: FigureWeights = field(default_factory=FigureWeights)
     still_camera_weight: float = 0.15
     handheld_weight: float = 0.25
     dolly_weight: float = 0.25
     orbit_weight: float = 0.2
     pan_weight: float = 0.1
-    follow_weight: float = 0.05
+    follow_weight: float = 0.07
+    walk_weight: float = 0.1
+    truck_weight: float = 0.1
+    crane_weight: float = 0.06
+    drone_weight: float = 0.08
+    dolly_zoom_weight: float = 0.03
     baseline: tuple[float, float] = (0.04, 1.2)
     travel: tuple[float, float] = (0.4, 6.0)
-    field_of_view: tuple[float, float] = (35.0, 90.0)
-    zoom_share: float = 0.05
+    field_of_view: tuple[float, float] = (25.0, 100.0)
+    zoom_share: float = 0.1
     time_step: tuple[float, float] = (1 / 30, 1 / 4)
     uneven_share: float = 0.2
     shadow_share: float = 0.85
+    overcast_share: float = 0.25
+    night_share: float = 0.07
+    second_lamp_share: float = 0.25
+    rim_share: float = 0.2
     noise_level: tuple[float, float] = (0.002, 0.03)
     wild_colour_share: float = 0.1
     material_weights: MaterialWeights = field(default_factory=MaterialWeights)
@@ -82,7 +96,7 @@ class SceneConfig:
 
     @property
     def camera_weights(self) -> tuple[float, ...]:
-        """In the order of cameras.STILL, HANDHELD, DOLLY, ORBIT, PAN, FOLLOW."""
+        """In the order of cameras.STILL, HANDHELD, DOLLY, ORBIT, PAN, FOLLOW, WALK, TRUCK, CRANE, DRONE, DOLLY_ZOOM."""
         return (
             self.still_camera_weight,
             self.handheld_weight,
@@ -90,4 +104,9 @@ class SceneConfig:
             self.orbit_weight,
             self.pan_weight,
             self.follow_weight,
+            self.walk_weight,
+            self.truck_weight,
+            self.crane_weight,
+            self.drone_weight,
+            self.dolly_zoom_weight,
         )

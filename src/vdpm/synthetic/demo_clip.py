@@ -1,7 +1,8 @@
 """One of our scenes as files: a video, and its exact ground truth in little space.
 
 The ground truth file (npz, no pickle) holds, besides the frames, the depth of each pixel, the part of the scene it is
-on, and where each part is in each frame. Points at any time follow: a part is rigid, so a pixel's point moves with it.
+on, and where each part is in each frame. Points at any time follow: each part, or triangle of a surface, moves by an
+affine map, and a pixel's point moves with it.
 """
 
 import zipfile
@@ -20,6 +21,7 @@ from vdpm.structures import Snippet
 from vdpm.synthetic.config import HELD_OUT_START, SceneConfig
 from vdpm.synthetic.generator import SceneGenerator
 from vdpm.synthetic.looks import MaterialWeights
+from vdpm.synthetic.pieces import instance_of_pieces, piece_poses
 
 DEMO_SEED = HELD_OUT_START + 5320
 DEMO_CONFIG = SceneConfig(
@@ -69,10 +71,9 @@ def write_clip(seed: int, config: SceneConfig, video: str | Path, truth: str | P
     parts = scene.parts
     frames = (snippet.images[0].permute(0, 2, 3, 1) * 255).round().to(torch.uint8)
     offset = snippet.points[0] - snippet.c2w[0, :, None, None, :3, 3]
-    seen = parts.active.nonzero()[:, 1].tolist()
-    row = torch.zeros(parts.size.shape[1], dtype=torch.long)
-    kept = [*seen, parts.size.shape[1] - 1]
-    row[kept] = torch.arange(len(kept))
+    poses = piece_poses(parts)[0]
+    kept, row = pixels.pieces[0].unique(return_inverse=True)
+    kept = kept.long()
     np.savez_compressed(
         truth,
         images=frames.numpy(),
@@ -80,10 +81,10 @@ def write_clip(seed: int, config: SceneConfig, video: str | Path, truth: str | P
         c2w=snippet.c2w[0].numpy(),
         intrinsics=snippet.intrinsics[0].numpy(),
         depth=((offset * snippet.c2w[0, :, None, None, :3, 2]).sum(-1) * snippet.valid[0]).numpy(),
-        parts=row[pixels.parts[0].long()].unflatten(1, grid).to(torch.uint8).numpy(),
-        instance_of=parts.instance[0, kept].numpy(),
-        rotation=parts.rotation[0][:, kept].numpy(),
-        position=parts.position[0][:, kept].numpy(),
+        parts=row.unflatten(1, grid).to(torch.int16).numpy(),
+        instance_of=instance_of_pieces(parts)[0, kept].numpy(),
+        rotation=poses[:, kept, :9].unflatten(-1, (3, 3)).numpy(),
+        position=poses[:, kept, 9:].numpy(),
         dynamic=np.packbits(snippet.dynamic[0].numpy()),
     )
     _write_video(frames, snippet.timestamps[0], video)
@@ -112,7 +113,8 @@ def load_ground_truth(path: str | Path) -> Snippet:
     part = data["parts"].long()
     frame = torch.arange(frames)[:, None, None]
     rotation, position = data["rotation"], data["position"]
-    material = (rotation[frame, part] * (points - position[frame, part])[..., None]).sum(-2)
+    inverse = torch.linalg.inv(rotation)
+    material = (inverse[frame, part] * (points - position[frame, part])[..., None, :]).sum(-1)
     moved = [
         (rotation[target, part] * material[..., None, :]).sum(-1) + position[target, part] for target in range(frames)
     ]

@@ -1,4 +1,4 @@
-"""Walking figures: people and four-legged animals as chains of rigid limbs (forward kinematics).
+"""Figures: people who walk, run, wave, squat and dance, and four-legged animals, as chains of rigid limbs.
 
 A figure is a torso, a head, four limbs of two segments and a neck: eleven parts, each with its own pose at every time.
 """
@@ -12,10 +12,11 @@ from torch import Tensor
 
 from vdpm.synthetic.config import SceneConfig
 from vdpm.synthetic.hashing import Draws, choose, constant
-from vdpm.synthetic.layout import FIGURE_PARTS, NUM_PARTS, Layout, Surroundings
+from vdpm.synthetic.layout import FIGURE_PARTS, NUM_PARTS, STREET, Layout, Surroundings
 from vdpm.synthetic.motion import Poses
 from vdpm.synthetic.rotations import axis_rotation, compose, rotate
 
+WALK, RUN, WAVE, SQUAT, DANCE, STAND = range(6)
 LIMBS = 4
 """Limb order: two legs then two arms, or hind legs then fore legs; left first."""
 
@@ -36,11 +37,11 @@ def sample_figure(
     clock: Float[Tensor, "batch frames"],
     number: int,
 ) -> Figure:
-    """Figure ``number`` (0 or 1) of each scene, walking, turning, waving or standing."""
+    """Figure ``number`` (0 or 1) of each scene. Animals walk where people would wave, and trot where they would run."""
     name = f"figure{number}."
     share = config.figure_share * (1.0 if number == 0 else config.second_figure_share)
     present = draws.chance(name + "present", share)
-    animal = draws.chance(name + "animal", 0.35)
+    animal = draws.category(name + "animal", (config.figures.person, config.figures.animal)) == 1
     height = choose(
         around.kind,
         torch.minimum(draws.uniform(name + "height", low=1.2, high=1.9), around.ceiling * 0.8),
@@ -62,16 +63,27 @@ def sample_figure(
     neck = height * torch.where(animal, 0.2 * vary("neck", 0.5, 2.5), 0.06)
 
     # Gait: the phase follows the distance walked, so that feet hardly slide.
-    walking = draws.chance(name + "walking", 0.8) & lively
-    stride = 1.6 * leg
-    steps = draws.log_uniform(name + "steps", low=0.25, high=1.6)
+    act = draws.category(name + "act", config.figures.acts)
+    act = torch.where(animal & ((act == WAVE) | (act == SQUAT) | (act == DANCE)), WALK, act)
+    running = act == RUN
+    walking = ((act == WALK) | running) & lively
+    stride = torch.where(running, 2.2, 1.6) * leg
+    steps = draws.log_uniform(name + "steps", low=0.25, high=1.3) * torch.where(running, 1.4, 1.0)
     start = draws.uniform(name + "phase", high=2 * math.pi)
     phase = start[:, None] + 2 * math.pi * (steps * walking)[:, None] * clock
     speed = stride * steps * walking
     turn = draws.uniform(name + "turn", low=-1.2, high=1.2)
     turn = torch.where(turn.abs() < 0.05, 0.05, turn)
     facing = draws.uniform(name + "facing", high=2 * math.pi)
-    yaw = facing[:, None] + (turn * walking)[:, None] * clock
+    # Towards the camera's side or away, as in motion.sample_paths; in streets along them.
+    azimuth = torch.where(around.kind == STREET, 0.5 * math.pi, draws.uniform("camera.azimuth", high=2 * math.pi))
+    depth = draws.chance(name + "depth", config.motions.depth_share) | (around.kind == STREET)
+    facing = torch.where(depth, azimuth + 0.15 * facing + math.pi * draws.chance(name + "away", 0.5), facing)
+    beat = draws.log_uniform(name + "beat", low=3.0, high=12.0) * lively
+    measure = start[:, None] + beat[:, None] * clock
+    dances, squats = (act == DANCE)[:, None], (act == SQUAT)[:, None]
+    sway = torch.sin(measure) - torch.sin(start)[:, None]
+    yaw = facing[:, None] + (turn * walking)[:, None] * clock + 0.5 * dances * sway
     centre = (
         choose(around.kind, 0.5, 0.6, 0.5, 0.4)[:, None]
         * around.stage[:, None]
@@ -90,18 +102,31 @@ def sample_figure(
     limb_phase = phase[..., None] + shift[:, None]
     is_arm = (torch.arange(LIMBS, device=draws.device) >= 2) & ~animal[:, None]
     reach = draws.uniform(name + "reach", 1, low=0.3, high=0.65) * torch.where(is_arm, 0.8, 1.0)
-    reach = reach * torch.where(walking, 1.0, 0.25)[:, None]
+    reach = reach * torch.where(walking, 1.0, 0.25)[:, None] * torch.where(running, 1.35, 1.0)[:, None]
     hip = reach[:, None] * torch.sin(limb_phase)
     bend = torch.where(is_arm, -0.5, 0.9)[:, None] * reach[:, None] * (1 + torch.sin(limb_phase - 0.5 * math.pi)) * 0.8
-    waves = (draws.chance(name + "waves", 0.3) & ~animal)[:, None] & (torch.arange(LIMBS, device=draws.device) == 3)
-    beat = draws.log_uniform(name + "wave_rate", low=2.0, high=10.0) * lively
-    wave = torch.sin(start[:, None] + beat[:, None] * clock)[..., None]
+    waves = (act == WAVE)[:, None] & (torch.arange(LIMBS, device=draws.device) == 3)
+    wave = torch.sin(measure)[..., None]
     hip = torch.where(waves[:, None], 2.6 + 0.3 * wave, hip)
     bend = torch.where(waves[:, None], -0.5 + 0.7 * wave, bend)
+    # Knees that bend by twice the hip's angle keep the feet below the hips; arms go forward, or up and about.
+    deep = draws.uniform(name + "deep", low=0.5, high=1.2)[:, None] * (0.5 - 0.5 * torch.cos(2 * measure))
+    crouch = torch.where(squats, deep, torch.where(dances, 0.35 * deep, 0.0))
+    bent = (squats | dances)[..., None]
+    offbeat = draws.uniform(name + "offbeat", LIMBS, high=2 * math.pi)[:, None]
+    swings = 1.3 + 1.1 * torch.sin(measure[..., None] + offbeat)
+    arms_up = torch.where(squats[..., None], 1.2 * crouch[..., None].expand_as(hip), swings)
+    hip = torch.where(bent, torch.where(is_arm[:, None], arms_up, crouch[..., None]), hip)
+    flex = torch.where(dances[..., None], -0.9 + 0.8 * torch.cos(measure[..., None] + offbeat), -0.1)
+    bend = torch.where(bent, torch.where(is_arm[:, None], flex, 2 * crouch[..., None]), bend)
 
     half_trunk = trunk / 2
     hips_up = leg * 0.96 + thick
-    bob = 0.02 * height[:, None] * torch.cos(2 * phase)
+    bob = torch.where(running[:, None], 0.05, 0.02) * height[:, None] * torch.cos(2 * phase) * walking[:, None]
+    leaps = draws.chance(name + "leaps", 0.4)[:, None] & dances
+    bob = (
+        bob - leg[:, None] * (1 - torch.cos(crouch)) + leaps * 0.12 * height[:, None] * torch.sin(measure).clamp_min(0)
+    )
     zero = torch.zeros_like(height)
     lateral = girth * torch.where(animal, 0.55, 0.5)
     torso_up = torch.where(animal, hips_up + 0.2 * girth, hips_up + half_trunk)
@@ -126,6 +151,7 @@ def sample_figure(
     lower_centre = knee + rotate(lower_rotation, down * (upper / 2)[:, None, :, None])
 
     lean = torch.where(animal, zero, draws.uniform(name + "lean", low=-0.05, high=0.2))
+    lean = lean + torch.where(running & ~animal, 0.2, 0.0)
     neck_tilt = torch.where(animal, draws.uniform(name + "neck_tilt", low=0.3, high=1.2), lean)
     nod = neck_tilt[:, None] + 0.08 * torch.sin(phase)
     neck_base = torch.stack([front, zero, torch.where(animal, torso_up + 0.3 * girth, torso_up + half_trunk * 0.9)], -1)
@@ -153,7 +179,7 @@ def sample_figure(
         ],
         2,
     )
-    lift = torch.stack([torch.zeros_like(bob), torch.zeros_like(bob), bob * walking[:, None]], -1)
+    lift = torch.stack([torch.zeros_like(bob), torch.zeros_like(bob), bob], -1)
     root = axis_rotation(2, yaw)[:, :, None]
     placed = rotate(root, position + lift[:, :, None])
     placed = placed + torch.cat([ground, torch.zeros_like(ground[..., :1])], -1)[:, :, None]

@@ -25,6 +25,11 @@ def fusing(active: bool) -> Iterator[None]:
         _active = before
 
 
+def is_fusing() -> bool:
+    """Whether functions marked ``fusable`` run compiled now."""
+    return _active
+
+
 def fusable(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Mark a function of tensors alone for compilation, once for all sizes, when first run inside ``fusing``."""
     compiled: Callable[Arguments, Result] | None = None

@@ -12,30 +12,57 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vdpm.synthetic.fusing import fusable
+from vdpm.synthetic.fusing import fusable, is_fusing
 from vdpm.synthetic.hashing import constant
-from vdpm.synthetic.layout import BOXES, CAPSULES, ELLIPSOIDS, FRUSTUMS, NUM_PARTS, SURROUNDINGS
-from vdpm.synthetic.rotations import turned_back
+from vdpm.synthetic.layout import BOXES, CAPSULES, ELLIPSOIDS, FRUSTUMS, SHEETS, SUPERQUADRICS, SURROUNDINGS
+from vdpm.synthetic.meshes import TRIANGLES, corners, edge_functions, highest
+from vdpm.synthetic.rotations import turned
+from vdpm.synthetic.terrain import terrain_distance
 
 Vector = tuple[Tensor, Tensor, Tensor]
 Rays = Float[Tensor, "3 batch frames #rays"]
 MISS = 1e9
+_NEWTON_STEPS = 6
 _WALLS = ((1.0, 0.0, 0.0), (-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.0, -1.0))
 """Normals of the surroundings' faces, inwards."""
 
 
-class Parts(NamedTuple):
-    """Parts of a scene as the renderer wants them; the last one is the surroundings. Poses: part -> world."""
+class Lamp(NamedTuple):
+    """Where light comes from: a lamp in ``place``, or the sun, along the third row of ``turn`` (world -> light)."""
 
-    rotation: Float[Tensor, "batch frames parts 3 3"]
+    is_near: Bool[Tensor, "batch"]
+    place: Float[Tensor, "batch 3"]
+    turn: Float[Tensor, "batch 3 3"]
+
+
+class Parts(NamedTuple):
+    """Parts of a scene as the renderer wants them; the last one is the surroundings.
+
+    ``turn``: any invertible matrix, so that parts may be squashed and sheared; with ``position``, part -> world.
+    ``inverse``: world -> part; ``unit``: the same scaled to the unit shape, for all parts but sheets and surroundings.
+    ``shape``: taper of frustums, the two exponents of superquadrics. ``waves``: the ground, in the frame of the
+    surroundings. ``vertices`` of the sheets in the world, and as they are at rest. ``lamp``: what shadow rays have in
+    common (``meshes.edge_functions``).
+    """
+
+    turn: Float[Tensor, "batch frames parts 3 3"]
     position: Float[Tensor, "batch frames parts 3"]
+    inverse: Float[Tensor, "batch frames parts 3 3"]
+    unit: Float[Tensor, "batch frames solids 3 3"]
     size: Float[Tensor, "batch parts 3"]
-    taper: Float[Tensor, "batch parts"]
-    active: Bool[Tensor, "batch parts"]
+    shape: Float[Tensor, "batch parts 2"]
+    active: Bool[Tensor, "batch solids_and_sheets"]
     instance: Int[Tensor, "batch parts"]
     half: Float[Tensor, "batch 2"]
     floor: Float[Tensor, "batch"]
     ceiling: Float[Tensor, "batch"]
+    waves: Float[Tensor, "batch waves 4"]
+    vertices: Float[Tensor, "batch frames sheets vertices 3"]
+    rest: Float[Tensor, "batch sheets vertices 3"]
+    topology: Int[Tensor, "batch sheets"]
+    wraps: Bool[Tensor, "batch sheets"]
+    creased: Bool[Tensor, "batch sheets"]
+    lamp: Lamp
 
 
 def dot(a: Float[Tensor, "3 *#shape"], b: Float[Tensor, "3 *#shape"]) -> Float[Tensor, "*shape"]:
@@ -107,98 +134,159 @@ def _capsule(o: Vector, d: Vector, half: Tensor) -> Tensor:
     return torch.where(wall, t, cap)
 
 
-def _local(parts: Parts, chosen: slice, origin: Vector, direction: Vector) -> tuple[Vector, Vector, Tensor]:
-    """Rays in the scaled frames of the chosen parts, from the point nearest each part's centre, which lies ``ahead``.
+def _superquadric(o: Vector, d: Vector, shape: Tensor) -> Tensor:
+    # The surface is where a norm is 1: ((|x|^p + |y|^p)^(q/p) + |z|^q)^(1/q), p and q from 1 up. A norm is convex along
+    # a ray, so Newton's steps from outside never pass the first meeting. The unit box holds the shape.
+    p, q = shape[..., 0], shape[..., 1]
+    t = _box(o, d)
+    meets = t < MISS
+    t = torch.where(meets, t, 0.0)
+    norm = torch.zeros_like(t)
+    for _ in range(_NEWTON_STEPS):
+        x, y, z = o[0] + t * d[0], o[1] + t * d[1], o[2] + t * d[2]
+        norm, (gx, gy, gz) = _norm_and_gradient(x, y, z, p, q)
+        slope = gx * d[0] + gy * d[1] + gz * d[2]
+        out = norm > 1 + 1e-6
+        meets = meets & ~(out & (slope >= 0))
+        t = torch.where(out & meets, t + (1 - norm) / slope.clamp_max(-1e-9), t)
+    return torch.where(meets & (norm < 1.002), t, MISS)
 
-    Starting there keeps far and small parts exact: the quadratics then hold numbers of order one.
+
+def _norm_and_gradient(x: Tensor, y: Tensor, z: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Vector]:
+    lx, ly, lz = (torch.log2(v.abs().clamp_min(1e-12)) for v in (x, y, z))
+    flat = torch.log2(torch.exp2(p * lx) + torch.exp2(p * ly)) / p
+    whole = torch.log2(torch.exp2(q * flat) + torch.exp2(q * lz)) / q
+    ring = (q - 1) * (flat - whole)
+    gx = torch.exp2(ring + (p - 1) * (lx - flat)) * x.sign()
+    gy = torch.exp2(ring + (p - 1) * (ly - flat)) * y.sign()
+    return torch.exp2(whole), (gx, gy, torch.exp2((q - 1) * (lz - whole)) * z.sign())
+
+
+def _pick(parts: Parts, chosen: slice) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Of one kind of part: position, world -> unit shape, shape, half length in radii, whether it is there, number."""
+    number = torch.arange(chosen.start, chosen.stop, device=parts.size.device)
+    size = parts.size[:, chosen]
+    active, position, unit_shape = parts.active[:, chosen], parts.position[:, :, chosen], parts.unit[:, :, chosen]
+    shape, length = parts.shape[:, chosen], size[..., 2] / size[..., 0]
+    if not is_fusing():
+        # Parts that no clip has cost nothing; one stays, so that there is a nearest.
+        here = active.any(0).nonzero()[:, 0]
+        here = here if len(here) else here.new_zeros(1)
+        position, unit_shape = position[:, :, here], unit_shape[:, :, here]
+        shape, length, active, number = shape[:, here], length[:, here], active[:, here], number[here]
+    return position, unit_shape, shape, length, active, number
+
+
+def _kind(chosen: slice) -> Callable[[Parts, Vector, Vector], tuple[Tensor, Tensor]]:
+    """For one kind of part: ray length to the nearest, MISS where all are missed, and which it is. The one place with a
+    value for each ray and part.
+
+    Rays are taken to the unit shape's frame from the point nearest to each part's centre, which lies ``ahead``: this
+    keeps far and small parts exact, since the quadratics then hold numbers of order one.
     """
-    centre = parts.position[:, :, None, chosen].unbind(-1)
-    o = [x[..., None] for x in origin]
-    d = [x[..., None] for x in direction]
-    to = [c - x for c, x in zip(centre, o)]
-    ahead = to[0] * d[0] + to[1] * d[1] + to[2] * d[2]
-    nearest = [ahead * x - y for x, y in zip(d, to)]
-    rotation = parts.rotation[:, :, None, chosen]
-    scale = _scale(parts, chosen)
-    r = [[rotation[..., i, j] for j in range(3)] for i in range(3)]
-    local_o = [(r[0][j] * nearest[0] + r[1][j] * nearest[1] + r[2][j] * nearest[2]) / scale[j] for j in range(3)]
-    local_d = [(r[0][j] * d[0] + r[1][j] * d[1] + r[2][j] * d[2]) / scale[j] for j in range(3)]
-    return (local_o[0], local_o[1], local_o[2]), (local_d[0], local_d[1], local_d[2]), ahead
+
+    @fusable
+    def nearest(
+        position: Tensor, unit_shape: Tensor, shape: Tensor, length: Tensor, active: Tensor, origin: Vector,
+        direction: Vector,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        centre = position[:, :, None].unbind(-1)
+        way = [x[..., None] for x in direction]
+        to = [c - x[..., None] for c, x in zip(centre, origin)]
+        ahead = to[0] * way[0] + to[1] * way[1] + to[2] * way[2]
+        near = [ahead * x - y for x, y in zip(way, to)]
+        m = unit_shape[:, :, None]
+        a, b, c = (m[..., i, 0] * near[0] + m[..., i, 1] * near[1] + m[..., i, 2] * near[2] for i in range(3))
+        e, f, g = (m[..., i, 0] * way[0] + m[..., i, 1] * way[1] + m[..., i, 2] * way[2] for i in range(3))
+        o, d = (a, b, c), (e, f, g)
+        if chosen == ELLIPSOIDS:
+            t = _ellipsoid(o, d)
+        elif chosen == BOXES:
+            t = _box(o, d)
+        elif chosen == FRUSTUMS:
+            t = _frustum(o, d, shape[:, None, None, :, 0], -ahead)
+        elif chosen == CAPSULES:
+            t = _capsule(o, d, length[:, None, None])
+        else:
+            t = _superquadric(o, d, shape[:, None, None])
+        t = torch.where(t < 0.5 * MISS, t + ahead, MISS)
+        best, index = torch.where((t > 0) & active[:, None, None], t, MISS).min(-1)
+        return best, index
+
+    def of_parts(parts: Parts, origin: Vector, direction: Vector) -> tuple[Tensor, Tensor]:
+        position, unit_shape, shape, length, active, number = _pick(parts, chosen)
+        t, index = nearest(position, unit_shape, shape, length, active, origin, direction)
+        return t, number[index]
+
+    return of_parts
 
 
-def _scale(parts: Parts, chosen: slice) -> list[Tensor]:
-    size = parts.size[:, None, None, chosen]
-    if chosen == CAPSULES:
-        return [size[..., 0]] * 3
-    return list(size.unbind(-1))
-
-
-def _distances(parts: Parts, chosen: slice, origin: Vector, direction: Vector) -> Tensor:
-    """Ray length to each chosen part, MISS where it is missed or behind: [batch, frames, rays, parts]."""
-    o, d, ahead = _local(parts, chosen, origin, direction)
-    if chosen == ELLIPSOIDS:
-        t = _ellipsoid(o, d)
-    elif chosen == BOXES:
-        t = _box(o, d)
-    elif chosen == FRUSTUMS:
-        t = _frustum(o, d, parts.taper[:, None, None, chosen], -ahead)
-    else:
-        size = parts.size[:, None, None, chosen]
-        t = _capsule(o, d, size[..., 2] / size[..., 0])
-    t = torch.where(t < 0.5 * MISS, t + ahead, MISS)
-    return torch.where((t > 0) & parts.active[:, None, None, chosen], t, MISS)
+_KINDS = tuple(_kind(chosen) for chosen in (ELLIPSOIDS, BOXES, FRUSTUMS, CAPSULES, SUPERQUADRICS))
 
 
 def surroundings_exit(parts: Parts, origin: Rays, direction: Rays) -> tuple[Tensor, Tensor]:
-    """Ray length to the surroundings ahead, and which face: 0 to 3 walls (-x, x, -y, y), 4 floor, 5 ceiling."""
-    rotation = parts.rotation[:, :, SURROUNDINGS, None].movedim((-2, -1), (0, 1))
+    """Ray length to the surroundings ahead, and which face: 0 to 3 walls (-x, x, -y, y), 4 ground, 5 ceiling."""
+    inverse = parts.inverse[:, :, SURROUNDINGS, :, :, None].movedim((2, 3), (0, 1))
     position = parts.position[:, :, SURROUNDINGS, None].movedim(-1, 0)
-    o, d = turned_back(rotation, origin - position), turned_back(rotation, direction)
+    o, d = turned(inverse, origin - position), turned(inverse, direction)
     high = torch.stack([parts.half[:, 0], parts.half[:, 1], parts.ceiling])[..., None, None]
     low = torch.stack([-parts.half[:, 0], -parts.half[:, 1], parts.floor])[..., None, None]
     step = torch.where(d.abs() < 1e-9, 1e-9, d)
     ahead = step > 0
     length, axis = ((torch.where(ahead, high, low) - o) / step).min(0)
-    return length, 2 * axis + ahead.gather(0, axis[None])[0]
+    face = 2 * axis + ahead.gather(0, axis[None])[0]
+    hill = terrain_distance(parts.waves, o, d, length)
+    return torch.minimum(hill, length), torch.where(hill < length, 4, face)
 
 
-def _nearest(chosen: slice) -> Callable[[Parts, Vector, Vector], tuple[Tensor, Tensor]]:
-    """For one kind of part: ray length to the nearest, and which it is. The one place with a value for each
-    ray and part.
+def nearest_hit(
+    parts: Parts, origin: Rays, direction: Rays
+) -> tuple[Tensor, Int[Tensor, "batch frames rays"], Int[Tensor, "batch frames rays"]]:
+    """Ray length of the first hit, and its piece: a part or, from NUM_PARTS + 1 on, a triangle of a sheet; and the face
+    of the surroundings behind it. All rays of a frame start in one point.
     """
-
-    def nearest(parts: Parts, origin: Vector, direction: Vector) -> tuple[Tensor, Tensor]:
-        t, index = _distances(parts, chosen, origin, direction).min(-1)
-        return t, index + chosen.start
-
-    return fusable(nearest)
-
-
-_KINDS = tuple(_nearest(chosen) for chosen in (ELLIPSOIDS, BOXES, FRUSTUMS, CAPSULES))
-
-
-def nearest_hit(parts: Parts, origin: Rays, direction: Rays) -> tuple[Tensor, Int[Tensor, "batch frames rays"], Tensor]:
-    """Ray length of the first hit, the part, and the face of the surroundings behind it."""
     best, face = surroundings_exit(parts, origin, direction)
-    part = torch.full_like(face, SURROUNDINGS)
+    piece = torch.full_like(face, SURROUNDINGS)
     for nearest in _KINDS:
         t, index = nearest(parts, _vector(origin), _vector(direction))
-        part = torch.where(t < best, index, part)
+        piece = torch.where(t < best, index, piece)
         best = torch.minimum(t, best)
-    return best, part, face
+    everywhere = torch.ones_like(parts.lamp.is_near)
+    as_is = torch.eye(3, device=best.device).expand(len(best), 3, 3)
+    functions = _edges(parts, origin[..., 0].movedim(0, -1), as_is, everywhere)
+    height, index = highest(functions, direction)
+    t = torch.where(height > 0, 1 / height.clamp_min(1e-12), MISS)
+    piece = torch.where(t < best, index + SURROUNDINGS + 1, piece)
+    return torch.minimum(t, best), piece, face
 
 
 def blocked(parts: Parts, origin: Rays, direction: Rays, length: Tensor) -> Bool[Tensor, "batch frames rays"]:
-    """Whether a part lies on the ray within ``length``."""
+    """Whether a part lies on the way to the light, which is in ``direction`` at ``length``."""
     hit = torch.zeros_like(length, dtype=torch.bool)
     for nearest in _KINDS:
         hit = hit | (nearest(parts, _vector(origin), _vector(direction))[0] < length)
-    return hit
+    lamp = parts.lamp
+    functions = _edges(parts, lamp.place[:, None], lamp.turn, lamp.is_near)
+    near = lamp.is_near[:, None, None]
+    place = lamp.place.movedim(-1, 0)[..., None, None]
+    q = turned(lamp.turn.movedim(0, -1)[..., None, None], origin - torch.where(near, place, 0.0))
+    height, _ = highest(functions, torch.stack([q[0], q[1], torch.where(near, q[2], 1.0)]))
+    return hit | (height > torch.where(near, 1.0 + 1e-4, q[2]))
 
 
-def surface_normal(part: Tensor, face: Tensor, material: Rays, size: Rays, taper: Tensor) -> Rays:
-    """Outward normal (inward for the surroundings) in the part's frame, at the material point on its surface."""
-    capsule = part >= CAPSULES.start
+def _edges(parts: Parts, place: Tensor, turn: Tensor, near: Tensor) -> Float[Tensor, "batch frames 12 triangles"]:
+    active = parts.active[:, SHEETS].repeat_interleave(TRIANGLES, 1)
+    return edge_functions(corners(parts.vertices, parts.topology), active, place, turn, near)
+
+
+def surface_normal(
+    part: Tensor, face: Tensor, material: Rays, size: Rays, shape: Float[Tensor, "2 batch frames rays"]
+) -> Rays:
+    """Outward normal (inward for walls, floor and ceiling) in the part's frame, at the material point on its surface.
+
+    Not for sheets and for rolling ground.
+    """
+    capsule = (part >= CAPSULES.start) & (part < CAPSULES.stop)
     sx, sy, sz = size.unbind(0)
     scale = torch.stack([sx, sy, torch.where(capsule, sx, sz)])
     p = material / scale
@@ -212,17 +300,23 @@ def surface_normal(part: Tensor, face: Tensor, material: Rays, size: Rays, taper
     on_y = ~on_x & (ay >= az)
     flat = p.sign() * torch.stack([on_x, on_y, ~(on_x | on_y)])
 
+    taper = shape[0]
     slope, middle = (taper - 1) / 2, (taper + 1) / 2
     radius = middle + slope * pz
     cap = (az > 0.9995) & (p[0] * p[0] + p[1] * p[1] < (radius * radius) * 0.999)
     side = torch.stack([p[0] / sx, p[1] / sy, -slope * radius / sz])
     end = torch.stack([torch.zeros_like(pz), torch.zeros_like(pz), pz.sign()])
 
+    super_ = (part >= SUPERQUADRICS.start) & (part < SUPERQUADRICS.stop)
+    exponents = torch.where(super_, shape, 2.0)
+    _, gradient = _norm_and_gradient(p[0], p[1], p[2], exponents[0], exponents[1])
+    bulge = torch.stack(gradient) / scale
+
     box = (part >= BOXES.start) & (part < BOXES.stop)
     frustum = (part >= FRUSTUMS.start) & (part < FRUSTUMS.stop)
     wall = constant(_WALLS, part.device)[face].movedim(-1, 0)
-    normal = torch.where(frustum, torch.where(cap, end, side), rounded)
-    return unit(torch.where(part >= NUM_PARTS, wall, torch.where(box, flat, normal)))
+    normal = torch.where(frustum, torch.where(cap, end, side), torch.where(super_, bulge, rounded))
+    return unit(torch.where(part >= SURROUNDINGS, wall, torch.where(box, flat, normal)))
 
 
 def _vector(stacked: Rays) -> Vector:

@@ -1,8 +1,9 @@
 """Where things stand: the surroundings of a scene and its parts, in scene space (z up, the ground at z = 0).
 
 A scene has a fixed number of parts, ordered by the kind of shape so that the renderer never branches over kinds:
-ellipsoids, boxes, frustums (cylinders, cones), capsules. The first ellipsoids and the capsules belong to two figures
-where a scene has them, else they are objects of their own. The surroundings are one more part, a box seen from inside.
+ellipsoids, boxes, frustums (cylinders, cones), capsules, superquadrics, sheets (deformable surfaces of triangles). The
+first ellipsoids and the capsules belong to two figures where a scene has them, else they are objects of their own; the
+small ellipsoids and boxes make crowds. The surroundings are one more part, a box seen from inside.
 """
 
 import math
@@ -15,18 +16,31 @@ from torch import Tensor
 from vdpm.synthetic.config import SceneConfig
 from vdpm.synthetic.hashing import Draws, choose, constant
 from vdpm.synthetic.rotations import axis_rotation, compose
+from vdpm.synthetic.terrain import sample_terrain
 
-ELLIPSOIDS = slice(0, 9)
-BOXES = slice(9, 17)
-FRUSTUMS = slice(17, 24)
-CAPSULES = slice(24, 42)
-NUM_PARTS = 42
+ELLIPSOIDS = slice(0, 21)
+BOXES = slice(21, 37)
+FRUSTUMS = slice(37, 49)
+CAPSULES = slice(49, 68)
+SUPERQUADRICS = slice(68, 70)
+SHEETS = slice(70, 73)
+NUM_PARTS = 73
 SURROUNDINGS = NUM_PARTS
-FIGURE_PARTS = ((0, 1, *range(24, 33)), (2, 3, *range(33, 42)))
-TABLE = 9
-HEROES = (4, 14, 17, 5)
+FIGURE_PARTS = ((0, 1, *range(49, 58)), (2, 3, *range(58, 67)))
+POLE = 67
+"""What the first sheet hangs on, where it is a flag or a curtain."""
+TABLE = 21
+FURNITURE = slice(21, 26)
+SMALL = (*range(9, 21), *range(29, 37))
+"""Ellipsoids and boxes of crowds; two of the boxes are a vehicle's where there is one."""
+VEHICLE = (35, 36, 45, 46, 47, 48)
+"""Body, cabin and four wheels."""
+LATHE = (44, 45, 46, 47, 48)
+"""Frustums that stand on each other as one turned body, where there is no vehicle."""
+
+HEROES = (4, 26, 37, 5, 68, 70)
+_HERO_WEIGHTS = (1.0, 1.0, 1.0, 0.7, 0.7, 2.5)
 """One of these is what a scene without a figure is about: present, near the middle, moving if anything is."""
-FURNITURE = slice(9, 14)
 
 ROOM, OPEN, STREET, TABLETOP = range(4)
 _OPEN_SKY = 1e4
@@ -36,7 +50,7 @@ class Surroundings(NamedTuple):
     """A box seen from inside: walls at +-half, floor and ceiling; outdoors the walls end in a skyline.
 
     ``stage`` is the radius of the region where things happen. Above ``skyline_base + skyline_rise * noise`` a wall
-    is sky.
+    is sky. ``waves``: rolling ground outdoors (``terrain``), where the floor lies below the deepest valley.
     """
 
     kind: Int[Tensor, "batch"]
@@ -49,15 +63,18 @@ class Surroundings(NamedTuple):
     skyline_rise: Float[Tensor, "batch"]
     skyline_period: Float[Tensor, "batch"]
     skyline_blocks: Bool[Tensor, "batch"]
+    waves: Float[Tensor, "batch waves 4"]
 
 
 class Layout(NamedTuple):
     """The parts at rest. ``size``: half extents (capsule: radius, radius, half length of its axis); ``taper``: radius
-    of a frustum's top relative to its bottom. ``rotation``, ``position``: part -> scene."""
+    of a frustum's top relative to its bottom; ``exponents`` of superquadrics (across, upwards). ``rotation``,
+    ``position``: part -> scene."""
 
     active: Bool[Tensor, "batch parts"]
     size: Float[Tensor, "batch parts 3"]
     taper: Float[Tensor, "batch parts"]
+    exponents: Float[Tensor, "batch parts 2"]
     rotation: Float[Tensor, "batch parts 3 3"]
     position: Float[Tensor, "batch parts 3"]
     resting: Bool[Tensor, "batch parts"]
@@ -79,7 +96,6 @@ def sample_surroundings(draws: Draws, config: SceneConfig) -> Surroundings:
         ),
         draws.log_uniform("tabletop.half", 2, low=1.5, high=4.0),
     )
-    floor = choose(kind, 0.0, 0.0, 0.0, draws.uniform("tabletop.floor", low=-0.9, high=-0.6))
     height = draws.uniform("ceiling")
     ceiling = choose(kind, 2.3 + 1.4 * height, _OPEN_SKY, _OPEN_SKY, 1.3 + 0.8 * height)
     stage = choose(
@@ -90,6 +106,9 @@ def sample_surroundings(draws: Draws, config: SceneConfig) -> Surroundings:
         draws.uniform("tabletop.stage", low=0.25, high=0.55),
     )
     reach = half.amin(-1)
+    waves = sample_terrain(draws, config.shapes.terrain_share, kind == OPEN, stage)
+    deep = -2 * waves[..., 3].sum(-1)
+    floor = choose(kind, 0.0, deep, 0.0, draws.uniform("tabletop.floor", low=-0.9, high=-0.6))
     return Surroundings(
         kind=kind,
         half=half,
@@ -111,6 +130,7 @@ def sample_surroundings(draws: Draws, config: SceneConfig) -> Surroundings:
         skyline_blocks=torch.where(
             kind == STREET, draws.chance("street.blocks", 0.9), draws.chance("open.blocks", 0.25)
         ),
+        waves=waves,
     )
 
 
@@ -144,9 +164,10 @@ def sample_layout(draws: Draws, config: SceneConfig, around: Surroundings) -> La
     round_parts = draws.chance("size.round", 0.5, n)[..., None]
     size = torch.where(round_parts, torch.cat([size[..., :1], size[..., :1], size[..., 2:]], -1), size)
     sphere = draws.chance("size.sphere", 0.4, n)[..., None]
-    size = torch.cat([torch.where(sphere[:, ELLIPSOIDS], size[:, ELLIPSOIDS, :1], size[:, ELLIPSOIDS]), size[:, 9:]], 1)
+    balls = torch.where(sphere[:, ELLIPSOIDS], size[:, ELLIPSOIDS, :1], size[:, ELLIPSOIDS])
+    size = torch.cat([balls, size[:, ELLIPSOIDS.stop :]], 1)
 
-    hero = draws.category("hero", (1.0,) * len(HEROES))
+    hero = draws.category("hero", _HERO_WEIGHTS)
     hero = constant(HEROES, device)[hero]
     is_hero = torch.arange(n, device=device) == hero[:, None]
     xy = torch.where(is_hero[..., None], 0.35 * stage[..., None] * (plane * 2 - 1), xy)
@@ -179,7 +200,22 @@ def sample_layout(draws: Draws, config: SceneConfig, around: Surroundings) -> La
     thin = base * draws.log_uniform("capsule.radius", n, low=0.08, high=0.6)
     length = base * draws.log_uniform("capsule.length", n, low=0.5, high=3.5)
     capsule = torch.stack([thin, thin, torch.minimum(length, around.ceiling[:, None] * 0.4)], -1)
-    size = torch.cat([size[:, :24], capsule[:, CAPSULES]], 1)
+    size = torch.cat([size[:, : CAPSULES.start], capsule[:, CAPSULES], size[:, CAPSULES.stop :]], 1)
+
+    # In some scenes things are drawn out to rods and pressed to slabs; the small ones are small.
+    thin_scene = draws.chance("thin", config.shapes.thin_share, 1)
+    thin_part = thin_scene & draws.chance("thin.part", 0.35, n) & ~is_hero & ~furniture
+    rod = draws.chance("thin.rod", 0.6, n)[..., None]
+    thinner = draws.log_uniform("thin.width", n, 1, low=0.05, high=0.2)
+    longer = torch.where(rod, constant((0.0, 0.0, 1.0), device), constant((1.0, 1.0, 0.0), device))
+    rods = size.amax(-1, keepdim=True) * torch.where(longer > 0, 1.3, thinner)
+    bars = slice(BOXES.start, FRUSTUMS.stop)
+    size = torch.cat(
+        [size[:, : bars.start], torch.where(thin_part[..., None], rods, size)[:, bars], size[:, bars.stop :]], 1
+    )
+    small = torch.zeros(n, dtype=torch.bool, device=device)
+    small[constant(SMALL, device)] = True
+    size = torch.where(small[:, None], size * 0.35, size)
 
     taper = choose(
         draws.category("taper.kind", (3.0, 1.5, 1.5), n), 1.0, 0.0, draws.uniform("taper", n, low=0.2, high=0.95)
@@ -191,6 +227,10 @@ def sample_layout(draws: Draws, config: SceneConfig, around: Surroundings) -> La
     )
     tilt = torch.where(furniture, 0.0, tilt)
     rotation = compose(axis_rotation(2, yaw), axis_rotation(0, tilt))
+    curved = draws.log_uniform("exponents", n, 2, low=1.15, high=8.0)
+    thick = torch.cat([size[..., :2], size[..., 2:] * draws.uniform("sheet.thick", n, 1, low=0.15, high=0.6)], -1)
+    even = torch.cat([thick[..., :1], thick[..., :1], thick[..., 2:]], -1)
+    size = torch.cat([size[:, : SHEETS.start], even[:, SHEETS]], 1)
 
     flying = draws.chance("flying", 0.18, n) & ~furniture
     altitude = torch.minimum(stage * draws.uniform("altitude", n, low=0.1, high=0.9), around.ceiling[:, None] * 0.7)
@@ -201,7 +241,12 @@ def sample_layout(draws: Draws, config: SceneConfig, around: Surroundings) -> La
     thinned = torch.ones(n, device=device)
     thinned[CAPSULES] = 0.25
     crowd = draws.chance("crowd", 0.15, 1)
-    active = draws.chance("active", density * torch.where(crowd, 1.0, thinned), n) | is_hero
+    thinned[constant(SMALL, device)] = 0.12
+    thinned[POLE] = 0.0
+    thinned[SUPERQUADRICS] = config.shapes.superquadric_share
+    thinned[SHEETS] = config.sheets.sheet_share
+    thinned[constant(LATHE, device)] = 0.3
+    active = draws.chance("active", density * torch.where(crowd, thinned.sqrt(), thinned), n) | is_hero
 
     on_table = kind == TABLETOP
     is_table = on_table & (torch.arange(n, device=device) == TABLE)
@@ -211,22 +256,25 @@ def sample_layout(draws: Draws, config: SceneConfig, around: Surroundings) -> La
         is_table[..., None], torch.cat([torch.zeros_like(slab[..., :2]), -slab[..., 2:]], -1), position
     )
     rotation = torch.where(is_table[..., None, None], torch.eye(3, device=device), rotation)
-    return Layout(active | is_table, size, taper, rotation, position, ~flying, hero)
+    return Layout(active | is_table, size, taper, curved, rotation, position, ~flying, hero)
 
 
 def half_height(
     size: Float[Tensor, "batch parts 3"], rotation: Float[Tensor, "batch parts 3 3"]
 ) -> Float[Tensor, "batch parts"]:
-    """How far each part reaches above its centre (its support function along z)."""
+    """How far each part reaches above its centre (its support function along z; at most that, for superquadrics)."""
     up = rotation[..., 2, :].abs() * size
     ellipsoid = up.square().sum(-1).sqrt()
     box = up.sum(-1)
     frustum = up[..., 2] + up[..., :2].square().sum(-1).sqrt()
     capsule = up[..., 2] + size[..., 0]
-    return torch.cat([ellipsoid[:, ELLIPSOIDS], box[:, BOXES], frustum[:, FRUSTUMS], capsule[:, CAPSULES]], 1)
+    return torch.cat(
+        [ellipsoid[:, ELLIPSOIDS], box[:, BOXES], frustum[:, FRUSTUMS], capsule[:, CAPSULES], box[:, CAPSULES.stop :]],
+        1,
+    )
 
 
 def half_extents(size: Float[Tensor, "batch parts 3"]) -> Float[Tensor, "batch parts 3"]:
     """Half sides of each part's box in its own frame."""
     capsule = torch.cat([size[..., :2], size[..., 2:] + size[..., :1]], -1)
-    return torch.cat([size[:, :24], capsule[:, CAPSULES]], 1)
+    return torch.cat([size[:, : CAPSULES.start], capsule[:, CAPSULES], size[:, CAPSULES.stop :]], 1)

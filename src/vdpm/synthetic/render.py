@@ -3,14 +3,14 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Int16
 from torch import Tensor
 
 from vdpm.synthetic.blur import image_motion
 from vdpm.synthetic.hashing import constant, lattice
-from vdpm.synthetic.intersect import Rays, nearest_hit, unit
+from vdpm.synthetic.intersect import Rays, dot, nearest_hit, unit
 from vdpm.synthetic.layout import SURROUNDINGS
-from vdpm.synthetic.rotations import turned_back
+from vdpm.synthetic.pieces import Contact, contact, piece_poses
 from vdpm.synthetic.scene import Scene
 from vdpm.synthetic.shading import Hit, indices, shade
 from vdpm.synthetic.texture import noise
@@ -25,7 +25,8 @@ _OFFSETS = {
 
 class Pixels(NamedTuple):
     """What tracing gives for each ray; ``displacement``: how far its point moves from its own place in the clip;
-    ``parts``: which part of the scene it is on; ``motion``: as of ``blur.image_motion``."""
+    ``pieces``: which part of the scene, or triangle of a sheet, it is on (a row of ``pieces.piece_poses``);
+    ``motion``: as of ``blur.image_motion``."""
 
     radiance: Float[Tensor, "batch frames rays 3"]
     points: Float[Tensor, "batch frames rays 3"]
@@ -33,7 +34,7 @@ class Pixels(NamedTuple):
     valid: Bool[Tensor, "batch frames rays"]
     instances: Int[Tensor, "batch frames rays"]
     displacement: Float[Tensor, "batch frames rays"]
-    parts: UInt8[Tensor, "batch frames rays"]
+    pieces: Int16[Tensor, "batch frames rays"]
     motion: Float[Tensor, "batch frames rays 3"]
 
 
@@ -51,18 +52,19 @@ def trace(
     offsets = constant(_OFFSETS[samples], pixels.device)
     x, y = (pixels + offsets[:, None]).flatten(0, 1).unbind(-1)
     origin, direction = _rays(scene, x, y, width, height)
-    poses = torch.cat([scene.parts.rotation.flatten(-2), scene.parts.position], -1)
-    hit = _hit(scene, poses, origin, direction)
-    colour = shade(scene, origin, direction, hit, width).movedim(0, -1)
+    poses = piece_poses(scene.parts)
+    end = contact(scene.parts, poses, origin, direction)
+    hit = Hit(end.length, end.part, end.face, end.material, end.own_normal, end.normal, _is_sky(scene, end))
+    colour = shade(scene, origin, direction, hit, width, samples).movedim(0, -1)
     radiance = colour.unflatten(2, (samples, count)).mean(2)
 
-    part, valid = hit.part[..., :count], ~hit.sky[..., :count]
-    batch, own = indices(part)
+    piece, valid = end.piece[..., :count], ~hit.sky[..., :count]
+    batch, own = indices(piece)
     # Where each point is at the times of the targets, then at those of all frames: [batch, times, frames, rays].
     times = torch.cat([targets, own.view(1, -1).expand(len(targets), -1)], 1)
-    pose = poses[batch[..., None], times[..., None, None], part[:, None]]
+    pose = poses[batch[..., None], times[..., None, None], piece[:, None]]
     turn = pose[..., :9].unflatten(-1, (3, 3))
-    px, py, pz = hit.material[:, :, None, :, :count, None]
+    px, py, pz = end.own[:, :, None, :, :count, None]
     points = turn[..., 0] * px + turn[..., 1] * py + turn[..., 2] * pz + pose[..., 9:]
     moved, everywhere = points.split([targets.shape[1], poses.shape[1]], 1)
     frames = own.flatten()
@@ -73,9 +75,9 @@ def trace(
         points=here * valid[..., None],
         target_points=moved * valid[:, None, ..., None],
         valid=valid,
-        instances=scene.parts.instance[batch, part],
+        instances=scene.parts.instance[batch, end.part[..., :count]],
         displacement=displacement * valid,
-        parts=part.to(torch.uint8),
+        pieces=piece.to(torch.int16),
         motion=image_motion(everywhere, scene.c2w, scene.focal, scene.timestamps, width),
     )
 
@@ -90,22 +92,55 @@ def _rays(scene: Scene, x: Tensor, y: Tensor, width: int, height: int) -> tuple[
     return columns[3].expand_as(direction).contiguous(), direction
 
 
-def _hit(scene: Scene, poses: Float[Tensor, "batch frames parts 12"], origin: Rays, direction: Rays) -> Hit:
-    """The material point that each ray meets first, and whether it is sky instead."""
-    length, part, face = nearest_hit(scene.parts, origin, direction)
-    batch, frame = indices(part)
-    # One gather of rows, then one copy that puts the columns first: all that follows reads whole columns.
-    pose = poses[batch, frame, part].movedim(-1, 0).contiguous()
-    turn = pose[:9].unflatten(0, (3, 3))
-    material = turned_back(turn, origin + length * direction - pose[9:])
-
-    x, y, z = material
+def _is_sky(scene: Scene, end: Contact) -> Bool[Tensor, "batch frames rays"]:
+    """Whether a ray passes above the skyline."""
+    x, y, z = end.own
     seed = scene.light.sky_seed[:, None, None].to(torch.int32)
     base, rise, period, blocks = scene.skyline[:, None, None].unbind(-1)
-    along = torch.where(face < 2, y, x) / period
-    smooth = noise(torch.stack([along, face.float() * 7.3, torch.zeros_like(along)]), seed)
-    none = torch.zeros_like(face, dtype=torch.int32)
-    column = lattice(along.floor().to(torch.int32), face.to(torch.int32), none, seed)
+    along = torch.where(end.face < 2, y, x) / period
+    smooth = noise(torch.stack([along, end.face.float() * 7.3, torch.zeros_like(along)]), seed)
+    none = torch.zeros_like(end.face, dtype=torch.int32)
+    column = lattice(along.floor().to(torch.int32), end.face.to(torch.int32), none, seed)
     skyline = base + rise * torch.where(blocks > 0.5, column, smooth)
-    sky = (part == SURROUNDINGS) & (face != 4) & ((z > skyline) | (face == 5) & (base < 1e4))
-    return Hit(length, part, face, turn, material, sky)
+    return (end.part == SURROUNDINGS) & (end.face != 4) & ((z > skyline) | (end.face == 5) & (base < 1e4))
+
+
+def visibility(
+    scene: Scene,
+    targets: Int[Tensor, "batch targets"],
+    points: Float[Tensor, "batch targets frames rays 3"],
+    width: int,
+    height: int,
+) -> Bool[Tensor, "batch targets frames rays"]:
+    """Whether the camera of each target frame sees the points, which are at its time: within its picture, in front of
+    it, and not behind anything. World points."""
+    there = at_frames(scene, targets)
+    batch, times = targets.shape
+    place = points.flatten(2, 3).movedim(-1, 0)
+    columns = there.c2w[:, :, :3, :, None].permute(3, 2, 0, 1, 4)
+    offset = place - columns[3]
+    x, y, z = (dot(column, offset) for column in columns[:3])
+    focal = there.focal[..., None]
+    inside = (z > 0) & ((x * focal).abs() < 0.5 * z) & ((y * focal).abs() * width < 0.5 * height * z)
+    distance = dot(offset, offset).clamp_min(1e-12).sqrt()
+    origin = columns[3].expand_as(offset).contiguous()
+    length, _, _ = nearest_hit(there.parts, origin, (offset / distance).contiguous())
+    return (inside & (length > distance * (1 - 2e-3))).view(batch, times, *points.shape[2:4])
+
+
+def at_frames(scene: Scene, frames: Int[Tensor, "batch some"]) -> Scene:
+    """The scenes at some of their frames only, which may differ from clip to clip."""
+    rows = torch.arange(len(frames), device=frames.device)[:, None]
+    parts = scene.parts._replace(
+        turn=scene.parts.turn[rows, frames],
+        position=scene.parts.position[rows, frames],
+        inverse=scene.parts.inverse[rows, frames],
+        unit=scene.parts.unit[rows, frames],
+        vertices=scene.parts.vertices[rows, frames],
+    )
+    return scene._replace(
+        parts=parts,
+        c2w=scene.c2w[rows, frames],
+        focal=scene.focal[rows, frames],
+        timestamps=scene.timestamps[rows, frames],
+    )

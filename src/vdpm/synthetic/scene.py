@@ -7,27 +7,31 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vdpm.synthetic.cameras import CameraPath, sample_camera
+from vdpm.synthetic.clearance import in_the_way, overlapping, unit_scale
+from vdpm.synthetic.collisions import place_collision
 from vdpm.synthetic.config import SceneConfig
+from vdpm.synthetic.crowds import place_crowd
 from vdpm.synthetic.figures import place_figure, sample_figure
-from vdpm.synthetic.hashing import Draws
-from vdpm.synthetic.intersect import Parts
+from vdpm.synthetic.hashing import Draws, constant
+from vdpm.synthetic.intersect import Lamp, Parts
 from vdpm.synthetic.layout import (
     FIGURE_PARTS,
     NUM_PARTS,
-    TABLE,
-    TABLETOP,
-    Layout,
+    SHEETS,
+    SUPERQUADRICS,
     Surroundings,
-    half_extents,
     sample_layout,
     sample_surroundings,
 )
 from vdpm.synthetic.lighting import Light, sample_light
 from vdpm.synthetic.materials import sample_materials
-from vdpm.synthetic.motion import Poses, sample_paths, sample_times
-from vdpm.synthetic.rotations import compose, rotate, unrotate
+from vdpm.synthetic.motion import on_ground, sample_paths, sample_times
+from vdpm.synthetic.rotations import compose, rotate
 from vdpm.synthetic.sensor import Response, sample_response
-from vdpm.synthetic.stacks import stack_parts
+from vdpm.synthetic.sheets import lift_sheets, place_pole, sample_sheets
+from vdpm.synthetic.stacks import stack_lathe, stack_parts
+from vdpm.synthetic.terrain import terrain_height
+from vdpm.synthetic.vehicles import place_vehicle
 
 
 class Scene(NamedTuple):
@@ -58,17 +62,28 @@ def sample_scenes(seeds: Int[Tensor, "batch"], config: SceneConfig, reference: i
     timestamps, clock = sample_times(draws, config)
     poses, lively = sample_paths(draws, config, around, layout, clock)
     instance = torch.arange(1, NUM_PARTS + 1, device=seeds.device).expand(draws.batch, -1)
-    layout, poses, instance = stack_parts(draws, layout, poses, instance)
+    layout, poses, collides = place_collision(draws, config, around, layout, poses, lively, clock)
+    layout, poses, instance = stack_parts(draws, config, layout, poses, instance)
+    layout, poses, instance = stack_lathe(draws, config, layout, poses, instance)
+    layout, poses = place_crowd(draws, config, around, layout, poses, lively, clock)
+    layout, poses, instance = place_vehicle(draws, config, around, layout, poses, instance, lively, clock)
+    sheets = sample_sheets(draws, config, around, layout, poses, lively, clock)
+    layout, poses, instance = place_pole(sheets, layout, poses, instance)
     for number in range(len(FIGURE_PARTS)):
         figure = sample_figure(draws, config, around, lively, clock, number)
         layout, poses, instance = place_figure(figure, number, layout, poses, instance)
         if number == 0:
             walker = figure
+    layout = layout._replace(active=layout.active & ~overlapping(layout, poses, sheets, instance, collides, around))
+    poses = on_ground(poses, layout, around.waves, instance)
+    vertices = lift_sheets(sheets, around.waves)
     index = layout.hero[:, None, None, None].expand(-1, config.num_frames, 1, 3)
     middle = poses.position.gather(2, index)[:, :, 0]
-    subject = torch.where(walker.present[:, None, None], walker.poses.position[:, :, 0], middle)
-    camera = sample_camera(draws, config, around, clock, subject)
-    layout = layout._replace(active=layout.active & ~_in_the_way(camera, layout, poses, instance, around))
+    middle = torch.where((layout.hero == SHEETS.start)[:, None, None], vertices[:, :, 0].mean(-2), middle)
+    subject = torch.where(walker.present[:, None, None], poses.position[:, :, FIGURE_PARTS[0][0]], middle)
+    camera = sample_camera(draws, config, around, clock, timestamps, subject)
+    camera = _above_ground(camera, around)
+    layout = layout._replace(active=layout.active & ~in_the_way(camera, layout, poses, vertices, instance, around))
     materials = sample_materials(draws, config, around, layout)
     light = sample_light(draws, config, around)
     response = sample_response(draws, config, clock, timestamps)
@@ -88,39 +103,63 @@ def sample_scenes(seeds: Int[Tensor, "batch"], config: SceneConfig, reference: i
     c2w[..., :3, 3] = rotate(turn[:, None], camera.centre - origin[:, None])
     c2w[..., 3, 3] = 1
     c2w[clips, chosen] = torch.eye(4, device=seeds.device)
-    end = torch.ones_like(layout.size[:, :1])
-    parts = Parts(
-        rotation=compose(turn[:, None, None], rotation),
-        position=rotate(turn[:, None, None], position - origin[:, None, None]),
-        size=torch.cat([layout.size, end], 1),
-        taper=torch.cat([layout.taper, end[..., 0]], 1),
-        active=layout.active,
-        instance=torch.cat([instance, torch.zeros_like(instance[:, :1])], 1),
-        half=around.half,
-        floor=around.floor,
-        ceiling=around.ceiling,
-    )
     lamp = rotate(turn, light.place - origin)
     light = light._replace(
         place=torch.where(light.is_lamp[:, None], lamp, rotate(turn, light.place)),
         up=rotate(turn, light.up),
         fill=rotate(turn, light.fill),
     )
+    end = torch.ones_like(layout.size[:, :1])
+    shape = torch.cat([layout.taper[..., None], torch.ones_like(layout.taper[..., None])], -1)
+    curved = slice(SUPERQUADRICS.start, SUPERQUADRICS.stop)
+    shape = torch.cat([shape[:, : curved.start], layout.exponents[:, curved], shape[:, curved.stop :], end[..., :2]], 1)
+    rotation = compose(turn[:, None, None], rotation)
+    inverse = _inverted(rotation)
+    scale = unit_scale(layout.size)[:, None, : SHEETS.start, :, None]
+    parts = Parts(
+        turn=rotation,
+        position=rotate(turn[:, None, None], position - origin[:, None, None]),
+        inverse=inverse,
+        unit=inverse[:, :, : SHEETS.start] / scale,
+        size=torch.cat([layout.size, end], 1),
+        shape=shape,
+        active=layout.active,
+        instance=torch.cat([instance, torch.zeros_like(instance[:, :1])], 1),
+        half=around.half,
+        floor=around.floor,
+        ceiling=around.ceiling,
+        waves=around.waves,
+        vertices=rotate(turn[:, None, None, None], vertices - origin[:, None, None, None]),
+        rest=sheets.rest,
+        topology=sheets.topology,
+        wraps=sheets.wraps,
+        creased=sheets.creased,
+        lamp=Lamp(light.is_lamp, light.place, _light_frame(light)),
+    )
     return Scene(parts, materials, light, response, skyline, c2w, camera.focal, timestamps)
 
 
-def _in_the_way(
-    camera: CameraPath, layout: Layout, poses: Poses, instance: Int[Tensor, "batch parts"], around: Surroundings
-) -> Tensor:
-    """Parts that hold a camera centre at some frame or crowd it; one part of a figure takes all of it away."""
-    offset = unrotate(poses.rotation, camera.centre[:, :, None] - poses.position)
-    extent = half_extents(layout.size)
-    gap = (offset.abs() - extent[:, None]).clamp_min(0).norm(dim=-1).amin(1)
-    clearance = (0.1 * camera.distance)[:, None] + 0.6 * extent.norm(dim=-1)
-    near = (gap < clearance) & layout.active
-    is_table = (around.kind[:, None] == TABLETOP) & (torch.arange(NUM_PARTS, device=gap.device) == TABLE)
-    near = near & ~is_table
-    for slots in FIGURE_PARTS:
-        here = instance == slots[0] + 1
-        near = near | (here & (near & here).any(1, keepdim=True))
-    return near
+def _inverted(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """The inverse from cross products of columns: element by element, so that no other scene has a part in it."""
+    x, y, z = matrix.unbind(-1)
+    rows = torch.stack([torch.linalg.cross(y, z), torch.linalg.cross(z, x), torch.linalg.cross(x, y)], -2)
+    return rows / (x * rows[..., 0, :]).sum(-1)[..., None, None]
+
+
+def _light_frame(light: Light) -> Float[Tensor, "batch 3 3"]:
+    """World -> light: as the world for a lamp; for the sun, rows of which the third points to it."""
+    axis = light.place / light.place.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+    other = torch.where(
+        (axis[:, :1].abs() < 0.6), constant((1.0, 0.0, 0.0), axis.device), constant((0.0, 1.0, 0.0), axis.device)
+    )
+    first = torch.linalg.cross(axis, other)
+    first = first / first.norm(dim=-1, keepdim=True)
+    frame = torch.stack([first, torch.linalg.cross(axis, first), axis], -2)
+    return torch.where(light.is_lamp[:, None, None], torch.eye(3, device=axis.device), frame)
+
+
+def _above_ground(camera: CameraPath, around: Surroundings) -> CameraPath:
+    """The camera lifted by the highest ground below its path."""
+    rise = terrain_height(around.waves, camera.centre[..., :2]).amax(1)
+    up = torch.nn.functional.pad(rise[:, None], (2, 0))
+    return camera._replace(centre=camera.centre + up[:, None], interest=camera.interest + up)

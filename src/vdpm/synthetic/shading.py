@@ -7,22 +7,23 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vdpm.synthetic.hashing import constant
-from vdpm.synthetic.intersect import Rays, blocked, dot, surface_normal, unit
+from vdpm.synthetic.intersect import Rays, blocked, dot, unit
 from vdpm.synthetic.layout import NUM_PARTS, SURROUNDINGS
 from vdpm.synthetic.lighting import Light
-from vdpm.synthetic.rotations import turned
 from vdpm.synthetic.scene import Scene
 from vdpm.synthetic.texture import albedo, noise, unpack_materials
 
 
 class Hit(NamedTuple):
-    """Where rays end: the part with its turn (part -> world), its face, and the point in the part's frame."""
+    """Where rays end: the part and its face; the point and the normal on the object at rest, which textures are made
+    of; and the normal in the world."""
 
     length: Float[Tensor, "batch frames rays"]
     part: Int[Tensor, "batch frames rays"]
     face: Int[Tensor, "batch frames rays"]
-    turn: Float[Tensor, "3 3 batch frames rays"]
     material: Float[Tensor, "3 batch frames rays"]
+    own_normal: Float[Tensor, "3 batch frames rays"]
+    normal: Float[Tensor, "3 batch frames rays"]
     sky: Bool[Tensor, "batch frames rays"]
 
 
@@ -48,35 +49,41 @@ class _Surface(NamedTuple):
     light_distance: Float[Tensor, "batch frames rays"]
 
 
-def shade(scene: Scene, origin: Rays, direction: Rays, hit: Hit, width: int) -> Rays:
-    surface = _surface(scene, origin, direction, hit, 1 / (scene.focal * width))
+_SPREAD = ((0.0, 0.0, 0.0), (0.8, 0.5, -0.3), (-0.8, -0.4, 0.4), (0.3, -0.8, 0.5), (-0.4, 0.8, -0.5))
+"""Where on the light each colour sample of a pixel looks, in radii of the light: soft shadows for no more rays."""
+
+
+def shade(scene: Scene, origin: Rays, direction: Rays, hit: Hit, width: int, samples: int = 1) -> Rays:
+    """Colour of what each ray meets; ``samples`` sets of rays follow each other, one for each colour sample."""
+    surface = _surface(scene, origin, direction, hit, 1 / (scene.focal * width), samples)
     colour = albedo(surface.rows, hit.material, surface.own_normal, surface.footprint)
     dark = blocked(scene.parts, surface.start, surface.to_light, surface.light_distance)
-    seen = _illuminate(scene.light, direction, hit, surface, colour, dark)
+    open_to = _openness(scene, hit, surface)
+    seen = _illuminate(scene.light, direction, hit, surface, colour, dark, open_to)
     return torch.where(hit.sky, _sky(scene.light, direction), seen)
 
 
-def _surface(scene: Scene, origin: Rays, direction: Rays, hit: Hit, pixel: Tensor) -> _Surface:
-    parts, light = scene.parts, scene.light
+def _surface(scene: Scene, origin: Rays, direction: Rays, hit: Hit, pixel: Tensor, samples: int) -> _Surface:
+    light, normal = scene.light, hit.normal
     batch, _ = indices(hit.part)
-    shapes = torch.cat([parts.size, parts.taper[..., None]], -1)
-    shape = shapes[batch, hit.part].movedim(-1, 0).contiguous()
-    own_normal = surface_normal(hit.part, hit.face, hit.material, shape[:3], shape[3])
-    normal = turned(hit.turn, own_normal)
     row = torch.where(hit.part == SURROUNDINGS, NUM_PARTS + hit.face, hit.part)
     rows = scene.materials[batch, row].movedim(-1, 0).contiguous()
     # On a slanted surface a pixel is long and narrow: the mean of both, since a pixel has several samples.
     footprint = hit.length * pixel[..., None] * (-dot(direction, normal)).clamp_min(0.04).rsqrt()
 
     point = origin + hit.length * direction
-    lamp, place = light.is_lamp[:, None, None], _per_clip(light.place)
+    lamp = light.is_lamp[:, None, None]
+    spread = constant(_SPREAD[:samples], point.device).T[:, None] * light.size[:, None]
+    place = (light.place.T[..., None] + spread).repeat_interleave(point.shape[-1] // samples, -1)[:, :, None]
     to = torch.where(lamp, place - point, place)
     far = dot(to, to).clamp_min(1e-12).sqrt()
     start = point + 1e-3 * hit.length * normal
-    return _Surface(rows, own_normal, normal, footprint, start, to / far, torch.where(lamp, far, 1e6))
+    return _Surface(rows, hit.own_normal, normal, footprint, start, to / far, torch.where(lamp, far, 1e6))
 
 
-def _illuminate(light: Light, direction: Rays, hit: Hit, surface: _Surface, colour: Rays, dark: Tensor) -> Rays:
+def _illuminate(
+    light: Light, direction: Rays, hit: Hit, surface: _Surface, colour: Rays, dark: Tensor, open_to: Tensor
+) -> Rays:
     n, to, far = surface.normal, surface.to_light, surface.light_distance
     material = unpack_materials(surface.rows)
     lamp = light.is_lamp[:, None, None]
@@ -86,13 +93,39 @@ def _illuminate(light: Light, direction: Rays, hit: Hit, surface: _Surface, colo
     key = lambert * strength
     half = unit(to - direction)
     glint = material.shine * dot(n, half).clamp_min(0) ** material.gloss * strength * (lambert > 0)
+    towards = dot(n, direction)
     sky_share = 0.5 + 0.5 * dot(n, _per_clip(light.up))
-    second = dot(n, _per_clip(light.fill)).clamp_min(0) * light.fill_strength[:, None, None]
+    second = dot(n, _per_clip(light.fill)).clamp_min(0) * _per_clip(light.fill_colour)
     mist = 1 - torch.exp(-light.haze[:, None, None] * hit.length)
-    ambient = torch.lerp(_per_clip(light.bounce), _per_clip(light.ambient), sky_share)
+    ambient = torch.lerp(_per_clip(light.bounce), _per_clip(light.ambient), sky_share) * open_to
     source = _per_clip(light.colour)
-    seen = colour * (ambient + source * key + second + material.glow) + source * glint
+    graze = (1 + towards).clamp(0, 1)
+    rim = graze * graze * graze * light.rim[:, None, None] * sky_share
+    seen = colour * (ambient + source * (key + rim) + second + material.glow) + source * glint
+    # Polished things mirror a blurred picture of what is around: ground below, sky above (Schlick's approximation).
+    mirrored = direction - 2 * towards * n
+    above = (0.5 + 1.5 * dot(mirrored, _per_clip(light.up))).clamp(0, 1)
+    around = torch.lerp(0.5 * _per_clip(light.bounce), _per_clip(light.ambient) + 0.3 * _per_clip(light.horizon), above)
+    fresnel = material.polish * (0.25 + 0.75 * graze**4)
+    seen = torch.lerp(seen, around, fresnel)
     return torch.lerp(seen, _per_clip(light.horizon), mist)
+
+
+def _openness(scene: Scene, hit: Hit, surface: _Surface) -> Float[Tensor, "batch frames rays"]:
+    """How much of the ambient light arrives: less in the corners of a room and on what faces the ground near it."""
+    parts, light = scene.parts, scene.light
+    x, y, z = hit.material
+    half = parts.half[:, None, None]
+    gaps = torch.stack([half[..., 0] - x.abs(), half[..., 1] - y.abs(), z - parts.floor[:, None, None]])
+    near = torch.exp(-3 * gaps.clamp_min(0))
+    # The face itself is at distance 0 from its own plane; only the other two count.
+    corner = 0.5 * (near.sum(0) - near.amax(0)).clamp(0, 1.5)
+    bottom = parts.position[:, :, SURROUNDINGS].movedim(-1, 0)[..., None]
+    height = dot(surface.start - bottom, _per_clip(light.up)).clamp_min(0)
+    down = 0.5 - 0.5 * dot(surface.normal, _per_clip(light.up))
+    low = down * torch.exp(-2.5 * height / parts.half[:, :1, None].clamp_max(3.0))
+    shut = torch.where(hit.part == SURROUNDINGS, corner, low)
+    return 1 - light.dusk[:, None, None] * shut
 
 
 def _per_clip(vector: Float[Tensor, "batch 3"]) -> Float[Tensor, "3 batch 1 1"]:
@@ -110,4 +143,6 @@ def _sky(light: Light, direction: Rays) -> Rays:
     cloud = broad + 0.5 * fine - 0.75
     cover = light.clouds[:, None, None] * (2.5 * cloud + 0.3).clamp(0, 1)
     base = torch.lerp(_per_clip(light.horizon), _per_clip(light.zenith), rise.sqrt())
-    return base + (1.0 - base) * cover
+    base = base + (1.0 - base) * cover
+    sun = dot(direction, _per_clip(light.place)).clamp(0, 1) ** 24
+    return base + (light.halo[:, None, None] * sun) * _per_clip(light.colour)

@@ -1,0 +1,177 @@
+"""Sheets: surfaces of triangles whose vertices move, in the renderer.
+
+A sheet has 96 triangles between at most 65 vertices; which, says its topology. Rays of one pass either start in one
+point (a camera), or end in one (a lamp), or are parallel (the sun). Seen from there, the three edges of a triangle and
+the way to it are four linear functions of a ray, so that a ray and a triangle cost four scalar products.
+"""
+
+import functools
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vdpm.synthetic.fusing import fusable, is_fusing
+from vdpm.synthetic.hashing import constant
+from vdpm.synthetic.rotations import rotate
+
+GRIDS = ((6, 8), (8, 6), (4, 12))
+WIDE, LONG, FLAT = range(3)
+"""(rows, columns) of quads, by topology; each makes 48 quads."""
+NUM_VERTICES = 65
+TRIANGLES = 96
+MISS = 1e9
+_SEAM = -1e-6
+"""Barycentric weights are compared with this and not with 0, so that no ray slips between two triangles."""
+
+
+@functools.lru_cache(maxsize=16)
+def triangle_table(device: torch.device) -> Int[Tensor, "topologies corners triangles"]:
+    """Vertex numbers of the corners of each triangle."""
+    every = []
+    for rows, columns in GRIDS:
+        first = torch.arange(rows)[:, None] * (columns + 1) + torch.arange(columns)
+        a, b = first.flatten(), first.flatten() + 1
+        d, c = a + columns + 1, b + columns + 1
+        every.append(torch.stack([torch.cat([a, a]), torch.cat([b, c]), torch.cat([c, d])]))
+    return torch.stack(every).to(device)
+
+
+@functools.lru_cache(maxsize=16)
+def grid_coordinates(device: torch.device) -> Float[Tensor, "topologies vertices 2"]:
+    """(u, v) in [0, 1] of each vertex: u along a row, v from row to row. Vertices that a topology lacks are at 1, 1."""
+    every = torch.ones(len(GRIDS), NUM_VERTICES, 2)
+    for number, (rows, columns) in enumerate(GRIDS):
+        index = torch.arange((rows + 1) * (columns + 1))
+        every[number, : len(index), 0] = (index % (columns + 1)) / columns
+        every[number, : len(index), 1] = (index // (columns + 1)) / rows
+    return every.to(device)
+
+
+def corners(
+    values: Float[Tensor, "batch *frames sheets vertices 3"], topology: Int[Tensor, "batch sheets"]
+) -> Float[Tensor, "batch *frames triangles 3 3"]:
+    """Of each triangle, sheet after sheet, the values (last axis) at its corners (last but one)."""
+    index = triangle_table(values.device)[topology].transpose(-1, -2).flatten(-2)
+    shape = values.shape[:-2]
+    index = index.reshape(shape[0], *[1] * (len(shape) - 2), shape[-1], -1, 1).expand(*shape, -1, 3)
+    return values.gather(-2, index).unflatten(-2, (-1, 3)).flatten(-4, -3)
+
+
+def grid_normals(
+    vertices: Float[Tensor, "batch frames sheets vertices 3"],
+    topology: Int[Tensor, "batch sheets"],
+    wraps: Bool[Tensor, "batch sheets"],
+) -> Float[Tensor, "batch frames sheets vertices 3"]:
+    """Unit normals of the surface at the vertices; a sheet that ``wraps`` is closed along its rows."""
+    result = torch.zeros_like(vertices)
+    middle = vertices.mean(-2, keepdim=True)
+    for number, (rows, columns) in enumerate(GRIDS):
+        count = (rows + 1) * (columns + 1)
+        grid = vertices[..., :count, :].unflatten(-2, (rows + 1, columns + 1))
+        along = torch.cat([grid[..., 1:, :], grid[..., -1:, :]], -2) - torch.cat(
+            [grid[..., :1, :], grid[..., :-1, :]], -2
+        )
+        seam = (grid[..., 1:2, :] - grid[..., -2:-1, :]).expand_as(grid[..., :1, :])
+        closed = torch.cat([seam, along[..., 1:-1, :], seam], -2)
+        along = torch.where(wraps[:, None, :, None, None, None], closed, along)
+        down = torch.cat([grid[..., 1:, :, :], grid[..., -1:, :, :]], -3)
+        down = down - torch.cat([grid[..., :1, :, :], grid[..., :-1, :, :]], -3)
+        normal = torch.linalg.cross(along, down, dim=-1)
+        # At a pole, where a row is a point, the normal leads away from the middle.
+        away = (grid - middle[..., None, :]) * normal.norm(dim=-1).amax((-1, -2))[..., None, None, None] * 1e-3
+        flipped = torch.where((normal * away).sum((-1, -2, -3)) < 0, -1.0, 1.0)[..., None, None, None]
+        normal = normal + away * flipped
+        normal = normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-20)
+        here = (topology == number)[:, None, :, None, None]
+        result = torch.where(
+            here, torch.nn.functional.pad(normal.flatten(-3, -2), (0, 0, 0, NUM_VERTICES - count)), result
+        )
+    return result
+
+
+def edge_functions(
+    points: Float[Tensor, "batch frames triangles 3 3"],
+    active: Bool[Tensor, "batch triangles"],
+    place: Float[Tensor, "batch #frames 3"],
+    turn: Float[Tensor, "batch 3 3"],
+    near: Bool[Tensor, "batch"],
+) -> Float[Tensor, "batch frames 12 triangles"]:
+    """For the corners of triangles, four linear functions of a ray q: three weights and the height.
+
+    ``near``: rays meet in ``place``, and q is their direction or any point on them as seen from there; a ray meets the
+    triangle where all weights are positive, and the height is then 1 / t for the point place + t q. Else rays run along
+    the third row of ``turn`` (world -> light), q is (x, y, 1) in the light's frame, and the height is the z there.
+    """
+    meet = near[:, None, None, None, None]
+    local = rotate(turn[:, None, None, None], points - torch.where(meet, place[:, :, None, None], 0.0))
+    depth = torch.where(meet[..., 0], 1.0, local[..., 2])
+    local = torch.where(meet, local, torch.cat([local[..., :2], torch.ones_like(local[..., 2:])], -1))
+    ahead, behind = local[..., (1, 2, 0), :], local[..., (2, 0, 1), :]
+    # With differences of corners what is degenerate gives zeros, and small triangles far away keep their digits.
+    edges = torch.linalg.cross(ahead, behind - ahead, dim=-1)
+    first, sides = local[..., 0, :], local[..., 1:, :] - local[..., :1, :]
+    volume = (first * torch.linalg.cross(sides[..., 0, :], sides[..., 1, :], dim=-1)).sum(-1)
+    scale = first.norm(dim=-1) * sides.square().sum((-1, -2))
+    good = (volume.abs() > 1e-6 * scale) & active[:, None]
+    edges = torch.where(good[..., None, None], edges / torch.where(good, volume, 1.0)[..., None, None], 0.0)
+    height = (edges * depth[..., None]).sum(-2)
+    # What is no triangle has all weights 0 and lies infinitely far from where the rays meet.
+    none = torch.where(near[:, None], 0.0, constant((0.0, 0.0, -MISS), near.device))[:, None, None]
+    height = torch.where(good[..., None], height, none)
+    return torch.cat([edges, height[..., None, :]], -2).flatten(-2).transpose(-1, -2).contiguous()
+
+
+@fusable
+def _highest(functions: Tensor, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    x, y, z = x[..., None], y[..., None], z[..., None]
+    f = functions[:, :, :, None].unbind(2)
+    first, second, third, height = [f[i] * x + f[i + 1] * y + f[i + 2] * z for i in range(0, 12, 3)]
+    inside = torch.minimum(torch.minimum(first, second), third) > _SEAM
+    best, index = torch.where(inside, height, -MISS).max(-1)
+    return best, index
+
+
+def highest(
+    functions: Float[Tensor, "batch frames 12 triangles"], q: Float[Tensor, "3 batch frames rays"]
+) -> tuple[Float[Tensor, "batch frames rays"], Int[Tensor, "batch frames rays"]]:
+    """The height of the highest triangle on each ray, -MISS where there is none, and which triangle."""
+    x, y, z = q.contiguous().unbind(0)
+    if is_fusing():
+        return _highest(functions, x, y, z)
+    # Eagerly, each sheet is tried only by the rays that pass the box around it.
+    best = torch.full_like(x, -MISS)
+    index = torch.zeros_like(x, dtype=torch.long)
+    for batch in range(x.shape[0]):
+        for frame in range(x.shape[1]):
+            for start in range(0, functions.shape[-1], TRIANGLES):
+                some = functions[batch, frame, :, start : start + TRIANGLES]
+                if not bool((some[:9] != 0).any()):
+                    continue
+                here = _may_meet(some, q[:, batch, frame])
+                if not len(here):
+                    continue
+                one = q[:, batch, frame, here]
+                value, which = _highest(some[None, None], *one[:, None, None].unbind(0))
+                better = value[0, 0] > best[batch, frame, here]
+                best[batch, frame, here] = torch.where(better, value[0, 0], best[batch, frame, here])
+                index[batch, frame, here] = torch.where(better, which[0, 0] + start, index[batch, frame, here])
+    return best, index
+
+
+def _may_meet(functions: Float[Tensor, "12 triangles"], q: Float[Tensor, "3 rays"]) -> Int[Tensor, "some"]:
+    """Rays within a cone around all corners, which are where two edges of a triangle meet."""
+    edges = functions[:9].view(3, 3, -1)
+    good = (edges != 0).any(0).any(0)
+    # Corner k is the one whose weight is positive where the two others are 0.
+    corner = torch.linalg.cross(edges[(1, 2, 0), :], edges[(2, 0, 1), :], dim=1)[:, :, good]
+    corner = corner * (corner * edges[:, :, good]).sum(1, keepdim=True).sign()
+    corner = corner / corner.norm(dim=1, keepdim=True).clamp_min(1e-30)
+    axis = corner.mean((0, 2))
+    axis = axis / axis.norm().clamp_min(1e-30)
+    least = (corner * axis[None, :, None]).sum(1).min()
+    along = (q * axis[:, None]).sum(0)
+    # Cones wider than a half space hold everything.
+    if float(least) < 0.05:
+        return torch.arange(q.shape[1], device=q.device)
+    return (along > (least - 1e-3) * q.norm(dim=0)).nonzero()[:, 0]

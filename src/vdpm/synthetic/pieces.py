@@ -1,0 +1,113 @@
+"""Everything that a ray can end on, as rows of tables: the parts, the surroundings, and each triangle of the sheets.
+
+Each piece has an affine map from its own coordinates to the world at every time. A triangle's own coordinates are the
+weights of its second and third corner and the height above it, so a point on it stays where it is on the surface.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vdpm.synthetic.hashing import constant
+from vdpm.synthetic.intersect import Parts, Rays, dot, nearest_hit, surface_normal, unit
+from vdpm.synthetic.layout import NUM_PARTS, SHEETS, SURROUNDINGS
+from vdpm.synthetic.meshes import TRIANGLES, corners, grid_normals
+from vdpm.synthetic.rotations import turned
+from vdpm.synthetic.terrain import terrain_normal
+
+
+class Contact(NamedTuple):
+    """Where rays end. ``piece``: row of the tables; ``part``: the part it belongs to; ``face`` of the surroundings.
+
+    ``own``: the point in the piece's own coordinates. ``material``, ``own_normal``: the point and the normal on the
+    object at rest, which textures are made of. ``normal``: of the world, towards the viewer.
+    """
+
+    length: Float[Tensor, "batch frames rays"]
+    piece: Int[Tensor, "batch frames rays"]
+    part: Int[Tensor, "batch frames rays"]
+    face: Int[Tensor, "batch frames rays"]
+    own: Rays
+    material: Rays
+    own_normal: Rays
+    normal: Rays
+
+
+def piece_poses(parts: Parts) -> Float[Tensor, "batch frames pieces 12"]:
+    """Own coordinates -> world of every piece: a 3 x 3 matrix by rows, then the place of its origin."""
+    solid = torch.cat([parts.turn.flatten(-2), parts.position], -1)
+    a, b, c = corners(parts.vertices, parts.topology).unbind(-2)
+    first, second = b - a, c - a
+    turn = torch.stack([first, second, torch.linalg.cross(first, second, dim=-1)], -1)
+    return torch.cat([solid, torch.cat([turn.flatten(-2), a], -1)], 2)
+
+
+def _rows(parts: Parts, poses: Float[Tensor, "batch frames pieces 12"]) -> Float[Tensor, "batch frames pieces 36"]:
+    """For points of the world: world -> own (9) and its origin (3); own normal -> world (9); own -> rest (12); rest
+    normal (3). A triangle's "own normal" is (1, weights), its rest normal is what the row says."""
+    batch, frames = poses.shape[:2]
+    solids = parts.turn.shape[2]
+    eye = torch.eye(3, device=poses.device).flatten()
+    still = torch.cat([eye, torch.zeros_like(eye[:6])]).expand(batch, frames, solids, 15)
+    solid = torch.cat(
+        [parts.inverse.flatten(-2), parts.position, parts.inverse.transpose(-1, -2).flatten(-2), still], -1
+    )
+    matrix = poses[:, :, solids:, :9].unflatten(-1, (3, 3))
+    first, second, normal = matrix.unbind(-1)
+    square = (normal * normal).sum(-1, keepdim=True).clamp_min(1e-30)
+    inverse = torch.stack(
+        [torch.linalg.cross(second, normal, dim=-1), torch.linalg.cross(normal, first, dim=-1), normal], -2
+    ) / square[..., None]  # fmt: skip
+    smooth = corners(grid_normals(parts.vertices, parts.topology, parts.wraps), parts.topology)
+    flat = (normal * torch.rsqrt(square))[..., None, :].expand_as(smooth)
+    smooth = torch.where(parts.creased.repeat_interleave(TRIANGLES, 1)[:, None, :, None, None], flat, smooth)
+    bend = torch.stack(
+        [smooth[..., 0, :], smooth[..., 1, :] - smooth[..., 0, :], smooth[..., 2, :] - smooth[..., 0, :]], -1
+    )
+    a, b, c = corners(parts.rest, parts.topology).unbind(-2)
+    up = torch.linalg.cross(b - a, c - a, dim=-1)
+    up = up * torch.rsqrt((up * up).sum(-1, keepdim=True).clamp_min(1e-30))
+    rest = torch.cat([torch.stack([b - a, c - a, torch.zeros_like(a)], -1).flatten(-2), a, up], -1)
+    rest = rest[:, None].expand(-1, frames, -1, -1)
+    place = poses[:, :, solids:, 9:]
+    return torch.cat([solid, torch.cat([inverse.flatten(-2), place, bend.flatten(-2), rest], -1)], 2)
+
+
+def contact(parts: Parts, poses: Float[Tensor, "batch frames pieces 12"], origin: Rays, direction: Rays) -> Contact:
+    """What each ray meets first, and where."""
+    length, piece, face = nearest_hit(parts, origin, direction)
+    batch = torch.arange(piece.shape[0], device=piece.device)[:, None, None]
+    frame = torch.arange(piece.shape[1], device=piece.device)[None, :, None]
+    # One gather of rows, then one copy that puts the columns first: all that follows reads whole columns.
+    row = _rows(parts, poses)[batch, frame, piece].movedim(-1, 0).contiguous()
+    matrix, position, bend, rest, start, up = row.split([9, 3, 9, 9, 3, 3])
+    own = turned(matrix.unflatten(0, (3, 3)), origin + length * direction - position)
+    sheet = piece > SURROUNDINGS
+    material = torch.where(sheet, turned(rest.unflatten(0, (3, 3)), own) + start, own)
+
+    part = torch.where(
+        sheet, SHEETS.start + torch.div(piece - (SURROUNDINGS + 1), TRIANGLES, rounding_mode="floor"), piece
+    )
+    shapes = torch.cat([parts.size, parts.shape], -1)[batch, part].movedim(-1, 0).contiguous()
+    solid = surface_normal(part, face, own, shapes[:3], shapes[3:])
+    ground = terrain_normal(parts.waves, own[0], own[1])
+    rolling = (part == SURROUNDINGS) & (face == 4)
+    solid = torch.where(rolling, ground, solid)
+    weights = torch.stack([torch.ones_like(own[0]), own[0], own[1]])
+    normal = unit(turned(bend.unflatten(0, (3, 3)), torch.where(sheet, weights, solid)))
+    normal = torch.where(sheet & (dot(normal, direction) > 0), -normal, normal)
+    return Contact(length, piece, part, face, own, material, torch.where(sheet, up, solid), normal)
+
+
+def instance_of_pieces(parts: Parts) -> Int[Tensor, "batch pieces"]:
+    """Which object each piece belongs to."""
+    return torch.cat([parts.instance, parts.instance[:, SHEETS].repeat_interleave(TRIANGLES, 1)], 1)
+
+
+def active_pieces(parts: Parts) -> Bool[Tensor, "batch pieces"]:
+    """Pieces that are in the scene; the surroundings always are."""
+    always = constant((True,), parts.active.device).expand(len(parts.active), 1)
+    sheets = parts.active[:, SHEETS].repeat_interleave(TRIANGLES, 1)
+    return torch.cat([parts.active[:, :NUM_PARTS], always, sheets], 1)
