@@ -46,7 +46,8 @@ def test_held_out_seeds_are_never_training_seeds() -> None:
 
 def test_shares_are_respected() -> None:
     still = SceneConfig(num_frames=2, height=12, width=16, colour_samples=1, static_share=1.0, handheld_weight=0.0,
-                        dolly_weight=0.0, orbit_weight=0.0, pan_weight=0.0, follow_weight=0.0)  # fmt: skip
+                        dolly_weight=0.0, orbit_weight=0.0, pan_weight=0.0, follow_weight=0.0, walk_weight=0.0,
+                        truck_weight=0.0, crane_weight=0.0, drone_weight=0.0, dolly_zoom_weight=0.0)  # fmt: skip
     snippet = generate(range(8), still)
     assert not snippet.dynamic.any()
     assert torch.allclose(snippet.c2w[:, 1], torch.eye(4).expand(8, -1, -1), atol=1e-6)
