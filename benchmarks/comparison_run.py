@@ -24,8 +24,8 @@ from vdpm.training.run import train
 
 BY_NAME = {config.name.removeprefix("compare-"): config for config in (PRETRAIN, *COMPARED)}
 
-Scores = dict[str, dict[str, dict[str, float]]]
-"""Means over clips: who answers, family, name of the error."""
+Scores = dict[str, dict[str, dict[str, list[float]]]]
+"""Who answers, family, name of the error: one value a clip, NaN where it has none."""
 
 
 def tiny(config: TrainConfig) -> TrainConfig:
@@ -43,11 +43,27 @@ def tiny(config: TrainConfig) -> TrainConfig:
 
 
 def one_run(arguments: argparse.Namespace) -> None:
-    """Train and score ``arguments.run``; the body of a process that ``Launcher`` starts."""
+    """Train and score ``arguments.run``; the body of a process that ``Launcher`` starts.
+
+    ``trained.json`` appears after the training, ``scores.json`` at the end; what is there already is not made again.
+    """
     config = BY_NAME[arguments.run]
-    config = tiny(config) if arguments.tiny else config
-    seed, folder = arguments.seed, arguments.output
-    steps = arguments.steps
+    config = replace(tiny(config) if arguments.tiny else config, cuda_graphs=arguments.cuda_graphs)
+    folder = arguments.output
+    if not (folder / "trained.json").exists():
+        train_one(config, arguments)
+    if arguments.run == "pretrain" or int(os.environ.get("RANK", "0")):
+        return
+    made = json.loads((folder / "trained.json").read_text())
+    began = time.monotonic()
+    made["scores"] = scores_of(folder / "model", config, arguments)
+    made["scoring_seconds"] = round(time.monotonic() - began, 1)
+    write_json(folder / "scores.json", made)
+
+
+def train_one(config: TrainConfig, arguments: argparse.Namespace) -> None:
+    """Graft, train, keep the averaged weights and the log, write ``trained.json``."""
+    seed, folder, steps = arguments.seed, arguments.output, arguments.steps
     if steps is not None:
         ratio = steps / config.steps
         optimizer = replace(
@@ -83,15 +99,9 @@ def one_run(arguments: argparse.Namespace) -> None:
         "frames": round(last["step"] * frames_a_step * int(os.environ.get("WORLD_SIZE", "1"))),
         "training_seconds": round(time.monotonic() - began, 1),
     }
+    write_json(folder / "trained.json", made)
     for leftover in (folder / "state.pt", started):
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
-    if arguments.run == "pretrain":
-        write_json(folder / "pretrained.json", made)
-        return
-    began = time.monotonic()
-    made["scores"] = scores_of(folder / "model", config, arguments)
-    made["scoring_seconds"] = round(time.monotonic() - began, 1)
-    write_json(folder / "scores.json", made)
 
 
 def scores_of(model: Path, config: TrainConfig, arguments: argparse.Namespace) -> Scores:
@@ -117,20 +127,16 @@ def scores_of(model: Path, config: TrainConfig, arguments: argparse.Namespace) -
             clips = list(
                 score_family(predictor, manifest, clips=arguments.clips, config=scenes, device=device, batch=8)
             )
-            result.setdefault(name, {})[family] = means([clip.by[NETWORK] for clip in clips])
+            result.setdefault(name, {})[family] = by_name([clip.by[NETWORK] for clip in clips])
             for contender in (ZERO_MOTION, OWN_ZERO_MOTION):
                 label = "true shape, no motion" if contender == ZERO_MOTION else f"{name}, its motion taken away"
-                result.setdefault(label, {})[family] = means([clip.by[contender] for clip in clips])
+                result.setdefault(label, {})[family] = by_name([clip.by[contender] for clip in clips])
     return result
 
 
-def means(clips: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Mean of each score over the clips that have it."""
-    result = {}
-    for name in clips[0]:
-        values = [clip[name] for clip in clips if not math.isnan(clip[name])]
-        result[name] = sum(values) / len(values) if values else math.nan
-    return result
+def by_name(clips: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+    """Each score's values, clip by clip."""
+    return {name: [round(clip[name], 6) for clip in clips] for name in clips[0]}
 
 
 def write_json(path: Path, content: object) -> None:

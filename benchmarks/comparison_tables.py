@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vdpm.comparison_recipes import COMPARISONS
+from vdpm.evaluation.bootstrap import bootstrap
 
 TWO_VIEWS = {
     f"margin{margin}.{name}": f"{label}, {margin}"
@@ -41,6 +42,8 @@ def report(done: Sequence[dict[str, Any]], families: Sequence[str]) -> str:
         lines += [f"## {comparison.title}", "", f"The paper: {comparison.paper}.", ""]
         for title, columns in (("Two views (EPE)", TWO_VIEWS), ("Snippets of ten frames", SNIPPETS)):
             lines += [f"{title}, mean over {', '.join(families)}:", "", *table(here, families, columns), ""]
+        lines += [f"Less {wanted[0]}, the same clips, with the 95 % interval over clips:", ""]
+        lines += [*differences(here, wanted, families, FAMILY), ""]
     if len(families) > 1 and done:
         lines += ["## Each family", ""]
         for family in families:
@@ -58,13 +61,43 @@ def table(done: Sequence[dict[str, Any]], families: Sequence[str], columns: dict
         for who, by_family in made["scores"].items():
             if "taken away" in who and "epe_moving" not in columns:
                 continue
-            values = [sum(by_family[f].get(name, math.nan) for f in families) / len(families) for name in columns]
-            rows.setdefault(who, {})[made["seed"]] = values
+            means = [[_mean(by_family[family].get(name, [])) for family in families] for name in columns]
+            rows.setdefault(who, {})[made["seed"]] = [sum(values) / len(values) for values in means]
     lines = ["| | " + " | ".join(columns.values()) + " |", "| --- |" + " --- |" * len(columns)]
     for who in sorted(rows, key=lambda name: "motion" in name):
         cells = [cell([values[column] for values in rows[who].values()]) for column in range(len(columns))]
         lines.append(f"| {who} | " + " | ".join(cells) + " |")
     return lines
+
+
+def differences(
+    done: Sequence[dict[str, Any]], variants: Sequence[str], families: Sequence[str], columns: dict[str, str]
+) -> list[str]:
+    """How far each variant's errors lie above those of the first of ``variants``, clip by clip, mean over seeds."""
+
+    def clips(variant: str, name: str) -> list[float]:
+        runs = [made["scores"][variant] for made in done if made["variant"] == variant]
+        by_run = [[value for family in families for value in run[family].get(name, [])] for run in runs]
+        return [sum(values) / len(values) for values in zip(*by_run)]
+
+    lines = ["| | " + " | ".join(columns.values()) + " |", "| --- |" + " --- |" * len(columns)]
+    present = {made["variant"] for made in done}
+    for variant in variants[1:] if variants[0] in present else ():
+        if variant not in present:
+            continue
+        cells = []
+        for name in columns:
+            away = [b - a for a, b in zip(clips(variants[0], name), clips(variant, name), strict=True)]
+            interval = bootstrap(away)
+            cells.append(f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]")
+        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Over the clips that have a value."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def cell(values: Sequence[float]) -> str:

@@ -41,7 +41,7 @@ class Run:
 
     @property
     def result(self) -> Path:
-        return self.folder / ("scores.json" if self.variant != "pretrain" else "pretrained.json")
+        return self.folder / ("scores.json" if self.variant != "pretrain" else "trained.json")
 
 
 class Launcher:
@@ -90,8 +90,9 @@ class Launcher:
 
     def _start(self, run: Run, gpus: Sequence[str]) -> None:
         arguments = self.arguments
-        shutil.rmtree(run.folder, ignore_errors=True)
-        run.folder.mkdir(parents=True)
+        if not (run.folder / "trained.json").exists():
+            shutil.rmtree(run.folder, ignore_errors=True)
+            run.folder.mkdir(parents=True)
         command = [sys.executable]
         if len(gpus) > 1:
             command += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(len(gpus))]
@@ -101,7 +102,7 @@ class Launcher:
         minutes = arguments.pretrain_minutes if pretraining else arguments.minutes_per_run
         steps = arguments.pretrain_steps if pretraining else arguments.steps
         command += ["--minutes", str(minutes)] if steps is None else ["--steps", str(steps)]
-        command += ["--tiny"] * arguments.tiny
+        command += ["--tiny"] * arguments.tiny + ["--cuda-graphs"] * arguments.cuda_graphs
         command += ["--device", arguments.device] if arguments.device else []
         if not pretraining and arguments.pretrain_minutes > 0:
             command += ["--backbone", str(arguments.output / "pretrain" / "model")]
@@ -138,7 +139,17 @@ def finished(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def check_settings(arguments: argparse.Namespace) -> None:
     """Runs of one folder must have been made alike: exits where its ``settings.json`` says otherwise."""
-    alike = ("minutes_per_run", "steps", "pretrain_minutes", "pretrain_steps", "families", "clips", "graph", "tiny")
+    alike = (
+        "minutes_per_run",
+        "steps",
+        "pretrain_minutes",
+        "pretrain_steps",
+        "families",
+        "clips",
+        "graph",
+        "tiny",
+        "cuda_graphs",
+    )
     settings = {name: getattr(arguments, name) for name in alike}
     path = arguments.output / "settings.json"
     if path.exists():
@@ -178,6 +189,7 @@ def main() -> None:
     )
     parser.add_argument("--device", choices=("cuda", "cpu"))
     parser.add_argument("--tiny", action="store_true", help="dry run with tiny networks and frames")
+    parser.add_argument("--cuda-graphs", action="store_true", help="record the steps of compiled shapes")
     inner = parser.add_argument_group("for the processes it starts itself")
     inner.add_argument("--run", choices=list(BY_NAME))
     inner.add_argument("--seed", type=int)

@@ -52,20 +52,28 @@ def test_cells_hold_the_mean_and_every_seed(tables) -> None:
 
 def test_rows_are_means_over_families_with_baselines_last(tables) -> None:
     def made(variant: str, seed: int, epe: float) -> dict:
-        scores = {f: {"epe": epe + shift, "epe_moving": 1.0} for f, shift in (("rigid", 0.0), ("unseen", 0.2))}
-        still = {f: {"epe": 0.5} for f in ("rigid", "unseen")}
+        shifts = {"rigid": 0.0, "unseen": 0.2}
+        scores = {
+            f: {"epe": [epe + by - 0.05, epe + by + 0.05], "epe_moving": [1.0, math.nan]} for f, by in shifts.items()
+        }
+        still = {f: {"epe": [0.5, 0.5]} for f in shifts}
         return {"variant": variant, "seed": seed, "scores": {"true shape, no motion": still, variant: scores}}
 
-    done = [made("base", 0, 0.1), made("base", 1, 0.3), made("mixed", 0, 0.2)]
+    done = [made("base", 0, 0.1), made("base", 1, 0.3), made("mixed", 0, 0.25)]
     columns = {"epe": "tracks", "epe_moving": "moving"}
     assert tables.table(done, ["rigid", "unseen"], columns) == [
         "| | tracks | moving |",
         "| --- | --- | --- |",
         "| base | 0.3000 (0.2000, 0.4000) | 1.0000 |",
-        "| mixed | 0.3000 | 1.0000 |",
+        "| mixed | 0.3500 | 1.0000 |",
         "| true shape, no motion | 0.5000 |  |",
     ]
     assert tables.table(done, ["rigid"], columns)[2] == "| base | 0.2000 (0.1000, 0.3000) | 1.0000 |"
+    # Per clip and after averaging over seeds: 0.25 against the mean of 0.1 and 0.3, and 0.3 against 0.25.
+    same = tables.differences(done, ["base", "mixed"], ["rigid", "unseen"], {"epe": "tracks"})
+    assert same[2:] == ["| mixed | +0.0500 [+0.0500, +0.0500] |"]
+    one_seed = tables.differences(done[1:], ["mixed", "base", "add"], ["rigid"], {"epe": "tracks"})
+    assert one_seed[2:] == ["| base | +0.0500 [+0.0500, +0.0500] |"]
 
 
 @pytest.mark.slow
@@ -85,7 +93,7 @@ def test_a_dry_run_goes_through_and_is_not_repeated(tmp_path: Path) -> None:
     names = base["scores"]["base"]["rigid"].keys()
     assert {"epe", "margin2.p0_t1", "margin8.p1_t0", "p_epe", "rotation"} <= set(names)
     assert pairs["scores"]["pairwise"]["rigid"].keys() == names
-    assert all(math.isfinite(base["scores"]["base"]["rigid"][name]) for name in ("epe", "p_epe", "margin8.p0_t1"))
+    assert all(math.isfinite(base["scores"]["base"]["rigid"][name][0]) for name in ("epe", "p_epe", "margin8.p0_t1"))
 
     before = (tmp_path / "base-0" / "scores.json").stat().st_mtime_ns
     again = subprocess.run([*command, "--seeds", "0", "1", "--stop-after", "0"], capture_output=True, text=True)
