@@ -63,21 +63,21 @@ def matching_loss(
 
     Averaged per example, then over the batch. The target frame itself is left out: its match is trivial.
     """
-    batch, frames, rows, columns, _ = descriptors.shape
-    index = torch.arange(batch, device=target.device)
-    wanted = descriptors[index, target].flatten(1, 2).float()
+    _, frames, rows, columns, _ = descriptors.shape
+    is_target = torch.arange(frames, device=target.device) == target[:, None]
+    # A sum with zeros, not an index: the gradient of an index scatters.
+    wanted = (descriptors.float() * is_target[:, :, None, None, None]).sum(1).flatten(1, 2)
     logits = torch.einsum("bfpc,bqc->bfpq", descriptors.flatten(2, 3).float(), wanted) / temperature
     log_probability = logits.log_softmax(dim=-1)
 
     y, x = matches.position[..., 0].clamp(0, rows - 1), matches.position[..., 1].clamp(0, columns - 1)
-    y0, x0 = y.floor().clamp(max=max(rows - 2, 0)), x.floor().clamp(max=max(columns - 2, 0))
-    wy, wx = y - y0, x - x0
-    y1, x1 = (y0 + 1).clamp(max=rows - 1), (x0 + 1).clamp(max=columns - 1)
-    cells = torch.stack([y0 * columns + x0, y0 * columns + x1, y1 * columns + x0, y1 * columns + x1], dim=-1)
-    weights = torch.stack([(1 - wy) * (1 - wx), (1 - wy) * wx, wy * (1 - wx), wy * wx], dim=-1)
-    score = (weights * log_probability.gather(-1, cells.long())).sum(-1)
+    # Bilinear weights of all patches, zero but for four: again no index into what has a gradient.
+    along_y = (1 - (y[..., None] - torch.arange(rows, device=y.device)).abs()).clamp(min=0)
+    along_x = (1 - (x[..., None] - torch.arange(columns, device=x.device)).abs()).clamp(min=0)
+    weights = (along_y[..., :, None] * along_x[..., None, :]).flatten(-2)
+    score = (weights * log_probability).sum(-1)
 
-    counted = matches.visible & (torch.arange(frames, device=target.device) != target[:, None])[:, :, None]
+    counted = matches.visible & ~is_target[:, :, None]
     best = logits.detach().argmax(dim=-1)
     nearest = y.round() * columns + x.round()
     hit = (best == nearest).to(score.dtype)
