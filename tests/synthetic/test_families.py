@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vdpm.errors import UsageError
-from vdpm.synthetic import HELD_OUT_START, generate
+from vdpm.synthetic import HELD_OUT_START, SceneConfig, generate
 from vdpm.synthetic.demo_clip import DEMO_SEED
 from vdpm.synthetic.families import FAMILIES, SEEDS_PER_FAMILY, SNIPPETS, family_seeds
 
@@ -33,3 +33,16 @@ def test_things_and_cameras_move(family: str) -> None:
     assert (snippet.valid.float().mean((1, 2, 3)) > 0.2).all()
     turned = (snippet.c2w[:, 9] - torch.eye(4)).abs().amax((1, 2))
     assert (turned > 0.01).float().mean() > 0.8
+
+
+def test_unseen_has_what_training_has_not() -> None:
+    """Materials and sheets of weight 0 in training, and no others; the other families have none of them."""
+    trained = SceneConfig()
+    for part in ("material_weights", "sheets"):
+        default, unseen = vars(getattr(trained, part)), vars(getattr(FAMILIES["unseen"], part))
+        names = [name for name in default if not name.endswith("_share")]
+        new = {name for name in names if default[name] == 0}
+        assert new
+        assert {name for name in names if unseen[name] > 0} == new
+        for family in ("rigid", "articulated"):
+            assert all(vars(getattr(FAMILIES[family], part))[name] == 0 for name in new)
