@@ -45,6 +45,59 @@ SMALL_FURTHER = replace(
     ema_decay=0.999,
 )
 
+# Five minutes or so on one large GPU: whether a change of the recipe is worth a whole run.
+SMALL_SHORT = replace(
+    SMALL,
+    name="small-short",
+    buckets=(
+        Bucket(frames=6, height=96, width=128, batch=64, share=9.0),
+        Bucket(frames=12, height=96, width=128, batch=32, share=1.0, compiled=False),
+    ),
+    optimizer=OptimizerConfig(lr=2e-3, warmup_steps=100, cooldown_steps=300),
+    steps=800,
+    ema_decay=0.99,
+)
+
+
+def _paper(frames: int, batch: int) -> Bucket:
+    return Bucket(frames=frames, height=294, width=518, batch=batch)
+
+
+# Sec. 3.3 and supplement, Sec. 6, of the paper, as far as it tells, on our scenes: from VGGT-1B's weights (--init),
+# 60 epochs of 32,500 examples in batches of 32 (16 GPUs). Warm-up, decay and the last rate follow the released code.
+PAPER = TrainConfig(
+    name="paper",
+    model="vdpm-1b",
+    scenes=SceneConfig(colour_samples=1),
+    buckets=(_paper(5, 4), _paper(9, 2), _paper(13, 1), _paper(19, 1)),
+    loss=LossConfig(moving=0.0, matching=0.0),
+    optimizer=OptimizerConfig(
+        kind="adamw",
+        lr=1.5e-4,
+        weight_decay=0.05,
+        betas=(0.9, 0.95),
+        warmup_steps=3000,
+        schedule="cosine",
+        final_fraction=1e-6 / 1.5e-4,
+        clip_norm=1.0,
+    ),
+    steps=60_000,
+    targets=1,
+    reference="central",
+    freeze_patch_encoder=True,
+    parallel="shard",
+    save_every_seconds=1200.0,
+)
+
+# The same in a few hours on a few GPUs: short clips mostly, a schedule of its own.
+PAPER_SHORT = replace(
+    PAPER,
+    name="paper-short",
+    buckets=(_paper(5, 4), replace(_paper(9, 2), share=0.5)),
+    optimizer=replace(PAPER.optimizer, lr=5e-5, warmup_steps=200),
+    steps=4000,
+)
+
 # A few minutes on two CPU cores: shows that everything runs and that the loss falls, nothing more.
 SMOKE = TrainConfig(
     name="smoke",
@@ -59,5 +112,6 @@ SMOKE = TrainConfig(
 )
 
 RECIPES: dict[str, TrainConfig] = {
-    recipe.name: recipe for recipe in (SMALL, SMALL_FURTHER, SMOKE, PRETRAIN, *COMPARED)
+    recipe.name: recipe
+    for recipe in (SMALL, SMALL_FURTHER, SMALL_SHORT, PAPER, PAPER_SHORT, SMOKE, PRETRAIN, *COMPARED)
 }

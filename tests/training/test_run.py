@@ -24,7 +24,8 @@ from vdpm.training.trainer import Trainer
 
 
 def test_recipes_are_valid_and_named() -> None:
-    assert {"small", "small-further", "smoke"} <= set(RECIPES)
+    named = {"small", "small-further", "small-short", "paper", "paper-short", "smoke"}
+    assert named <= set(RECIPES)
     assert all(name == recipe.name for name, recipe in RECIPES.items())
 
 
@@ -34,6 +35,7 @@ def test_recipes_are_valid_and_named() -> None:
         ({"steps": 0}, "steps is 0"),
         ({"steps": STEPS_PER_SEED + 1}, "steps is"),
         ({"steps": 1000}, "give --cooldown-steps of at most 1000"),
+        ({"picture_every": 0}, "picture_every is 0"),
         ({"targets": 0}, "targets is 0; it must be at least 1"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": SEEDS}, "training seeds go from 0 to 255"),
@@ -49,6 +51,14 @@ def test_recipes_are_valid_and_named() -> None:
 def test_wrong_runs_are_refused_when_made(change: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         dataclasses.replace(SMALL, **change)  # type: ignore[arg-type]
+
+
+def test_the_paper_recipe_is_the_papers() -> None:
+    paper = RECIPES["paper"]
+    assert [(b.frames, b.batch) for b in paper.buckets] == [(5, 4), (9, 2), (13, 1), (19, 1)]
+    assert (paper.optimizer.kind, paper.optimizer.lr, paper.optimizer.schedule) == ("adamw", 1.5e-4, "cosine")
+    assert (paper.reference, paper.loss.average, paper.freeze_patch_encoder) == ("central", "example", True)
+    assert paper.network.name == "vdpm-1b"
 
 
 def test_wrong_parts_are_refused_when_made() -> None:

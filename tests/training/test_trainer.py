@@ -82,6 +82,22 @@ def test_the_log_averages_over_steps_that_were_taken() -> None:
     assert totals.sums.tolist() == [2.0, 1.0]
 
 
+def test_a_frozen_patch_encoder_stays_and_checkpointed_blocks_learn_the_same(tmp_path: Path) -> None:
+    frozen = dataclasses.replace(RUN, freeze_patch_encoder=True)
+    run = trainer(tmp_path / "frozen", frozen)
+    before = {k: v.clone() for k, v in run.model.state_dict().items()}
+    run.run()
+    state = load_state(tmp_path / "frozen" / "state.pt")
+    for name, value in state.weights.items():
+        fixed = name.startswith("aggregator.patch_embed.")
+        assert torch.equal(value, before[name]) or not fixed, name
+        assert torch.equal(state.average[name], before[name]) or not fixed, name
+        assert (name in state.moments["exp_avg"] or name in state.moments["momentum"]) != fixed, name
+    trainer(tmp_path / "again", dataclasses.replace(frozen, checkpoint_blocks=True)).run()
+    assert losses(tmp_path / "again") == pytest.approx(losses(tmp_path / "frozen"), rel=1e-5)
+    trainer(tmp_path / "frozen", dataclasses.replace(frozen, steps=5), resume=True).run()
+
+
 def test_saved_model_folder_holds_the_averaged_weights(tmp_path: Path) -> None:
     run = trainer(tmp_path)
     run.run()

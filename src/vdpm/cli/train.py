@@ -17,13 +17,14 @@ class Train:
     """
 
     recipe: tyro.conf.Positional[str]
-    """Name of a recipe in vdpm.recipes: small, small-further, smoke."""
+    """Name of a recipe in vdpm.recipes: small, small-further, small-short, paper, paper-short, smoke, ..."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """Folder for state.pt (to resume), model/ (the averaged weights) and log.jsonl."""
+    """Folder for state.pt (to resume), model/ (the averaged weights), log.jsonl and tensorboard/."""
     resume: bool = False
     """Go on from state.pt in the output folder."""
     init: str | None = None
-    """Weights to start from: a model folder, a file, or vdpm-small. Give another --seed then, for new scenes."""
+    """Weights to start from: a model folder, a file (VGGT-1B's for paper), or vdpm-small. Give another --seed then, for
+    new scenes."""
     clips_seen: int = 0
     """How many clips the weights of --init have seen, for the record."""
     steps: int | None = None
@@ -38,6 +39,12 @@ class Train:
     """Spend this time, counted from the first step, instead of a number of steps; the schedule follows the clock."""
     device: Literal["cuda", "cpu"] | None = None
     """Where to train; CUDA where there is one."""
+    parallel: Literal["replicate", "shard"] | None = None
+    """On several GPUs: the whole network on each, or a part of every tensor (FSDP2), if not the recipe's."""
+    attention: Literal["auto", "flash", "cudnn"] | None = None
+    """Attention kernels to prefer, if not the recipe's."""
+    cuda_graphs: bool | None = None
+    """Record the forward and backward pass of compiled shapes as CUDA graphs, if not the recipe's."""
 
     def run(self) -> None:
         from vdpm.recipes import RECIPES
@@ -59,4 +66,7 @@ class Train:
             seed=self.seed,
             minutes=self.minutes,
             device=self.device,
+            parallel=self.parallel,
+            attention=self.attention,
+            cuda_graphs=self.cuda_graphs,
         )

@@ -3,12 +3,13 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from vdpm.errors import CheckpointError, OutputError, UsageError
 from vdpm.model import VDPM
-from vdpm.training.config import TrainConfig
+from vdpm.training.config import Attention, TrainConfig
 from vdpm.training.distributed import join_ranks, leave_ranks
 from vdpm.training.trainer import NAMES_ONLY, Trainer
 
@@ -26,13 +27,17 @@ def train(
     seed: int | None = None,
     minutes: float | None = None,
     device: str | None = None,
+    parallel: Literal["replicate", "shard"] | None = None,
+    attention: Attention | None = None,
+    cuda_graphs: bool | None = None,
 ) -> None:
-    """Train ``config`` into the folder ``output`` (``state.pt``, ``model/``, ``log.jsonl``).
+    """Train ``config`` into the folder ``output`` (``state.pt``, ``model/``, ``log.jsonl``, ``tensorboard/``).
 
     ``init``: weights to start from (folder, file or preset name) instead of random ones, with ``clips_seen`` clips
     already seen by them; give another ``seed`` then, so that new scenes come. ``resume``: go on from
     ``output/state.pt``, with the recipe and seed it was begun with. ``minutes``: spend this time instead of a number of
-    steps; the schedule follows the clock. Under ``torchrun`` the run spreads over its processes.
+    steps; the schedule follows the clock. Under ``torchrun`` the run spreads over its processes. The other arguments
+    replace what the recipe says, where they are not None.
     Raises UsageError for settings that make no sense, CheckpointError for weights that do not fit the recipe,
     OutputError when ``output`` cannot be written, or already holds a run and ``resume`` is off.
     """
@@ -54,6 +59,9 @@ def train(
         optimizer=optimizer,
         steps=config.steps if steps is None else steps,
         seed=config.seed if seed is None else seed,
+        parallel=config.parallel if parallel is None else parallel,
+        attention=config.attention if attention is None else attention,
+        cuda_graphs=config.cuda_graphs if cuda_graphs is None else cuda_graphs,
     )
     ranks = join_ranks(device)
     try:
