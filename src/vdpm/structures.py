@@ -231,7 +231,7 @@ class Snippet:
     The world is the camera of frame ``reference``. ``targets[k]`` is the frame whose time ``target_points[k]`` shows
     (one list per clip). ``valid`` marks pixels with ground truth at their own time, ``target_valid`` those with ground
     truth at the target's (None: as ``valid``). ``dynamic`` marks pixels whose point moves in the world during the clip.
-    ``instances`` numbers the object seen (0: background).
+    ``instances`` numbers the object seen (0: background). ``visible`` marks pixels whose point the target frame sees.
     Points, and translations of ``c2w``, are in the data's own unit; ``unit_mean_distance`` in geometry scales them.
     """
 
@@ -246,6 +246,7 @@ class Snippet:
     dynamic: Bool[Tensor, "*batch frames height width"]
     target_valid: Bool[Tensor, "*batch targets frames height width"] | None = None
     instances: Int[Tensor, "*batch frames height width"] | None = None
+    visible: Bool[Tensor, "*batch targets frames height width"] | None = None
     reference: int = 0
 
     @property

@@ -1,6 +1,7 @@
 """Seeds to snippets: the front door of the scene generator."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,7 +12,7 @@ from vdpm.structures import Snippet
 from vdpm.synthetic.config import HELD_OUT_START, SceneConfig
 from vdpm.synthetic.fusing import fusing
 from vdpm.synthetic.looks import SensorConfig
-from vdpm.synthetic.render import Pixels, trace
+from vdpm.synthetic.render import Pixels, trace, visibility
 from vdpm.synthetic.scene import Scene, sample_scenes
 from vdpm.synthetic.sensor import develop
 
@@ -54,16 +55,23 @@ class SceneGenerator:
         seeds: Int[Tensor, "batch"] | Sequence[int],
         targets: Int[Tensor, "batch targets"] | None = None,
         reference: int = 0,
+        *,
+        visible: bool = False,
     ) -> Snippet:
         """The clips of ``seeds``, with points at the times of ``targets`` (frame indices; all frames if None).
 
         The world is the camera of frame ``reference``. Sky is not valid and its points are 0. A pixel is dynamic when
-        its point moves by more than 1 % of the clip's mean distance. Raises UsageError for frames that do not exist.
+        its point moves by more than 1 % of the clip's mean distance. With ``visible`` the snippet also says which
+        points the target frames see, at the cost of a ray for each. Raises UsageError for frames that do not exist.
         """
         seeds = torch.as_tensor(seeds, dtype=torch.long)
         if targets is None:
             targets = torch.arange(self.config.num_frames).expand(len(seeds), -1)
-        return self.snippet(self.sample(seeds, reference), targets, reference)
+        scene = self.sample(seeds, reference)
+        snippet = self.snippet(scene, targets, reference)
+        if not visible:
+            return snippet
+        return replace(snippet, visible=self.visibility(scene, snippet))
 
     @torch.no_grad()
     def sample(self, seeds: Int[Tensor, "batch"], reference: int | Int[Tensor, "batch"] = 0) -> Scene:
@@ -98,6 +106,17 @@ class SceneGenerator:
         )
 
     @torch.no_grad()
+    def visibility(self, scene: Scene, snippet: Snippet) -> Bool[Tensor, "batch targets frames height width"]:
+        """Which points of a snippet of ``scene`` the target frames see: in the picture and not behind anything."""
+        clips = []
+        with fusing(self.compile):
+            for row in range(len(snippet.targets)):
+                one, points = clips_of(scene, row, row + 1), snippet.target_points[row : row + 1].flatten(3, 4)
+                seen = visibility(one, snippet.targets[row : row + 1], points, self.config.width, self.config.height)
+                clips.append(seen & snippet.valid[row].flatten(1))
+        return torch.cat(clips).unflatten(3, (self.config.height, self.config.width))
+
+    @torch.no_grad()
     def render(
         self, scene: Scene, targets: Int[Tensor, "batch targets"]
     ) -> tuple[Float[Tensor, "batch frames 3 height width"], Pixels, Bool[Tensor, "batch frames rays"]]:
@@ -120,9 +139,11 @@ def generate(
     device: torch.device | str = "cpu",
     targets: Int[Tensor, "batch targets"] | None = None,
     reference: int = 0,
+    *,
+    visible: bool = False,
 ) -> Snippet:
     """One batch of clips, without compiling; see SceneGenerator."""
-    return SceneGenerator(config, device)(seeds, targets, reference)
+    return SceneGenerator(config, device)(seeds, targets, reference, visible=visible)
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:

@@ -39,7 +39,6 @@ LATHE = (44, 45, 46, 47, 48)
 """Frustums that stand on each other as one turned body, where there is no vehicle."""
 
 HEROES = (4, 26, 37, 5, 68, 70)
-_HERO_WEIGHTS = (1.0, 1.0, 1.0, 0.7, 0.7, 2.5)
 """One of these is what a scene without a figure is about: present, near the middle, moving if anything is."""
 
 ROOM, OPEN, STREET, TABLETOP = range(4)
@@ -167,7 +166,8 @@ def sample_layout(draws: Draws, config: SceneConfig, around: Surroundings) -> La
     balls = torch.where(sphere[:, ELLIPSOIDS], size[:, ELLIPSOIDS, :1], size[:, ELLIPSOIDS])
     size = torch.cat([balls, size[:, ELLIPSOIDS.stop :]], 1)
 
-    hero = draws.category("hero", _HERO_WEIGHTS)
+    shares = (2 * config.shapes.superquadric_share, 8 * config.sheets.sheet_share)
+    hero = draws.category("hero", (1.0, 1.0, 1.0, 0.7, *shares))
     hero = constant(HEROES, device)[hero]
     is_hero = torch.arange(n, device=device) == hero[:, None]
     xy = torch.where(is_hero[..., None], 0.35 * stage[..., None] * (plane * 2 - 1), xy)

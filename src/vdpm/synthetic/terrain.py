@@ -10,15 +10,15 @@ from vdpm.synthetic.fusing import fusable, is_fusing
 from vdpm.synthetic.hashing import Draws, constant
 
 WAVES = 4
-_STEPS = 24
-_REFINEMENTS = 6
+Vector = tuple[Tensor, Tensor, Tensor]
+_STEPS = 20
 _MISS = 1e9
 
 
 def sample_terrain(
     draws: Draws, share: float, outdoors: Tensor, stage: Float[Tensor, "batch"]
 ) -> Float[Tensor, "batch waves 4"]:
-    """Waves as (x and y of the wave vector, phase, amplitude), long ones high; amplitudes are 0 where ground is flat."""
+    """Waves as (x and y of the wave vector, phase, amplitude), long ones high; amplitudes 0 where it is flat."""
     hilly = draws.chance("terrain", share) & outdoors
     length = stage[:, None] * draws.log_uniform("terrain.length", WAVES, low=0.9, high=8.0)
     heading = draws.uniform("terrain.heading", WAVES, high=2 * math.pi)
@@ -50,32 +50,39 @@ def _level(waves: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 @fusable
-def _march(waves: Tensor, steps: Tensor, o: tuple, d: tuple, far: Tensor) -> Tensor:
-    waves = waves[..., None, None]
-    highest = waves[:, :, 3].abs().sum(1)
-    fall = torch.where(d[2].abs() < 1e-6, -1e-6, d[2])
-    above, below = (highest - o[2]) / fall, (-highest - o[2]) / fall
+def _slab(waves: Tensor, z: Tensor, dz: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave the heights between which the ground lies; nowhere (2, 1) where it is flat."""
+    highest = waves[:, :, 3].abs().sum(1)[..., None, None]
+    fall = torch.where(dz.abs() < 1e-6, -1e-6, dz)
+    above, below = (highest - z) / fall, (-highest - z) / fall
     enter = torch.minimum(above, below).clamp_min(0.02)
     leave = torch.minimum(torch.maximum(above, below), far)
-    ratio = torch.log((leave / enter).clamp_min(1.0))
-    # The first step below the ground, then a bracket that shrinks by the secant and by halves in turn.
-    t = enter[..., None] * torch.exp(ratio[..., None] * steps)
-    level = _level(waves[..., None], o[0][..., None] + t * d[0][..., None], o[1][..., None] + t * d[1][..., None])
+    good = (highest > 0) & (leave > enter)
+    return torch.where(good, enter, 2.0), torch.where(good, leave, 1.0)
+
+
+@fusable
+def _bracket(waves: Tensor, steps: Tensor, o: Vector, d: Vector, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """The two steps, of those evenly spaced in log t between ``low`` and ``high``, where the ray first goes under the
+    ground; (2, 1) where it does not."""
+    ratio = torch.log((high / low).clamp_min(1.0))
+    t = low[..., None] * torch.exp(ratio[..., None] * steps)
+    level = _level(waves[..., None, None, None], *(o[i][..., None] + t * d[i][..., None] for i in range(2)))
     under = o[2][..., None] + t * d[2][..., None] < level
     first = torch.where(under, steps, 2.0).amin(-1)
-    high = enter * torch.exp(ratio * first.clamp_max(1.0))
-    low = enter * torch.exp(ratio * (first - 1 / _STEPS).clamp(0.0, 1.0))
-    over_low = o[2] + low * d[2] - _level(waves, o[0] + low * d[0], o[1] + low * d[1])
-    over_high = o[2] + high * d[2] - _level(waves, o[0] + high * d[0], o[1] + high * d[1])
-    for i in range(_REFINEMENTS):
-        share = over_low / (over_low - over_high).clamp_min(1e-9)
-        share = share.clamp(0.02, 0.98) if i % 3 < 2 else torch.full_like(share, 0.5)
-        middle = low + (high - low) * share
-        over = o[2] + middle * d[2] - _level(waves, o[0] + middle * d[0], o[1] + middle * d[1])
-        low, over_low = torch.where(over > 0, middle, low), torch.where(over > 0, over, over_low)
-        high, over_high = torch.where(over > 0, high, middle), torch.where(over > 0, over_high, over)
-    t = low + (high - low) * (over_low / (over_low - over_high).clamp_min(1e-9)).clamp(0, 1)
-    return torch.where((first <= 1) & (leave > enter) & (highest > 0), t, _MISS)
+    found = (first <= 1) & (high > low)
+    before = low * torch.exp(ratio * (first - 1 / _STEPS).clamp_min(0.0))
+    return torch.where(found, before, 2.0), torch.where(found, low * torch.exp(ratio * first), 1.0)
+
+
+@fusable
+def _crossing(waves: Tensor, o: Vector, d: Vector, low: Tensor, high: Tensor) -> Tensor:
+    """Where the straight line through the heights above ground at both ends of a bracket meets the ground."""
+    waves = waves[..., None, None]
+    over = o[2] + low * d[2] - _level(waves, o[0] + low * d[0], o[1] + low * d[1])
+    under = _level(waves, o[0] + high * d[0], o[1] + high * d[1]) - o[2] - high * d[2]
+    share = (over / (over + under).clamp_min(1e-9)).clamp(0, 1)
+    return torch.where(high >= low, low + (high - low) * share, _MISS)
 
 
 def terrain_distance(
@@ -88,7 +95,14 @@ def terrain_distance(
     if not is_fusing() and not bool((waves[..., 3] > 0).any()):
         return torch.full_like(far, _MISS)
     steps = constant(tuple(i / _STEPS for i in range(_STEPS + 1)), waves.device)
-    return _march(waves, steps, tuple(origin.contiguous().unbind(0)), tuple(direction.contiguous().unbind(0)), far)
+    x, y, z = origin.contiguous().unbind(0)
+    dx, dy, dz = direction.contiguous().unbind(0)
+    o, d = (x, y, z), (dx, dy, dz)
+    low, high = _slab(waves, z, dz, far)
+    # Twice the same: the step, then a step within that step.
+    for _ in range(2):
+        low, high = _bracket(waves, steps, o, d, low, high)
+    return _crossing(waves, o, d, low, high)
 
 
 def terrain_normal(

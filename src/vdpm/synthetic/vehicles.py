@@ -75,11 +75,12 @@ def place_vehicle(
     turn = draws.uniform("vehicle.turn", low=-0.9, high=0.9) * ~street * draws.chance("vehicle.turns", 0.6)
     turn = torch.where(turn.abs() < 0.02, 0.02, turn) * torch.where(street, 0.0, 1.0)
     driven = speed[:, None] * (way - middle * 0.8)
-    bend = torch.where(turn == 0, 1e-3, turn)[:, None] / (speed[:, None] + 0.2 * length[:, None])
-    yaw = heading[:, None] + bend * driven
+    bend = torch.where(turn == 0, 1.0, turn)[:, None] / (speed[:, None] + 0.2 * length[:, None])
+    yaw = heading[:, None] + bend * driven * (turn != 0)[:, None]
     arc = torch.stack([torch.sin(yaw) - torch.sin(heading)[:, None], torch.cos(heading)[:, None] - torch.cos(yaw)], -1)
     start = torch.where(street[:, None], torch.stack([lane, ahead], -1), torch.stack([ahead, lane], -1))
-    ground = start[:, None] + arc / bend[..., None]
+    line = torch.stack([torch.cos(heading), torch.sin(heading)], -1)[:, None] * driven[..., None]
+    ground = start[:, None] + torch.where((turn == 0)[:, None, None], line, arc / bend[..., None])
 
     frame = axis_rotation(2, yaw)[:, :, None]
     place = rotate(frame, local[:, None]) + torch.nn.functional.pad(ground, (0, 1))[:, :, None]
