@@ -68,6 +68,7 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update of every stack that has a gradient."""
+        skipped = None if self.found_inf is None else self.found_inf > 0
         for group in self.param_groups:
             stacks = [parameter for parameter in group["params"] if parameter.grad is not None]
             looked_ahead = []
@@ -76,9 +77,9 @@ class Muon(torch.optim.Optimizer):
                 if "momentum" not in state:
                     state["momentum"] = torch.zeros_like(parameter)
                 momentum = state["momentum"]
-                if self.found_inf is not None:
+                if skipped is not None:
                     # The momentum moved towards itself stays what it is.
-                    gradient = torch.where(self.found_inf > 0, momentum, gradient)
+                    gradient = torch.where(skipped, momentum, gradient)
                 momentum.lerp_(gradient, 1 - group["momentum"])
                 looked_ahead.append(gradient.lerp(momentum, group["momentum"]))
             applied = 1.0 if self.found_inf is None else 1 - self.found_inf
