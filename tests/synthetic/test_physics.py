@@ -1,4 +1,4 @@
-"""Motion: impacts keep momentum, nothing sinks into the ground, what rolls does not slip, soft things keep their foot."""
+"""Motion: impacts keep momentum, nothing sinks into the ground, what rolls does not slip, soft things keep a foot."""
 
 from dataclasses import replace
 

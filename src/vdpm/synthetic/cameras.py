@@ -70,8 +70,10 @@ def sample_camera(
         stage * draws.uniform("camera.level", low=0.0, high=0.3),
     )
     interest = torch.cat([spot, level[:, None]], -1)
-    near_subject = (draws.chance("camera.on_subject", 0.55) | (kind == FOLLOW))[:, None]
-    interest = torch.where(near_subject, subject[:, 0], interest)
+    near_subject = (draws.chance("camera.on_subject", 0.75) | (kind == FOLLOW))[:, None]
+    # What moves stays in the picture longest where the camera looks at the middle of its way; a follower starts with it.
+    halfway = torch.where((kind == FOLLOW)[:, None], subject[:, 0], subject[:, subject.shape[1] // 2])
+    interest = torch.where(near_subject, halfway, interest)
 
     unit = draws.uniform("camera.distance")
     distance = stage * choose(around.kind, 0.7 + 0.7 * unit, 0.8 + 1.4 * unit, 0.7 + 1.2 * unit, 1.0 + 1.8 * unit)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vdpm.synthetic.cameras import CameraPath, sample_camera
 from vdpm.synthetic.clearance import in_the_way, overlapping, unit_scale
-from vdpm.synthetic.collisions import place_collision
+from vdpm.synthetic.collisions import BALLS, place_collision
 from vdpm.synthetic.config import SceneConfig
 from vdpm.synthetic.crowds import place_crowd
 from vdpm.synthetic.figures import place_figure, sample_figure
@@ -80,6 +80,7 @@ def sample_scenes(seeds: Int[Tensor, "batch"], config: SceneConfig, reference: i
     index = layout.hero[:, None, None, None].expand(-1, config.num_frames, 1, 3)
     middle = poses.position.gather(2, index)[:, :, 0]
     middle = torch.where((layout.hero == SHEETS.start)[:, None, None], vertices[:, :, 0].mean(-2), middle)
+    middle = torch.where(collides[:, None, None], poses.position[:, :, BALLS[1]], middle)
     subject = torch.where(walker.present[:, None, None], poses.position[:, :, FIGURE_PARTS[0][0]], middle)
     camera = sample_camera(draws, config, around, clock, timestamps, subject)
     camera = _above_ground(camera, around)

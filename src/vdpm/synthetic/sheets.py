@@ -71,7 +71,8 @@ def sample_sheets(
     stage, ceiling = around.stage[:, None], around.ceiling[:, None]
     length = stage * draws.log_uniform("sheet.length", n, low=0.22, high=0.75)
     length = torch.where((kind == CURTAIN) | (kind == FLAG), torch.minimum(length * 1.4, 0.55 * ceiling), length)
-    length = torch.where((kind == BIRD) | (kind == FISH), length * 0.8, length)
+    main = (torch.arange(n, device=device) == 0) & (layout.hero == SHEETS.start)[:, None]
+    length = torch.where(main | (kind == TENTACLE) | (kind == SNAKE), 1.3 * length, length)
     free = draws.uniform("sheet.free", n, 4)
     form = _Form(
         *(x[:, None, :, None] for x in (kind, length, draws.log_uniform("sheet.aspect", n, low=0.5, high=1.3))),
@@ -193,13 +194,14 @@ def _shape(f: _Form, u: Tensor, v: Tensor, w: Tensor, on: Tensor) -> Float[Tenso
     flag = (length * u * (1 - 0.1 * f.a * on), 1.4 * ripple * fly, high * 1.5 - 0.6 * wide * v - drop)
     tilt = on * (0.5 * torch.sin(w) + 0.4 * (f.d - 0.5))
     x, y = length * (u - 0.5), wide * (v - 0.5)
-    cup = ripple * (torch.sin(waves * u + w) + torch.sin(waves * v - 0.7 * w))
+    broad = 0.6 * waves
+    cup = 0.7 * ripple * (torch.sin(broad * u + w) + torch.sin(broad * v - 0.7 * w))
     falling = (x * torch.cos(tilt) + length * 0.4 * on * torch.cos(w), y, x * torch.sin(tilt) + cup)
     bump = torch.sin(waves * u + (f.d - 0.5) * 4 * v - w).clamp_min(0)
     carpet = (x, y, ripple * bump * bump + 0.015 * length)
 
     # Tubes: a line, and rings around it.
-    thick = length * (0.04 + 0.05 * f.a) * (1 - 0.75 * v) * torch.where(v > 0.999, 0.0, 1.0)
+    thick = length * (0.06 + 0.06 * f.a) * (1 - 0.75 * v) * torch.where(v > 0.999, 0.0, 1.0)
     nose = torch.where(v < 0.001, 0.0, 1.0)
     number = _TAU * (1.0 + 0.8 * f.b) / length
     along = 1.5 * length * (0.5 - v) + 0.5 * length * on * (w / _TAU)
@@ -216,7 +218,7 @@ def _shape(f: _Form, u: Tensor, v: Tensor, w: Tensor, on: Tensor) -> Float[Tenso
     )
     reach = torch.where(mean.abs() < 1e-4, length * v, reach)
     lean = 2 * mean
-    stem = length * (0.05 + 0.07 * f.d) * (1 - 0.8 * v) * torch.where(v > 0.999, 0.0, 1.0)
+    stem = length * (0.08 + 0.1 * f.d) * (1 - 0.8 * v) * torch.where(v > 0.999, 0.0, 1.0)
     out = stem * torch.cos(around)
     tentacle = (
         reach * torch.sin(mean) + out * torch.cos(lean), stem * torch.sin(around),
