@@ -1,0 +1,56 @@
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from fixtures.tiny_run import RUN, TINY, trainer
+from vdpm.model import VDPM
+from vdpm.training.acceleration import attention_kernels
+from vdpm.training.config import Bucket
+from vdpm.training.distributed import Ranks
+from vdpm.training.trainer import Trainer
+
+
+@pytest.mark.parametrize("kind", ["auto", "flash", "cudnn"])
+def test_attention_is_the_same_whatever_kernels_are_preferred(kind: str) -> None:
+    q, k, v = torch.randn(3, 1, 2, 5, 8, generator=torch.Generator().manual_seed(0)).unbind()
+    plain = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    with attention_kernels("auto" if kind == "auto" else "flash" if kind == "flash" else "cudnn"):
+        torch.testing.assert_close(torch.nn.functional.scaled_dot_product_attention(q, k, v), plain)
+
+
+def test_model_flops_are_those_of_a_real_step(tmp_path: Path) -> None:
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "train_step.py"
+    spec = importlib.util.spec_from_file_location("train_step", path)
+    assert spec is not None
+    assert spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    bucket = Bucket(frames=2, height=16, width=24, batch=2)
+    run = trainer(tmp_path, dataclasses.replace(RUN, buckets=(bucket,)))
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        output = run._output(benchmark.random_snippet(bucket, run.ranks))
+        values = [*output.time_variant, *output.decoded, output.pose_encodings, output.descriptors]
+        torch.stack([value.sum() for value in values]).sum().backward()
+    assert benchmark.model_flop(TINY, bucket, False) == pytest.approx(counter.get_total_flops(), rel=0.01)
+    assert benchmark.model_flop(TINY, bucket, True) < benchmark.model_flop(TINY, bucket, False)
+
+
+@pytest.mark.gpu
+def test_a_recorded_step_gives_the_losses_and_weights_of_a_plain_one(tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    ranks = Ranks(0, 1, torch.device("cuda"))
+    runs = []
+    for graphs in (False, True):
+        torch.manual_seed(3)
+        config = dataclasses.replace(RUN, cuda_graphs=graphs, steps=6)
+        run = Trainer(VDPM(TINY), config, tmp_path / str(graphs), ranks)
+        run.run()
+        runs.append(run.update.weights())
+    for name, value in runs[0].items():
+        torch.testing.assert_close(runs[1][name], value, atol=1e-4, rtol=1e-3, msg=name)
