@@ -1,0 +1,219 @@
+"""Windows -> one world: where each lies, cameras of all frames, and which windows are not to be believed."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vdpm.errors import UsageError
+from vdpm.geometry.alignment import Similarity
+from vdpm.geometry.rigid import invert_rigid, matrix_to_quaternion, quaternion_to_matrix, rigid
+from vdpm.long_video.adjustment import AdjustmentConfig, State, adjust
+from vdpm.long_video.initial import Edges, chain, fit_edges, place, spanning_tree
+from vdpm.long_video.observations import Observations
+from vdpm.long_video.priors import Priors, into_known_world
+from vdpm.structures import Cameras
+
+BELIEVED = 0.3
+"""Weight from which a window, or what a window says of a frame, is believed."""
+
+Method = Literal["chain", "tree", "adjust"]
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """``windows``: each window's world -> the common one. ``cameras``: of all frames, in the common world, which is the
+    camera of the reference frame. ``window_weight``: 1 where a window fits with the rest, near 0 where it is wrong.
+    ``frame_weight``: the same of each frame's surest window; where it is below ``BELIEVED`` the frame's pose is drawn
+    between its neighbours'. ``known_scale``: lengths are in the user's unit. ``cost``, ``seconds``: of the solver.
+    """
+
+    windows: Similarity
+    cameras: Cameras
+    window_weight: Float[Tensor, "windows"]
+    frame_weight: Float[Tensor, "frames"]
+    known_scale: bool
+    seconds: float
+
+    def doubtful_windows(self) -> list[int]:
+        """Windows that are not believed."""
+        return (self.window_weight < BELIEVED).nonzero()[:, 0].tolist()
+
+    def doubtful_frames(self) -> list[int]:
+        """Frames that no believed window shows."""
+        return (self.frame_weight < BELIEVED).nonzero()[:, 0].tolist()
+
+
+def align(
+    seen: Observations,
+    *,
+    reference: int = 0,
+    priors: Priors | None = None,
+    method: Method = "adjust",
+    config: AdjustmentConfig | None = None,
+) -> Alignment:
+    """Brings all windows of ``seen`` into one world.
+
+    ``method``: "chain" goes from each window to the next by plain least squares, "tree" takes robust pairs along a
+    maximum spanning tree, "adjust" (the default) starts there and optimises over everything (``adjustment``).
+    Raises UsageError for priors that do not fit and for windows that share no frames with the rest.
+    """
+    priors = priors or Priors()
+    priors.check(seen.num_frames)
+    lone = seen.num_windows == 1
+    edges = None if lone else fit_edges(seen, robust=method != "chain")
+    windows = _one_window(seen) if edges is None else _placed(edges, seen.num_windows, method)
+    believed = _believed(edges, seen)
+    c2w = _cameras_of_windows(seen, windows, believed)
+    state = State(windows, c2w, torch.zeros_like(c2w[:, 0, 0]), _intrinsics(seen, priors))
+
+    fixed = torch.zeros(seen.num_frames, dtype=torch.bool, device=c2w.device)
+    if priors.c2w is not None:
+        state = _in_known_world(state, priors)
+        fixed[list(priors.pose_frames)] = True
+    window_weight, entry_weight, seconds = believed, believed[seen.window], 0.0
+    if method == "adjust":
+        config = config or AdjustmentConfig()
+        focal = "fixed" if priors.intrinsics is not None else "shared" if priors.shared_focal else "per-frame"
+        adjusted = adjust(seen, state, replace(config, focal=focal), fixed=fixed)
+        state, seconds = adjusted.state, adjusted.seconds
+        window_weight, entry_weight = adjusted.window_weight, adjusted.entry_weight
+    frame_weight = torch.zeros_like(c2w[:, 0, 0]).scatter_reduce(0, seen.frame, entry_weight, "amax")
+    frame_weight = torch.where(fixed, torch.ones_like(frame_weight), frame_weight)
+    path = _interpolated(state.c2w, frame_weight >= BELIEVED)
+    return _referred(seen, replace(state, c2w=path), reference, priors, window_weight, frame_weight, seconds)
+
+
+def _placed(edges: Edges, num_windows: int, method: Method) -> Similarity:
+    chosen = chain(edges, num_windows) if method == "chain" else spanning_tree(edges, num_windows)
+    return place(edges, chosen, num_windows)
+
+
+def _one_window(seen: Observations) -> Similarity:
+    eye = torch.eye(3, dtype=torch.float64, device=seen.points.device)[None]
+    return Similarity(torch.ones_like(eye[:, 0, 0]), eye, torch.zeros_like(eye[:, 0]))
+
+
+def _believed(edges: Edges | None, seen: Observations) -> Float[Tensor, "windows"]:
+    """For each window the largest share of points in which it agrees with another."""
+    if edges is None:
+        return torch.ones(seen.num_windows, dtype=torch.float64, device=seen.points.device)
+    agreeing = torch.zeros(seen.num_windows, dtype=edges.agreeing.dtype, device=edges.agreeing.device)
+    for ends in (edges.a, edges.b):
+        agreeing = agreeing.scatter_reduce(0, ends, edges.agreeing, "amax")
+    return agreeing
+
+
+def _cameras_of_windows(seen: Observations, windows: Similarity, believed: Tensor) -> Float[Tensor, "frames 4 4"]:
+    """Each frame's camera as the window says that is believed most, in the common world."""
+    c2w = torch.eye(4, dtype=seen.points.dtype, device=seen.points.device).repeat(seen.num_frames, 1, 1)
+    for entry in believed[seen.window].argsort(stable=True).tolist():
+        window = seen.window[entry]
+        rotation = windows.rotation[window] @ seen.c2w[entry, :3, :3]
+        centre = windows.scale[window] * windows.rotation[window] @ seen.c2w[entry, :3, 3] + windows.translation[window]
+        c2w[seen.frame[entry]] = rigid(rotation, centre)
+    return c2w
+
+
+def _intrinsics(seen: Observations, priors: Priors) -> Float[Tensor, "frames 3 3"]:
+    """Those known; else the median over windows, of all frames or of each."""
+    if priors.intrinsics is not None:
+        return priors.intrinsics.to(seen.points).expand(seen.num_frames, 3, 3).clone()
+    if priors.shared_focal:
+        return seen.intrinsics.median(dim=0).values.repeat(seen.num_frames, 1, 1)
+    return torch.stack([seen.intrinsics[seen.frame == frame].median(dim=0).values for frame in range(seen.num_frames)])
+
+
+def _in_known_world(state: State, priors: Priors) -> State:
+    """Moved so that frames of known pose lie about there, then put there."""
+    assert priors.c2w is not None
+    known, frames = priors.c2w.to(state.c2w), list(priors.pose_frames)
+    scale, rotation, translation = into_known_world(state.c2w[frames], known)
+    moved = _transformed(state, scale, rotation, translation)
+    c2w = moved.c2w.clone()
+    c2w[frames] = known
+    return replace(moved, c2w=c2w)
+
+
+def _transformed(state: State, scale: Tensor, rotation: Tensor, translation: Tensor) -> State:
+    """The whole world moved by x -> scale * rotation @ x + translation."""
+    windows = state.windows
+    centre = scale * (rotation @ state.c2w[:, :3, 3, None])[..., 0] + translation
+    return replace(
+        state,
+        windows=Similarity(
+            scale * windows.scale,
+            rotation @ windows.rotation,
+            scale * (rotation @ windows.translation[..., None])[..., 0] + translation,
+        ),
+        c2w=rigid(rotation @ state.c2w[:, :3, :3], centre),
+    )
+
+
+def _referred(
+    seen: Observations,
+    state: State,
+    reference: int,
+    priors: Priors,
+    window_weight: Tensor,
+    frame_weight: Tensor,
+    seconds: float,
+) -> Alignment:
+    """The world is the reference camera; the unit the user's, or that of the window which knows the reference best."""
+    to_reference = invert_rigid(state.c2w[reference])
+    scale = torch.ones_like(frame_weight[0])
+    known = priors.sets_scale_by_poses or priors.distance is not None
+    if priors.distance is not None:
+        scale = scale * priors.distance.length / _length(seen, state, priors)
+    elif not known:
+        entries = (seen.frame == reference).nonzero()[:, 0]
+        best = entries[window_weight[seen.window[entries]].argmax()]
+        scale = 1 / state.windows.scale[seen.window[best]]
+    state = _transformed(state, scale, to_reference[:3, :3], scale * to_reference[:3, 3])
+    return Alignment(
+        windows=state.windows,
+        cameras=Cameras(state.c2w.float(), state.focal_scaled().float(), seen.size),
+        window_weight=window_weight,
+        frame_weight=frame_weight,
+        known_scale=known,
+        seconds=seconds,
+    )
+
+
+def _length(seen: Observations, state: State, priors: Priors) -> Float[Tensor, ""]:
+    """The known distance as it is in ``state``; between pixels, of the sampled ones nearest to them."""
+    known = priors.distance
+    assert known is not None
+    ends = []
+    for frame, pixel in ((known.frame_a, known.pixel_a), (known.frame_b, known.pixel_b)):
+        if pixel is None:
+            ends.append(state.c2w[frame, :3, 3])
+            continue
+        entries = (seen.frame == frame).nonzero()[:, 0]
+        at = (seen.pixels - seen.pixels.new_tensor(pixel)).norm(dim=-1).argmin()
+        points = Similarity(*(part[seen.window[entries]] for part in state.windows)).apply(seen.points[entries, at])
+        ends.append(points.median(dim=0).values)
+    length = (ends[0] - ends[1]).norm()
+    if float(length) < 1e-9:
+        raise UsageError("the known distance is between points that lie at one place; name others")
+    return length
+
+
+def _interpolated(c2w: Float[Tensor, "frames 4 4"], good: Bool[Tensor, "frames"]) -> Float[Tensor, "frames 4 4"]:
+    """Poses of frames that are not good drawn between their good neighbours'; beyond the last, as the last."""
+    if bool(good.all()) or not bool(good.any()):
+        return c2w
+    known = good.nonzero()[:, 0]
+    path = c2w.clone()
+    quaternions = matrix_to_quaternion(c2w[:, :3, :3])
+    for frame in (~good).nonzero()[:, 0].tolist():
+        after = int(torch.searchsorted(known, frame))
+        a, b = known[max(after - 1, 0)], known[min(after, len(known) - 1)]
+        share = 0.0 if a == b else float(frame - a) / float(b - a)
+        qa, qb = quaternions[a], quaternions[b]
+        qb = torch.where((qa * qb).sum() < 0, -qb, qb)
+        rotation = quaternion_to_matrix(torch.lerp(qa, qb, share))
+        path[frame] = rigid(rotation, torch.lerp(c2w[a, :3, 3], c2w[b, :3, 3], share))
+    return path

@@ -1,0 +1,102 @@
+"""What the alignment looks at: the same pixels of each frame, in every window that holds the frame."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vdpm.structures import Cameras, PointMap
+
+SAMPLES = 192
+"""Pixels a frame. The memory of the alignment grows with them and with the frames, never with the frames' pixels."""
+
+SUREST = 10.0
+"""Confidence above which a point counts no more: a few pixels must not carry a window alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class WindowMaps:
+    """What one window says: its ``frames`` (indices in the clip), their cameras, and ``read(frame)``, the point map
+    of a frame at its own time. All in the window's own world and unit.
+    """
+
+    frames: tuple[int, ...]
+    cameras: Cameras
+    read: Callable[[int], PointMap]
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """Sampled points of all (window, frame) pairs, called entries; float64.
+
+    ``window``, ``frame``: of each entry. ``points``: in the window's world. ``weights``: confidence, at most 10 and
+    about 1 on average; 0 does not count. ``c2w``, ``intrinsics``: what the window says of that frame's camera.
+    ``pixels``: the positions sampled (x, y), the same in every frame.
+    """
+
+    window: Int[Tensor, "entries"]
+    frame: Int[Tensor, "entries"]
+    points: Float[Tensor, "entries samples 3"]
+    weights: Float[Tensor, "entries samples"]
+    c2w: Float[Tensor, "entries 4 4"]
+    intrinsics: Float[Tensor, "entries 3 3"]
+    pixels: Float[Tensor, "samples 2"]
+    num_windows: int
+    num_frames: int
+    size: tuple[int, int]
+
+    def to(self, device: torch.device | str) -> "Observations":
+        """The same on ``device``."""
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return Observations(**{**vars(self), **moved})
+
+    def entries(self, windows: Sequence[int]) -> "Observations":
+        """The entries of ``windows`` alone; windows keep their numbers."""
+        kept = torch.isin(self.window, torch.tensor(list(windows), device=self.window.device))
+        by_entry = ("window", "frame", "points", "weights", "c2w", "intrinsics")
+        return Observations(**{**vars(self), **{name: getattr(self, name)[kept] for name in by_entry}})
+
+
+def sample_pixels(content: Bool[Tensor, "height width"], samples: int = SAMPLES) -> Int[Tensor, "samples 2"]:
+    """About ``samples`` pixels (x, y, whole) on a regular grid over those that show the video."""
+    height, width = content.shape
+    stride = max(1.0, math.sqrt(float(content.sum()) / samples))
+    y = (torch.arange(0.5 * stride, height, stride)).long()
+    x = (torch.arange(0.5 * stride, width, stride)).long()
+    grid = torch.stack((x.expand(len(y), -1), y[:, None].expand(-1, len(x))), dim=-1).flatten(0, 1)
+    return grid[content[grid[:, 1], grid[:, 0]]]
+
+
+def observe(
+    windows: Sequence[WindowMaps], content: Bool[Tensor, "height width"], num_frames: int, samples: int = SAMPLES
+) -> Observations:
+    """Samples every map of every window once, a map in memory at a time."""
+    at = sample_pixels(content, samples)
+    entries: list[tuple[int, int]] = []
+    points, weights, c2w, intrinsics = [], [], [], []
+    for number, window in enumerate(windows):
+        for row, frame in enumerate(window.frames):
+            maps = window.read(frame)
+            entries.append((number, frame))
+            points.append(maps.points[at[:, 1], at[:, 0]].double())
+            weights.append(maps.confidence[at[:, 1], at[:, 0]].double().clamp(max=SUREST))
+            c2w.append(window.cameras.c2w[row].double())
+            intrinsics.append(window.cameras.intrinsics[row].double())
+    table = torch.tensor(entries)
+    weight = torch.stack(weights)
+    height, width = content.shape
+    return Observations(
+        window=table[:, 0],
+        frame=table[:, 1],
+        points=torch.stack(points),
+        weights=weight / weight.mean(),
+        c2w=torch.stack(c2w),
+        intrinsics=torch.stack(intrinsics),
+        pixels=at.double() + 0.5,
+        num_windows=len(windows),
+        num_frames=num_frames,
+        size=(int(height), int(width)),
+    )

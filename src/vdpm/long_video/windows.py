@@ -1,0 +1,209 @@
+"""Which frames are reconstructed together: overlapping windows, strided windows that tie distant frames, loops."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from vdpm.errors import UsageError
+
+Kind = Literal["run", "strided", "loop"]
+
+STRIDE = 4
+"""Frames between two of a strided window, which so reaches four times as far as one of neighbouring frames."""
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """How a clip is cut into windows.
+
+    ``length``: frames a window. The network was trained on up to 16; the released one on 20, and holds to about 50.
+    ``overlap``: frames that neighbours share, 6 of 16 unless told. ``strided``: windows of every fourth frame besides.
+    ``loops``: windows of two stretches that look alike. Raises UsageError for an overlap that leaves no progress.
+    """
+
+    length: int = 16
+    overlap: int | None = None
+    strided: bool = True
+    loops: bool = True
+
+    def __post_init__(self) -> None:
+        if self.length < 2:
+            raise UsageError(f"a window of {self.length} frames is too short; use at least 2")
+        if self.overlap is not None and not 1 <= self.overlap < self.length:
+            raise UsageError(f"overlap {self.overlap} must be from 1 to {self.length - 1}, below the window's length")
+
+    @property
+    def shared(self) -> int:
+        """Frames that neighbouring windows share."""
+        return max(1, round(0.375 * self.length)) if self.overlap is None else self.overlap
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frames that the network sees together; the first is the reference view of the window's own world.
+
+    ``targets``: times to which the pixels of ``moved`` are brought. Windows without targets serve the alignment alone.
+    """
+
+    frames: tuple[int, ...]
+    kind: Kind = "run"
+    targets: tuple[int, ...] = ()
+    moved: tuple[int, ...] = ()
+
+    def line(self, number: int) -> str:
+        """One line for the plan."""
+        first, last = self.frames[0], self.frames[-1]
+        if self.kind == "run":
+            span = f"frames {first}-{last}"
+        elif self.kind == "strided":
+            span = f"every {self.frames[1] - first}th frame of {first}-{last}"
+        else:
+            gap = max(range(1, len(self.frames)), key=lambda k: self.frames[k] - self.frames[k - 1])
+            span = f"frames {first}-{self.frames[gap - 1]} with {self.frames[gap]}-{last}"
+        times = f", points at the times of {_listed(self.targets)}" if self.targets else ""
+        return f"{number:4d}  {self.kind:<8} {span}{times}"
+
+
+def run_windows(first: int, stop: int, config: WindowConfig) -> list[Window]:
+    """Windows over frames ``first`` to before ``stop``; the last is moved back so that it has its full length."""
+    length, step = min(config.length, stop - first), config.length - config.shared
+    starts = list(range(first, max(first + 1, stop - length + 1), step))
+    if starts[-1] + length < stop:
+        starts.append(stop - length)
+    return [Window(tuple(range(start, start + length))) for start in starts]
+
+
+def strided_windows(first: int, stop: int, config: WindowConfig) -> list[Window]:
+    """Windows of every fourth frame, each half over the next, with offsets taking turns so that all frames occur.
+
+    None where the clip is not longer than one of neighbouring frames and a half.
+    """
+    count = stop - first
+    if count < 1.5 * config.length:
+        return []
+    stride = min(STRIDE, max(2, count // config.length))
+    reach = stride * (config.length - 1) + 1
+    if reach > count:
+        reach = stride * ((count - 1) // stride) + 1
+    starts = list(range(first, stop - reach + 1, max(1, reach // 2)))
+    if stop - reach - starts[-1] >= stride:
+        starts.append(stop - reach)
+    # 0, 2, 1, 3: neighbours share no frame's neighbour, and four windows hold every frame between them.
+    offsets = sorted(range(stride), key=lambda k: (k % 2, k))
+    windows = []
+    for number, start in enumerate(starts):
+        aligned = start - (start - first) % stride
+        begin = min(aligned + offsets[number % stride], stop - reach)
+        windows.append(Window(tuple(range(begin, begin + reach, stride)), "strided"))
+    return list(dict.fromkeys(windows))
+
+
+def loop_window(a: int, b: int, first: int, stop: int, config: WindowConfig) -> Window:
+    """Half a window around frame ``a`` with half a window around frame ``b``."""
+    half = config.length // 2
+
+    def around(frame: int) -> range:
+        begin = min(max(first, frame - half // 2), stop - half)
+        return range(begin, begin + half)
+
+    return Window(tuple(sorted({*around(a), *around(b)})), "loop")
+
+
+def repair_windows(
+    windows: Sequence[Window],
+    doubtful: Sequence[int],
+    config: WindowConfig,
+    scenes: Sequence[tuple[int, int]],
+) -> list[Window]:
+    """Runs placed otherwise, for frames that only ``doubtful`` windows (their numbers) show.
+
+    Each begins half a window before a stretch of such frames, so that it sees other company and meets believed windows
+    on either side. None that exists already.
+    """
+    kept = {frame for number, window in enumerate(windows) if number not in {*doubtful} for frame in window.frames}
+    new: list[Window] = []
+    for first, stop in scenes:
+        length = min(config.length, stop - first)
+        # Frames at the border of what is believed hang by few: they are shown once more as well.
+        lost = [frame for frame in range(first, stop) if frame not in kept]
+        while lost:
+            start = min(max(first, lost[0] - length // 2), stop - length)
+            made = Window(tuple(range(start, start + length)))
+            while made in windows and start > first:
+                start -= 1
+                made = Window(tuple(range(start, start + length)))
+            new.append(made)
+            lost = [frame for frame in lost if frame not in made.frames]
+    return [window for window in dict.fromkeys(new) if window not in windows]
+
+
+def plan_windows(
+    num_frames: int,
+    config: WindowConfig,
+    *,
+    scenes: Sequence[tuple[int, int]] = (),
+    loops: Sequence[tuple[int, int]] = (),
+) -> list[Window]:
+    """All windows of a clip: runs first, in the order of time, then strided ones, then loops.
+
+    ``scenes``: (first, stop) of each shot, the whole clip by default; no window crosses from one to another.
+    ``loops``: pairs of frames of one shot that seem to show the same place.
+    """
+    scenes = scenes or [(0, num_frames)]
+    runs = [window for first, stop in scenes for window in run_windows(first, stop, config)]
+    strided = [w for first, stop in scenes for w in strided_windows(first, stop, config)] if config.strided else []
+    tied = []
+    for a, b in loops if config.loops else ():
+        first, stop = next(scene for scene in scenes if scene[0] <= a < scene[1])
+        tied.append(loop_window(a, b, first, stop, config))
+    return [*runs, *strided, *dict.fromkeys(tied)]
+
+
+def with_times(windows: Sequence[Window], wanted: Literal["auto", "all", "none"] | Sequence[int]) -> list[Window]:
+    """The windows with the times that each shows points at.
+
+    "auto": the middle frame of each run, for the pixels nearest to it and those of the frame on either side that the
+    next window has too: one time a window. "all": every frame of each run. Numbers: these frames.
+    """
+    runs = [window for window in windows if window.kind == "run"]
+    timed = []
+    for number, window in enumerate(runs):
+        frames = window.frames
+        if wanted == "none":
+            timed.append(window)
+        elif wanted == "auto":
+            middle = frames[len(frames) // 2]
+            timed.append(Window(frames, "run", (middle,), _near_the_middle(runs, number)))
+        else:
+            targets = frames if wanted == "all" else tuple(sorted({*wanted} & {*frames}))
+            timed.append(Window(frames, "run", targets, frames if targets else ()))
+    return [*timed, *(window for window in windows if window.kind != "run")]
+
+
+def home_windows(windows: Sequence[Window]) -> dict[int, int]:
+    """For each frame the number of the run in which it lies nearest to the middle."""
+    homes: dict[int, tuple[float, int]] = {}
+    for number, window in enumerate(windows):
+        if window.kind == "run":
+            middle = (window.frames[0] + window.frames[-1]) / 2
+            for frame in window.frames:
+                homes[frame] = min(homes.get(frame, (float("inf"), 0)), (abs(frame - middle), number))
+    return {frame: number for frame, (_, number) in sorted(homes.items())}
+
+
+def _near_the_middle(runs: Sequence[Window], number: int) -> tuple[int, ...]:
+    """Frames at home in this run, and for each neighbour the frame that both keep, to hand points over."""
+    homes = home_windows(runs)
+    kept = {frame for frame in runs[number].frames if homes[frame] == number}
+    for a in (number - 1, number):
+        if a >= 0 and a + 1 < len(runs):
+            shared = sorted({*runs[a].frames} & {*runs[a + 1].frames})
+            if shared:
+                kept.add(shared[len(shared) // 2])
+    return tuple(sorted(kept))
+
+
+def _listed(frames: tuple[int, ...]) -> str:
+    if len(frames) > 2 and frames == tuple(range(frames[0], frames[-1] + 1)):
+        return f"{frames[0]}-{frames[-1]}"
+    return ", ".join(map(str, frames[:4])) + (f" and {len(frames) - 4} more" if len(frames) > 4 else "")
