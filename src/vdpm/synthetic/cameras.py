@@ -71,7 +71,7 @@ def sample_camera(
     )
     interest = torch.cat([spot, level[:, None]], -1)
     near_subject = (draws.chance("camera.on_subject", 0.75) | (kind == FOLLOW))[:, None]
-    # What moves stays in the picture longest where the camera looks at the middle of its way; a follower starts with it.
+    # What moves stays in the picture longest where the camera looks at the middle of its way; followers start with it.
     halfway = torch.where((kind == FOLLOW)[:, None], subject[:, 0], subject[:, subject.shape[1] // 2])
     interest = torch.where(near_subject, halfway, interest)
 

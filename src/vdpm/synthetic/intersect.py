@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vdpm.synthetic.fusing import fusable, is_fusing
-from vdpm.synthetic.hashing import constant
 from vdpm.synthetic.layout import BOXES, CAPSULES, ELLIPSOIDS, FRUSTUMS, SHEETS, SUPERQUADRICS, SURROUNDINGS
 from vdpm.synthetic.meshes import TRIANGLES, corners, edge_functions, highest
 from vdpm.synthetic.rotations import turned
@@ -23,8 +22,6 @@ Vector = tuple[Tensor, Tensor, Tensor]
 Rays = Float[Tensor, "3 batch frames #rays"]
 MISS = 1e9
 _NEWTON_STEPS = 6
-_WALLS = ((1.0, 0.0, 0.0), (-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.0, -1.0))
-"""Normals of the surroundings' faces, inwards."""
 
 
 class Lamp(NamedTuple):
@@ -279,44 +276,48 @@ def _edges(parts: Parts, place: Tensor, turn: Tensor, near: Tensor) -> Float[Ten
     return edge_functions(corners(parts.vertices, parts.topology), active, place, turn, near)
 
 
-def surface_normal(
-    part: Tensor, face: Tensor, material: Rays, size: Rays, shape: Float[Tensor, "2 batch frames rays"]
-) -> Rays:
-    """Outward normal (inward for walls, floor and ceiling) in the part's frame, at the material point on its surface.
+def surface_normal(part: Tensor, face: Tensor, own: Vector, shapes: tuple[Tensor, ...]) -> Vector:
+    """Outward normal (inward for walls, floor and ceiling) in the part's frame, at a point on its surface.
 
-    Not for sheets and for rolling ground.
+    ``shapes``: sizes and shape parameters of the part. Not for sheets and for rolling ground.
     """
     capsule = (part >= CAPSULES.start) & (part < CAPSULES.stop)
-    sx, sy, sz = size.unbind(0)
-    scale = torch.stack([sx, sy, torch.where(capsule, sx, sz)])
-    p = material / scale
-    pz = p[2]
+    sx, sy, sz, taper, exponent = shapes
+    scale = (sx, sy, torch.where(capsule, sx, sz))
+    x, y, z = (o / s for o, s in zip(own, scale))
     along = torch.where(capsule, sz / sx, 0.0)
-    core = pz - torch.maximum(torch.minimum(pz, along), -along)
-    rounded = torch.stack([p[0], p[1], core]) / scale
+    core = z - torch.maximum(torch.minimum(z, along), -along)
+    rounded = (x / scale[0], y / scale[1], core / scale[2])
 
-    ax, ay, az = p.abs().unbind(0)
+    ax, ay, az = x.abs(), y.abs(), z.abs()
     on_x = (ax >= ay) & (ax >= az)
     on_y = ~on_x & (ay >= az)
-    flat = p.sign() * torch.stack([on_x, on_y, ~(on_x | on_y)])
+    flat = (x.sign() * on_x, y.sign() * on_y, z.sign() * ~(on_x | on_y))
 
-    taper = shape[0]
     slope, middle = (taper - 1) / 2, (taper + 1) / 2
-    radius = middle + slope * pz
-    cap = (az > 0.9995) & (p[0] * p[0] + p[1] * p[1] < (radius * radius) * 0.999)
-    side = torch.stack([p[0] / sx, p[1] / sy, -slope * radius / sz])
-    end = torch.stack([torch.zeros_like(pz), torch.zeros_like(pz), pz.sign()])
+    radius = middle + slope * z
+    cap = (az > 0.9995) & (x * x + y * y < (radius * radius) * 0.999)
+    none = torch.zeros_like(z)
+    side = (x / sx, y / sy, -slope * radius / sz)
+    end = (none, none, z.sign())
 
-    super_ = (part >= SUPERQUADRICS.start) & (part < SUPERQUADRICS.stop)
-    exponents = torch.where(super_, shape, 2.0)
-    _, gradient = _norm_and_gradient(p[0], p[1], p[2], exponents[0], exponents[1])
-    bulge = torch.stack(gradient) / scale
+    curved = (part >= SUPERQUADRICS.start) & (part < SUPERQUADRICS.stop)
+    _, gradient = _norm_and_gradient(
+        x, y, z, torch.where(curved, taper, 2.0), torch.where(curved, exponent, 2.0)
+    )  # fmt: skip
 
     box = (part >= BOXES.start) & (part < BOXES.stop)
     frustum = (part >= FRUSTUMS.start) & (part < FRUSTUMS.stop)
-    wall = constant(_WALLS, part.device)[face].movedim(-1, 0)
-    normal = torch.where(frustum, torch.where(cap, end, side), torch.where(super_, bulge, rounded))
-    return unit(torch.where(part >= SURROUNDINGS, wall, torch.where(box, flat, normal)))
+    inwards = (1 - 2 * (face % 2)).to(z.dtype)
+    axis = torch.div(face, 2, rounding_mode="floor")
+    normal = []
+    for i in range(3):
+        n = torch.where(curved, gradient[i] / scale[i], rounded[i])
+        n = torch.where(frustum, torch.where(cap, end[i], side[i]), n)
+        n = torch.where(box, flat[i], n)
+        normal.append(torch.where(part >= SURROUNDINGS, torch.where(axis == i, inwards, 0.0), n))
+    size = torch.rsqrt((normal[0] * normal[0] + normal[1] * normal[1] + normal[2] * normal[2]).clamp_min(1e-20))
+    return normal[0] * size, normal[1] * size, normal[2] * size
 
 
 def _vector(stacked: Rays) -> Vector:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from vdpm.synthetic.fusing import fusable, is_fusing
 from vdpm.synthetic.hashing import constant
-from vdpm.synthetic.rotations import rotate
 
 GRIDS = ((6, 8), (8, 6), (4, 12))
 WIDE, LONG, FLAT = range(3)
@@ -58,36 +57,39 @@ def corners(
     return values.gather(-2, index).unflatten(-2, (-1, 3)).flatten(-4, -3)
 
 
+@functools.lru_cache(maxsize=16)
+def _neighbours(device: torch.device) -> Int[Tensor, "topologies wraps sides vertices"]:
+    """Numbers of the vertices before and behind along the row, and above and below, or the vertex itself at an edge."""
+    every = torch.arange(NUM_VERTICES).expand(len(GRIDS), 2, 4, -1).clone()
+    for number, (rows, columns) in enumerate(GRIDS):
+        index = torch.arange((rows + 1) * (columns + 1))
+        row, column = index // (columns + 1), index % (columns + 1)
+        start = row * (columns + 1)
+        for wraps in range(2):
+            before, behind = (column - 1).clamp_min(0), (column + 1).clamp_max(columns)
+            if wraps:
+                before, behind = (column - 1) % columns, (column % columns) + 1
+            above, below = (row - 1).clamp_min(0), (row + 1).clamp_max(rows)
+            sides = (start + before, start + behind, above * (columns + 1) + column, below * (columns + 1) + column)
+            every[number, wraps, :, : len(index)] = torch.stack(sides)
+    return every.to(device)
+
+
 def grid_normals(
     vertices: Float[Tensor, "batch frames sheets vertices 3"],
     topology: Int[Tensor, "batch sheets"],
     wraps: Bool[Tensor, "batch sheets"],
 ) -> Float[Tensor, "batch frames sheets vertices 3"]:
     """Unit normals of the surface at the vertices; a sheet that ``wraps`` is closed along its rows."""
-    result = torch.zeros_like(vertices)
-    middle = vertices.mean(-2, keepdim=True)
-    for number, (rows, columns) in enumerate(GRIDS):
-        count = (rows + 1) * (columns + 1)
-        grid = vertices[..., :count, :].unflatten(-2, (rows + 1, columns + 1))
-        along = torch.cat([grid[..., 1:, :], grid[..., -1:, :]], -2) - torch.cat(
-            [grid[..., :1, :], grid[..., :-1, :]], -2
-        )
-        seam = (grid[..., 1:2, :] - grid[..., -2:-1, :]).expand_as(grid[..., :1, :])
-        closed = torch.cat([seam, along[..., 1:-1, :], seam], -2)
-        along = torch.where(wraps[:, None, :, None, None, None], closed, along)
-        down = torch.cat([grid[..., 1:, :, :], grid[..., -1:, :, :]], -3)
-        down = down - torch.cat([grid[..., :1, :, :], grid[..., :-1, :, :]], -3)
-        normal = torch.linalg.cross(along, down, dim=-1)
-        # At a pole, where a row is a point, the normal leads away from the middle.
-        away = (grid - middle[..., None, :]) * normal.norm(dim=-1).amax((-1, -2))[..., None, None, None] * 1e-3
-        flipped = torch.where((normal * away).sum((-1, -2, -3)) < 0, -1.0, 1.0)[..., None, None, None]
-        normal = normal + away * flipped
-        normal = normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-20)
-        here = (topology == number)[:, None, :, None, None]
-        result = torch.where(
-            here, torch.nn.functional.pad(normal.flatten(-3, -2), (0, 0, 0, NUM_VERTICES - count)), result
-        )
-    return result
+    index = _neighbours(vertices.device)[topology, wraps.long()].flatten(-2)[:, None, ..., None]
+    index = index.expand(-1, vertices.shape[1], -1, -1, 3)
+    before, behind, above, below = vertices.gather(3, index).unflatten(3, (4, -1)).unbind(3)
+    normal = torch.linalg.cross(behind - before, below - above, dim=-1)
+    # At a pole, where a row is a point, the normal leads away from the middle, on the side of the others.
+    away = (vertices - vertices.mean(-2, keepdim=True)) * (1e-3 * normal.norm(dim=-1).amax(-1))[..., None, None]
+    outwards = torch.where((normal * away).sum((-1, -2)) < 0, -1.0, 1.0)[..., None, None]
+    normal = normal + away * outwards
+    return normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-20)
 
 
 def edge_functions(
@@ -103,8 +105,14 @@ def edge_functions(
     triangle where all weights are positive, and the height is then 1 / t for the point place + t q. Else rays run along
     the third row of ``turn`` (world -> light), q is (x, y, 1) in the light's frame, and the height is the z there.
     """
+    return _edge_functions(points, active, place, turn, near, constant((0.0, 0.0, -MISS), near.device))
+
+
+@fusable
+def _edge_functions(points: Tensor, active: Tensor, place: Tensor, turn: Tensor, near: Tensor, far: Tensor) -> Tensor:
     meet = near[:, None, None, None, None]
-    local = rotate(turn[:, None, None, None], points - torch.where(meet, place[:, :, None, None], 0.0))
+    offset = points - torch.where(meet, place[:, :, None, None], 0.0)
+    local = (turn[:, None, None, None] * offset[..., None, :]).sum(-1)
     depth = torch.where(meet[..., 0], 1.0, local[..., 2])
     local = torch.where(meet, local, torch.cat([local[..., :2], torch.ones_like(local[..., 2:])], -1))
     ahead, behind = local[..., (1, 2, 0), :], local[..., (2, 0, 1), :]
@@ -117,7 +125,7 @@ def edge_functions(
     edges = torch.where(good[..., None, None], edges / torch.where(good, volume, 1.0)[..., None, None], 0.0)
     height = (edges * depth[..., None]).sum(-2)
     # What is no triangle has all weights 0 and lies infinitely far from where the rays meet.
-    none = torch.where(near[:, None], 0.0, constant((0.0, 0.0, -MISS), near.device))[:, None, None]
+    none = torch.where(near[:, None], 0.0, far)[:, None, None]
     height = torch.where(good[..., None], height, none)
     return torch.cat([edges, height[..., None, :]], -2).flatten(-2).transpose(-1, -2).contiguous()
 

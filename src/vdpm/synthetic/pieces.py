@@ -7,14 +7,13 @@ weights of its second and third corner and the height above it, so a point on it
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from vdpm.synthetic.hashing import constant
-from vdpm.synthetic.intersect import Parts, Rays, dot, nearest_hit, surface_normal, unit
-from vdpm.synthetic.layout import NUM_PARTS, SHEETS, SURROUNDINGS
+from vdpm.synthetic.fusing import fusable
+from vdpm.synthetic.intersect import Parts, Rays, Vector, nearest_hit, surface_normal
+from vdpm.synthetic.layout import SHEETS, SURROUNDINGS
 from vdpm.synthetic.meshes import TRIANGLES, corners, grid_normals
-from vdpm.synthetic.rotations import turned
 from vdpm.synthetic.terrain import terrain_normal
 
 
@@ -82,32 +81,52 @@ def contact(parts: Parts, poses: Float[Tensor, "batch frames pieces 12"], origin
     frame = torch.arange(piece.shape[1], device=piece.device)[None, :, None]
     # One gather of rows, then one copy that puts the columns first: all that follows reads whole columns.
     row = _rows(parts, poses)[batch, frame, piece].movedim(-1, 0).contiguous()
-    matrix, position, bend, rest, start, up = row.split([9, 3, 9, 9, 3, 3])
-    own = turned(matrix.unflatten(0, (3, 3)), origin + length * direction - position)
-    sheet = piece > SURROUNDINGS
-    material = torch.where(sheet, turned(rest.unflatten(0, (3, 3)), own) + start, own)
-
     part = torch.where(
-        sheet, SHEETS.start + torch.div(piece - (SURROUNDINGS + 1), TRIANGLES, rounding_mode="floor"), piece
+        piece > SURROUNDINGS,
+        SHEETS.start + torch.div(piece - (SURROUNDINGS + 1), TRIANGLES, rounding_mode="floor"),
+        piece,
     )
     shapes = torch.cat([parts.size, parts.shape], -1)[batch, part].movedim(-1, 0).contiguous()
-    solid = surface_normal(part, face, own, shapes[:3], shapes[3:])
-    ground = terrain_normal(parts.waves, own[0], own[1])
-    rolling = (part == SURROUNDINGS) & (face == 4)
-    solid = torch.where(rolling, ground, solid)
-    weights = torch.stack([torch.ones_like(own[0]), own[0], own[1]])
-    normal = unit(turned(bend.unflatten(0, (3, 3)), torch.where(sheet, weights, solid)))
-    normal = torch.where(sheet & (dot(normal, direction) > 0), -normal, normal)
-    return Contact(length, piece, part, face, own, material, torch.where(sheet, up, solid), normal)
+    own, material, own_normal, normal = _on_surface(row, shapes, parts.waves, piece, face, length, origin, direction)
+    return Contact(length, piece, part, face, own, material, own_normal, normal)
+
+
+def _matrix(rows: tuple[Tensor, ...], vector: Vector) -> Vector:
+    x, y, z = (rows[3 * i] * vector[0] + rows[3 * i + 1] * vector[1] + rows[3 * i + 2] * vector[2] for i in range(3))
+    return x, y, z
+
+
+@fusable
+def _on_surface(
+    row: Tensor, shapes: Tensor, waves: Tensor, piece: Tensor, face: Tensor, length: Tensor, origin: Tensor,
+    direction: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """From rows of the tables to the point in own and in rest coordinates, and the normal at rest and in the world.
+
+    Plain tensors component by component, since the compiler makes one kernel of it all.
+    """
+    column = row.unbind(0)
+    ox, oy, oz = origin.unbind(0)
+    dx, dy, dz = direction.unbind(0)
+    place = (ox + length * dx - column[9], oy + length * dy - column[10], oz + length * dz - column[11])
+    own = _matrix(column[:9], place)
+    sheet = piece > SURROUNDINGS
+    at_rest = _matrix(column[21:30], own)
+    material = [torch.where(sheet, r + c, o) for r, c, o in zip(at_rest, column[30:33], own)]
+
+    solid = surface_normal(piece, face, own, shapes.unbind(0))
+    rolling = (piece == SURROUNDINGS) & (face == 4)
+    ground = terrain_normal(waves, own[0], own[1])
+    nx, ny, nz = (torch.where(rolling, g, n) for g, n in zip(ground, solid))
+    one = torch.ones_like(nx)
+    bent = (torch.where(sheet, one, nx), torch.where(sheet, own[0], ny), torch.where(sheet, own[1], nz))
+    x, y, z = _matrix(column[12:21], bent)
+    size = torch.rsqrt((x * x + y * y + z * z).clamp_min(1e-20))
+    size = torch.where(sheet & (x * dx + y * dy + z * dz > 0), -size, size)
+    own_normal = [torch.where(sheet, u, n) for u, n in zip(column[33:36], (nx, ny, nz))]
+    return torch.stack(own), torch.stack(material), torch.stack(own_normal), torch.stack([x * size, y * size, z * size])
 
 
 def instance_of_pieces(parts: Parts) -> Int[Tensor, "batch pieces"]:
     """Which object each piece belongs to."""
     return torch.cat([parts.instance, parts.instance[:, SHEETS].repeat_interleave(TRIANGLES, 1)], 1)
-
-
-def active_pieces(parts: Parts) -> Bool[Tensor, "batch pieces"]:
-    """Pieces that are in the scene; the surroundings always are."""
-    always = constant((True,), parts.active.device).expand(len(parts.active), 1)
-    sheets = parts.active[:, SHEETS].repeat_interleave(TRIANGLES, 1)
-    return torch.cat([parts.active[:, :NUM_PARTS], always, sheets], 1)

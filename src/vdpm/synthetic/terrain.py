@@ -105,14 +105,13 @@ def terrain_distance(
     return _crossing(waves, o, d, low, high)
 
 
-def terrain_normal(
-    waves: Float[Tensor, "batch waves 4"], x: Float[Tensor, "batch frames rays"], y: Float[Tensor, "batch frames rays"]
-) -> Float[Tensor, "3 batch frames rays"]:
-    """Unit normals of the ground, upwards."""
+def terrain_normal(waves: Tensor, x: Tensor, y: Tensor) -> Vector:
+    """Unit normals of the ground, upwards, below points [batch, frames, rays] of the scene."""
     slope_x, slope_y = torch.zeros_like(x), torch.zeros_like(y)
-    for wave in waves.unbind(1):
-        kx, ky, phase, amplitude = (value[:, None, None] for value in wave.unbind(-1))
+    table = waves[..., None, None]
+    for i in range(WAVES):
+        kx, ky, phase, amplitude = (table[:, i, j] for j in range(4))
         rise = amplitude * torch.cos(kx * x + ky * y + phase)
         slope_x, slope_y = slope_x - kx * rise, slope_y - ky * rise
     inverse = torch.rsqrt(1 + slope_x * slope_x + slope_y * slope_y)
-    return torch.stack([slope_x * inverse, slope_y * inverse, inverse])
+    return slope_x * inverse, slope_y * inverse, inverse
