@@ -13,10 +13,10 @@ class MaterialWeights:
     below 0, or all 0.
     """
 
-    plain: float = 2.0
+    plain: float = 1.7
     clouds: float = 1.2
     camouflage: float = 0.6
-    ground: float = 1.0
+    ground: float = 1.3
     hair: float = 0.6
     wood: float = 1.0
     planks: float = 0.8
@@ -63,10 +63,10 @@ class SensorConfig:
 
     exposure_share: float = 0.7
     exposure: tuple[float, float] = (0.001, 0.03)
-    blur_share: float = 0.3
+    blur_share: float = 0.25
     blur: tuple[float, float] = (0.25, 1.0)
-    sharpen_share: float = 0.5
-    sharpen: tuple[float, float] = (0.2, 1.5)
+    sharpen_share: float = 0.6
+    sharpen: tuple[float, float] = (0.3, 1.8)
     fringe_share: float = 0.2
     fringe: tuple[float, float] = (0.2, 1.0)
     drift_share: float = 0.25

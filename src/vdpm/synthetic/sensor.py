@@ -71,7 +71,7 @@ def sample_response(
             1 / 2.2,
             1 / draws.uniform("response.gamma", low=1.6, high=2.5),
         ),
-        punch=draws.uniform("response.punch", low=-0.1, high=1.1),
+        punch=draws.uniform("response.punch", low=0.0, high=1.6),
         vignette=draws.uniform("response.vignette", high=0.35) * draws.chance("response.vignettes", 0.5),
         noise=draws.log_uniform("response.noise", low=config.noise_level[0], high=config.noise_level[1]),
         noise_seed=draws.bits("response.noise_seed") >> 9,
