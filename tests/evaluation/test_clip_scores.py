@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fixtures.moving_scenes import moving_scenes
 from fixtures.moving_wall import moving_wall
 from vdpm.evaluation.clip_scores import score_clip
 from vdpm.evaluation.metrics import end_point_error
 from vdpm.structures import Cameras, Snippet
-from vdpm.synthetic import SceneConfig, generate, held_out_seeds
+from vdpm.synthetic import SceneConfig
 
 STEP = 0.5
 CONFIG = SceneConfig(num_frames=3, height=16, width=24, colour_samples=1)
@@ -24,8 +25,7 @@ def true_cameras(truth: Snippet, scale: float = 1.0) -> Cameras:
 
 @pytest.mark.parametrize("scale", [1.0, 0.25, 30.0])
 def test_the_truth_at_any_scale_scores_zero(scale: float) -> None:
-    truth = generate(held_out_seeds(1, start=3), replace(CONFIG, static_share=0.0)).clip(0)
-    assert truth.dynamic.any()
+    truth = moving_scenes(CONFIG, 1).clip(0)
     scores = score_clip(scale * truth.points, scale * truth.target_points, true_cameras(truth, scale), truth)
     for name in ("epe_p", "epe_q", "epe_q_moving", "flow_moving", "depth_abs_rel", "rotation", "translation", "focal"):
         assert getattr(scores, name) == pytest.approx(0.0, abs=1e-4), name

@@ -42,6 +42,14 @@ def test_the_packages_manifests_hold_200_snippets_each() -> None:
     assert len(set(seeds)) == 600
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_packages_manifests_are_those_of_its_generator(family: str) -> None:
+    """After a change of the scenes that is meant: python -m vdpm.evaluation.manifest."""
+    manifest = load_manifest(family)
+    assert manifest.config == FAMILIES[family]
+    assert manifest.differences() == ()
+
+
 def test_a_changed_generator_is_noticed(written: Path) -> None:
     manifest = read_manifest(written / "rigid.json")
     other = replace(manifest, config=replace(manifest.config, figure_share=1.0, density=(0.9, 1.0)))

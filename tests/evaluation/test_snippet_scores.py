@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fixtures.moving_scenes import moving_scenes
 from fixtures.moving_wall import DEPTH, moving_wall
 from vdpm.errors import UsageError
 from vdpm.evaluation.baselines import ConstantDepth, Oracle, ZeroMotion, without_motion
@@ -89,8 +90,7 @@ def test_targets_and_sources_are_not_confused() -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 0.2, 40.0])
 def test_the_oracle_has_no_error_in_any_unit(scale: float) -> None:
-    config = SceneConfig(num_frames=5, height=16, width=24, colour_samples=1, static_share=0.0)
-    batch = generate(held_out_seeds(2, start=3), config)
+    batch = moving_scenes(SceneConfig(num_frames=5, height=16, width=24, colour_samples=1, static_share=0.0), 2)
     said = Oracle(batch).predict(batch.images, range(5), [0])
     c2w = said.c2w.clone()
     c2w[..., :3, 3] *= scale
