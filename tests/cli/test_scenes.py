@@ -24,11 +24,14 @@ def test_a_picture_of_a_family(run: Run, tmp_path: Path, family: str) -> None:
 
 def test_snippets_are_the_familys(run: Run, tmp_path: Path) -> None:
     words = ("scenes", "--snippets", 2, "-o", tmp_path / "out", "--family", "rigid", "--seed", 5, "--size", 16, 24)
-    done = run(*words, "--targets", "0,9")
+    done = run(*words, "--targets", "0,9", "--visible")
     assert done.code == 0, done.err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["rigid_000005", "rigid_000006"]
     snippet = read_snippet(tmp_path / "out" / "rigid_000006")
     assert snippet.targets.tolist() == [0, 9]
+    # Frame 0 sees its own pixels, but for those whose edge another ray would miss.
+    assert snippet.visible is not None
+    assert snippet.visible[0, 0][snippet.valid[0]].float().mean() > 0.9
 
     config = replace(FAMILIES["rigid"], height=16, width=24)
     truth = generate(family_seeds("rigid", 1, 6), config, targets=torch.tensor([[0, 9]])).clip(0)

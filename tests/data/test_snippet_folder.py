@@ -19,7 +19,7 @@ from vdpm.synthetic import SceneConfig, generate, held_out_seeds
 @pytest.fixture(scope="module")
 def snippet() -> Snippet:
     config = SceneConfig(num_frames=3, height=12, width=16, colour_samples=1)
-    return generate(held_out_seeds(1, start=9), config, targets=torch.tensor([[2, 0]])).clip(0)
+    return generate(held_out_seeds(1, start=9), config, targets=torch.tensor([[2, 0]]), visible=True).clip(0)
 
 
 @pytest.fixture
@@ -52,9 +52,10 @@ def test_optional_arrays_and_unknown_points(tmp_path: Path, snippet: Snippet) ->
     valid[0, 0, 0] = False
     points, moved = snippet.points.clone(), snippet.target_points.clone()
     points[0, 0, 0], moved[:, 0, 0, 0] = float("nan"), float("inf")
-    holes = replace(snippet, valid=valid, points=points, target_points=moved, instances=None)
+    holes = replace(snippet, valid=valid, points=points, target_points=moved, instances=None, visible=None)
     read = read_snippet(write_snippet(tmp_path / "holes", holes))
     assert read.instances is None
+    assert read.visible is None
     assert read.points[0, 0, 0].isnan().all()
     assert torch.equal(read.points[valid], points[valid])
     target_valid = valid.expand(2, -1, -1, -1).clone()
@@ -66,7 +67,7 @@ def test_optional_arrays_and_unknown_points(tmp_path: Path, snippet: Snippet) ->
 
 
 def test_without_targets(tmp_path: Path, snippet: Snippet) -> None:
-    bare = replace(snippet, targets=snippet.targets[:0], target_points=snippet.target_points[:0])
+    bare = replace(snippet, targets=snippet.targets[:0], target_points=snippet.target_points[:0], visible=None)
     assert_same(read_snippet(write_snippet(tmp_path / "bare", bare)), bare)
 
 

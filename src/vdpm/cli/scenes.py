@@ -44,6 +44,9 @@ class Scenes:
     targets: str = "all"
     """Frames at whose times snippets have points: all, or numbers such as 0,4,9 or 0-8."""
 
+    visible: bool = False
+    """Also say for each point of a snippet whether the target's frame sees it; takes several times as long."""
+
     def run(self) -> None:
         from vdpm.synthetic import SceneConfig, training_seeds
         from vdpm.synthetic.families import FAMILIES, family_seeds
@@ -100,7 +103,7 @@ class Scenes:
         with terminal_progress() as report:
             for number, (folder, seed) in enumerate(zip(folders, seeds)):
                 report("snippets", number, len(seeds))
-                snippet = generator([seed], torch.tensor([numbers])).clip(0)
+                snippet = generator([seed], torch.tensor([numbers]), visible=self.visible).clip(0)
                 source = {"made_by": "vdpm.synthetic", "family": self.family, "seed": seed, "config": asdict(config)}
                 write_snippet(folder, snippet, source)
             report("snippets", len(seeds), len(seeds))
