@@ -21,7 +21,10 @@ from vdpm.training.supply import SceneSupply
 from vdpm.training.trainer import Trainer
 
 REPLICATED = dataclasses.replace(
-    RUN, optimizer=OptimizerConfig(kind="adamw", lr=2e-3, warmup_steps=2, clip_norm=0.5), steps=3
+    RUN,
+    optimizer=OptimizerConfig(kind="adamw", lr=2e-3, warmup_steps=2, clip_norm=0.5),
+    steps=3,
+    freeze_patch_encoder=True,
 )
 SHARDED = dataclasses.replace(REPLICATED, parallel="shard", checkpoint_blocks=True)
 
