@@ -44,7 +44,9 @@ DEMO_CONFIG = SceneConfig(
     field_of_view=(50.0, 70.0),
     baseline=(0.2, 0.7),
 )
-"""The scene of the bundled clip: things that move, a walking figure, a moving camera, shadows."""
+"""The scene of the bundled clip: things that move, a walking figure, a moving camera, shadows.
+
+The clip is kept as it was made; since then scenes have more kinds of things in them, and the seed makes another one."""
 
 _CLOCK = 90_000
 _KEYS = (
