@@ -45,6 +45,11 @@ def test_moving_the_reference_to_the_front_changes_neither_output_nor_loss(refer
     moved = reference_first(snippet)
     order = [reference, *(frame for frame in range(3) if frame != reference)]
     assert moved.reference == 0
+    for name, value in vars(snippet).items():
+        if isinstance(value, Tensor) and name != "targets":
+            axis = value.ndim - {"images": 4, "c2w": 3, "intrinsics": 3, "timestamps": 1}.get(name, 3)
+            axis -= 1 if name.endswith("points") else 0
+            assert torch.equal(getattr(moved, name), value.index_select(axis, torch.tensor(order))), name
     assert torch.equal(moved.images, snippet.images[:, order])
     assert torch.equal(moved.target_points, snippet.target_points[:, :, order])
     assert [order[t] for t in moved.targets[0]] == snippet.targets[0].tolist()
