@@ -95,7 +95,9 @@ class Draws:
 
     def __init__(self, seeds: Int[Tensor, "batch"]) -> None:
         seeds = seeds.long()
-        self.keys = mix(mix(seeds) + mix((seeds >> 32) ^ 0x5BD1E995))
+        low, high = mix(seeds), mix((seeds >> 32) ^ 0x5BD1E995)
+        # 64 bits in all: among millions of seeds no two share their draws.
+        self.keys, self._second = mix(low + high), mix((low ^ 0x9E3779B9) + 3 * high)
         self._columns, streams, counters = _known(seeds.device)
         self._bits = self._hash(streams, counters)
         self._unit = _to_unit(self._bits)
@@ -109,7 +111,7 @@ class Draws:
         return self.keys.device
 
     def _hash(self, streams: Int[Tensor, "draws"], counters: Int[Tensor, "draws"]) -> Int[Tensor, "batch draws"]:
-        return mix(mix(self.keys[:, None] + streams) + mix(counters + 1))
+        return mix((mix(self.keys[:, None] + streams) ^ self._second[:, None]) + mix(counters + 1))
 
     def _columns_of(self, name: str, count: int) -> slice | None:
         """Where the draw stands among those made at once; None if it was not known then (it is from now on)."""
