@@ -214,3 +214,15 @@ def test_normals_of_squashed_and_sheared_parts_are_those_of_their_surface() -> N
     assert same.sum() > 500
     assert slope[same].median() < 0.03
     assert torch.quantile(slope[same], 0.9) < 0.15
+
+
+def test_what_is_left_out_on_a_cpu_has_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracing all parts, sheets and flat ground, as a GPU does, gives the same as leaving out what is not there."""
+    scene = sampled(replace(SMALL, sheets=SheetWeights(sheet_share=0.7)), 5, start=60)
+    origin, direction = rays(scene)
+    short = nearest_hit(scene.parts, origin, direction)
+    for module in ("intersect", "terrain", "meshes"):
+        monkeypatch.setattr(f"vdpm.synthetic.{module}.can_skip", lambda device: False)
+    whole = nearest_hit(scene.parts, origin, direction)
+    for a, b in zip(short, whole):
+        assert torch.equal(a, b)

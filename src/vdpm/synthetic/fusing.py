@@ -30,6 +30,11 @@ def is_fusing() -> bool:
     return _active
 
 
+def can_skip(device: torch.device) -> bool:
+    """Whether values may be looked at to leave work out that has no effect: not where it would make a GPU wait."""
+    return not _active and device.type == "cpu"
+
+
 def fusable(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Mark a function of tensors alone for compilation, once for all sizes, when first run inside ``fusing``."""
     compiled: Callable[Arguments, Result] | None = None

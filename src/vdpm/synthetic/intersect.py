@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vdpm.synthetic.fusing import fusable, is_fusing
+from vdpm.synthetic.fusing import can_skip, fusable
 from vdpm.synthetic.layout import BOXES, CAPSULES, ELLIPSOIDS, FRUSTUMS, SHEETS, SUPERQUADRICS, SURROUNDINGS
 from vdpm.synthetic.meshes import TRIANGLES, corners, edge_functions, highest
 from vdpm.synthetic.rotations import turned
@@ -165,7 +165,7 @@ def _pick(parts: Parts, chosen: slice) -> tuple[Tensor, Tensor, Tensor, Tensor, 
     size = parts.size[:, chosen]
     active, position, unit_shape = parts.active[:, chosen], parts.position[:, :, chosen], parts.unit[:, :, chosen]
     shape, length = parts.shape[:, chosen], size[..., 2] / size[..., 0]
-    if not is_fusing():
+    if can_skip(size.device):
         # Parts that no clip has cost nothing; one stays, so that there is a nearest.
         here = active.any(0).nonzero()[:, 0]
         here = here if len(here) else here.new_zeros(1)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vdpm.synthetic.fusing import fusable, is_fusing
+from vdpm.synthetic.fusing import can_skip, fusable, is_fusing
 from vdpm.synthetic.hashing import constant
 
 GRIDS = ((6, 8), (8, 6), (4, 12))
@@ -145,9 +145,16 @@ def highest(
 ) -> tuple[Float[Tensor, "batch frames rays"], Int[Tensor, "batch frames rays"]]:
     """The height of the highest triangle on each ray, -MISS where there is none, and which triangle."""
     x, y, z = q.contiguous().unbind(0)
-    if is_fusing():
-        return _highest(functions, x, y, z)
-    # Eagerly, each sheet is tried only by the rays that pass the box around it.
+    if not can_skip(q.device):
+        # By sheets, as without the compiler a value for each ray and triangle would be too much for memory.
+        size = functions.shape[-1] if is_fusing() else TRIANGLES
+        first, *others = [_highest(sheet, x, y, z) for sheet in functions.split(size, -1)]
+        best, index = first
+        for number, (value, which) in enumerate(others, start=1):
+            index = torch.where(value > best, which + number * TRIANGLES, index)
+            best = torch.maximum(value, best)
+        return best, index
+    # On a CPU each sheet is tried only by the rays that pass the cone around it.
     best = torch.full_like(x, -MISS)
     index = torch.zeros_like(x, dtype=torch.long)
     for batch in range(x.shape[0]):

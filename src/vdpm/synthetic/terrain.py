@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vdpm.synthetic.fusing import fusable, is_fusing
+from vdpm.synthetic.fusing import can_skip, fusable
 from vdpm.synthetic.hashing import Draws, constant
 
 WAVES = 4
@@ -92,7 +92,7 @@ def terrain_distance(
     far: Float[Tensor, "batch frames rays"],
 ) -> Float[Tensor, "batch frames rays"]:
     """Ray length to the ground, for rays of scene space; 1e9 where it is flat or lies beyond ``far``."""
-    if not is_fusing() and not bool((waves[..., 3] > 0).any()):
+    if can_skip(waves.device) and not bool((waves[..., 3] > 0).any()):
         return torch.full_like(far, _MISS)
     steps = constant(tuple(i / _STEPS for i in range(_STEPS + 1)), waves.device)
     x, y, z = origin.contiguous().unbind(0)
