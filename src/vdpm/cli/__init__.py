@@ -65,6 +65,7 @@ def _parse(arguments: list[str]) -> Any:
     from vdpm.cli.convert import Convert
     from vdpm.cli.demo import Demo
     from vdpm.cli.evaluate import Evaluate
+    from vdpm.cli.export import Export
     from vdpm.cli.info import Info
     from vdpm.cli.reconstruct import Reconstruct
     from vdpm.cli.scenes import Scenes
@@ -76,6 +77,7 @@ def _parse(arguments: list[str]) -> Any:
     verbs = (
         Annotated[Reconstruct, verb("reconstruct", "A video to point maps, cameras, a preview and point clouds.")]
         | Annotated[Info, verb("info", "What a result folder holds.")]
+        | Annotated[Export, verb("export", "A result in the formats of other programs.")]
         | Annotated[Demo, verb("demo", "The bundled clip, with errors against its truth.")]
         | Annotated[Convert, verb("convert", "Weights of another make into a folder of ours.")]
         | Annotated[Train, verb("train", "Train a network on our own scenes.")]

@@ -4,12 +4,18 @@ Format: a text header that names the columns, then one packed row a point (Turk,
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from vdpm.export.axes import Axes, turn_points
+from vdpm.export.conventions import as_lines
 from vdpm.export.files import replace_file
+from vdpm.export.options import ExportOptions
+from vdpm.export.selection import chosen_cloud, chosen_times
 from vdpm.motion import fuse
 from vdpm.structures import CONVENTIONS, Reconstruction
 
@@ -25,6 +31,7 @@ ROW = np.dtype(
     ]
 )
 DROP_PERCENT = 10.0
+MAX_POINTS = 4_000_000
 _PLY_TYPES = {"<f4": "float", "|u1": "uchar"}
 
 
@@ -51,6 +58,28 @@ def write_ply(
     )
     write_points(path, cloud.points, cloud.colors, cloud.confidence, comments)
     return len(cloud.points)
+
+
+def write(
+    reconstruction: Reconstruction, place: Path, options: ExportOptions, axes: Axes, said: dict[str, Any]
+) -> list[str]:
+    """Writes a file for each chosen time into the folder ``place``; returns what it holds, in lines."""
+    times = chosen_times(reconstruction, options)
+    count = 0
+    for time in times:
+        cloud = chosen_cloud(reconstruction, time, options, MAX_POINTS)
+        points = torch.from_numpy(turn_points(cloud.points.numpy(), axes, options.scale))
+        when = "each frame at its own time" if time is None else f"frame {time}"
+        lines = (*as_lines(said), f"time: {when}")
+        write_points(place / cloud_file(time), points, cloud.colors, cloud.confidence, lines)
+        count += len(cloud)
+    what = f"{count:,} points in {len(times)} file{'s' * (len(times) != 1)}"
+    return [what] if times != (None,) else [f"{what}, each frame's at its own time: the result keeps no other times"]
+
+
+def cloud_file(target: int | None) -> str:
+    """Name of the file that holds the points at the time of frame ``target``."""
+    return "points_own_times.ply" if target is None else f"points_t{target:05d}.ply"
 
 
 def write_points(

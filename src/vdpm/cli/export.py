@@ -1,0 +1,108 @@
+"""``vdpm export``: a saved result in the formats of other programs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from vdpm.cli.arguments import parse_frames
+from vdpm.cli.summary import print_table
+from vdpm.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a saved result in another program's format, without running the network again.
+
+    Formats: ply (clouds, a file a time), glb (animated points, camera), usd (points, velocities, camera, tracks),
+    colmap (still points, cameras, images, masks), exr (depth, position), depth-png, npz, rrd (Rerun), tapvid3d
+    (tracks), tum (trajectory), nuke (.chan), blender (script), cameras (JSON). docs/exports.md says how to open each.
+    """
+
+    folder: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIR")]]
+    """A folder written by vdpm reconstruct."""
+
+    to: Annotated[str, tyro.conf.arg(metavar="FORMAT")]
+    """Format to write, see above."""
+
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="OUT")] = None
+    """File or folder to write; without it, DIR_FORMAT beside DIR."""
+
+    min_confidence: Annotated[float | None, tyro.conf.arg(metavar="C")] = None
+    """Leave out points less sure than this; 1 is the least that occurs."""
+
+    drop_percent: Annotated[float | None, tyro.conf.arg(metavar="PERCENT")] = None
+    """Leave out this share of each frame's pixels, the least sure ones; 10 where not given."""
+
+    stride: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Take every Nth pixel in x and y; where not given, the smallest N that keeps to --max-points."""
+
+    max_points: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """At most about so many points at a time; where not given 100,000 (glb, usd), 50,000 (colmap), 200,000 (rrd),
+    4,000,000 (ply)."""
+
+    start: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
+    """Begin at this time of the video, in seconds."""
+
+    end: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
+    """Stop at this time of the video, in seconds; a frame at this very time is included."""
+
+    frames: Annotated[str | None, tyro.conf.arg(metavar="0,4,9")] = None
+    """These frames of the result alone: their times, cameras and maps."""
+
+    axes: Literal["opencv", "opengl", "y-up", "blender"] | None = None
+    """Axes of the world: opencv (y down, z forward), opengl or y-up (y up, z backward), blender (z up, y forward).
+    Where not given, the format's usual ones."""
+
+    scale: Annotated[float | None, tyro.conf.arg(metavar="FACTOR")] = None
+    """Multiply all lengths by this, for instance by metres over the result's unit."""
+
+    tracks: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """At most so many tracks (usd, rrd, tapvid3d); 1000 where not given."""
+
+    track_source: Annotated[int | None, tyro.conf.arg(metavar="FRAME")] = None
+    """The frame whose pixels the tracks start from; the reference where not given."""
+
+    first_frame: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Number of the video's first frame in a program that counts frames (usd, nuke, blender, cameras); 1 where not
+    given."""
+
+    overwrite: bool = False
+    """Replace what an earlier export left at OUT."""
+
+    def run(self) -> None:
+        from vdpm.archive import load
+        from vdpm.export.extras import require
+        from vdpm.export.formats import check_options, check_place, choose_axes, export, find_format
+        from vdpm.export.options import ExportOptions
+
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        given = {name: value for name, value in given.items() if name not in ("folder", "to", "output", "overwrite")}
+        check_options(self.to, frozenset(given))
+        if self.frames is not None:
+            given["frames"] = tuple(parse_frames(self.frames, "--frames", words=()))
+        options = ExportOptions(**given)
+        choose_axes(self.to, options.axes)
+        reconstruction = load(self.folder)
+        form = find_format(self.to)
+        output = self.output
+        if output is None:
+            place = self.folder.resolve()
+            output = place.with_name(f"{place.name}_{self.to}{form.suffixes[0] if form.suffixes else ''}")
+        elif output.resolve() == self.folder.resolve():
+            raise UsageError(f"{output}: is the result itself; choose another place")
+        check_place(self.to, output, self.overwrite)
+        if form.extra is not None:
+            require(*form.extra)
+        done = export(reconstruction, self.to, output, options, overwrite=self.overwrite)
+
+        rows = [("" if number else "holds", line) for number, line in enumerate(done.lines)]
+        rows.append(("axes", str(done.said["world_axes"])))
+        rows.append(("unit", str(done.said["length_unit"])))
+        if reconstruction.provenance.get("state") == "partial":
+            rows.append(("state", "the result is partial: times that were not finished are missing"))
+        files = [done.path] if done.path.is_file() else [path for path in done.path.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files) / 1e6
+        rows.append(("written", f"{done.path} ({size:.1f} MB)"))
+        print_table(f"{reconstruction.name} as {self.to}: done", rows)
