@@ -183,13 +183,13 @@ from vdpm.archive import writer as module
 rec = make_moving_sphere(num_frames=3, size=(24, 32)).reconstruction
 writer = writer_of(rec, Path(sys.argv[1]))
 write_part(writer, rec, (0,))
-encode, calls = module._encode, []
+encode, calls = module.encode_map, []
 def kill_in_the_second_map(*arguments):
     calls.append(1)
     if len(calls) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return encode(*arguments)
-module._encode = kill_in_the_second_map
+module.encode_map = kill_in_the_second_map
 writer.write_target(1, *stacked(rec, 1))
 """
     done = subprocess.run(

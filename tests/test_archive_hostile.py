@@ -54,7 +54,7 @@ def read_all(folder: Path) -> None:
     ("key", "value", "words"),
     [
         ("format", "other", "not a vdpm result"),
-        ("format_version", 2, "written in format 2 by vdpm '0.1.0', this one reads up to 1; upgrade"),
+        ("format_version", 3, "written in format 3 by vdpm '0.1.0', this one reads up to 2; upgrade"),
         ("format_version", "1", "'format_version' is not"),
         ("num_frames", 10**9, "'num_frames' is not a whole number"),
         ("num_frames", 3, "'timestamps' holds 2 entries"),

@@ -97,6 +97,7 @@ class DynamicPointMaps:
 
     All N x N maps of a long clip do not fit in memory, so maps are fetched through ``read``: ``read(None, i)`` is
     P_i(t_i, pi_0), ``read(j, i)`` is P_i(t_j, pi_0). ``targets`` and ``sources`` hold frame indices.
+    ``seen_together(i)``: the targets that the network saw beside frame i (None: all).
     """
 
     num_frames: int
@@ -104,6 +105,7 @@ class DynamicPointMaps:
     targets: tuple[int, ...]
     sources: tuple[int, ...]
     read: Callable[[int | None, int], PointMap] = field(repr=False)
+    seen_together: Callable[[int], tuple[int, ...]] | None = field(default=None, repr=False)
 
     @classmethod
     def from_tensors(
@@ -147,6 +149,11 @@ class DynamicPointMaps:
         if target == source:
             return self.time_variant(source)
         return self.time_invariant(target, source)
+
+    def together(self, source: int) -> tuple[int, ...]:
+        """Targets whose maps of ``source`` come straight from the network. In a clip of several windows the others are
+        reached through points that travel from window to window, and are less sure."""
+        return self.targets if self.seen_together is None else self.seen_together(source)
 
     def _check(self, name: str, frame: int, kept: tuple[int, ...]) -> None:
         if frame not in kept:

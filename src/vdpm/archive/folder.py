@@ -11,7 +11,10 @@ from vdpm.archive.manifest import MANIFEST_FILE
 from vdpm.archive.reader import is_result
 from vdpm.errors import OutputError
 
-OWN_FILE = re.compile(r"(reconstruction\.json|cameras\.json|frames/\d{5,6}\.png|maps/(p|q_\d{5,6})\.npy)(\.tmp)?")
+OWN_FILE = re.compile(
+    r"(reconstruction\.json|cameras\.json|frames/\d{5,6}\.png|maps/(p|q_\d{5,6})\.npy"
+    r"|windows/\d{5}/(window\.json|(p|q_\d{5,6})\.npy))(\.tmp)?"
+)
 
 
 def check_output(folder: Path | str, overwrite: bool = False) -> Path:

@@ -6,6 +6,12 @@
     maps/p.npy             P: [sources, height, width, 4] float16, P_i(t_i, pi_0) as x, y, z, confidence
     maps/q_00004.npy       Q of target 4: [sources, height, width, 4] float16, P_i(t_4, pi_0) likewise
 
+A clip of several windows (format 2) has in place of ``maps`` a folder for each window, and in the manifest's
+``windows`` which frames each holds and the similarity that takes its points to the common world:
+
+    windows/00003/p.npy        [frames, height, width, 4], in the window's own world
+    windows/00003/q_00012.npy  [moved, height, width, 4], likewise
+
 Sources lie in the order of the manifest's ``sources``. Map files are plain ``.npy``, so that
 ``numpy.load(path, mmap_mode="r")[k]`` reads one map without the rest.
 
@@ -29,7 +35,7 @@ from vdpm.geometry.image_transform import ImageTransform
 from vdpm.structures import CONVENTIONS
 
 FORMAT = "vdpm.reconstruction"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_FILE = "reconstruction.json"
 CAMERAS_FILE = "cameras.json"
 TIME_VARIANT_FILE = "maps/p.npy"
@@ -49,11 +55,55 @@ def target_file(target: int) -> str:
     return f"maps/q_{target:05d}.npy"
 
 
+def window_folder(number: int) -> str:
+    return f"windows/{number:05d}"
+
+
 def map_header(sources: int, size: tuple[int, int]) -> bytes:
     """The head of a map file, version 1.0 of NumPy's format: [sources, height, width, 4] little-endian float16."""
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": "<f2", "fortran_order": False, "shape": (sources, *size, 4)})
     return head.getvalue()
+
+
+@dataclass(frozen=True)
+class WindowEntry:
+    """A window of a long clip, as in ``windowed_maps.AlignedWindow``. ``number`` names its folder; its points x go to
+    the common world by scale * rotation @ x + translation.
+    """
+
+    number: int
+    frames: tuple[int, ...]
+    targets: tuple[int, ...]
+    moved: tuple[int, ...]
+    scale: float
+    rotation: tuple[tuple[float, ...], ...]
+    translation: tuple[float, ...]
+    weight: float
+
+    def files(self) -> list[str]:
+        """Its map files, P first."""
+        folder = window_folder(self.number)
+        return [f"{folder}/p.npy", *(f"{folder}/q_{target:05d}.npy" for target in self.targets)]
+
+    @classmethod
+    def parse(cls, fields: "JsonFields", num_frames: int) -> "WindowEntry":
+        """Raises InputError that names the field at fault."""
+        entry = cls(
+            number=fields.integer("number", 0, 99_999),
+            frames=fields.frames("frames", num_frames),
+            targets=fields.frames("targets", num_frames),
+            moved=fields.frames("moved", num_frames),
+            scale=fields.number("scale"),
+            rotation=tuple(tuple(row) for row in fields.matrices("rotation", 1, 3)[0]),
+            translation=fields.numbers("translation", 3),
+            weight=fields.number("weight"),
+        )
+        if not entry.frames or {*entry.moved} - {*entry.frames} or {*entry.targets} - {*entry.frames}:
+            raise InputError(f"{fields.path}: window {entry.number} moves frames, or to frames, that it does not hold")
+        if not entry.scale > 0 or not 0 <= entry.weight <= 1 or not _is_rotation(entry.rotation):
+            raise InputError(f"{fields.path}: window {entry.number} is not placed by a similarity, or has no weight")
+        return entry
 
 
 @dataclass(frozen=True)
@@ -76,6 +126,7 @@ class Manifest:
     state: str
     package_version: str
     derived: tuple[str, ...] = ()
+    windows: tuple[WindowEntry, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     conventions: dict[str, str] = field(default_factory=lambda: dict(CONVENTIONS))
 
@@ -85,25 +136,29 @@ class Manifest:
 
     def files(self) -> dict[str, Any]:
         """Which files hold what. The names follow from the numbers of frames and targets."""
-        return {
+        shared = {
             "cameras": CAMERAS_FILE,
             "frames": [frame_file(frame) for frame in range(self.num_frames)],
-            "time_variant": TIME_VARIANT_FILE,
-            "time_invariant": {str(target): target_file(target) for target in self.targets},
             "derived": list(self.derived),
         }
+        if self.windows:
+            return {**shared, "windows": {str(entry.number): entry.files() for entry in self.windows}}
+        time_invariant = {str(target): target_file(target) for target in self.targets}
+        return {**shared, "time_variant": TIME_VARIANT_FILE, "time_invariant": time_invariant}
 
     def own_files(self) -> set[str]:
         """Every file that belongs to the result, relative to its folder."""
         files = self.files()
-        maps = [files["time_variant"], *files["time_invariant"].values()]
+        maps = [name for entry in self.windows for name in entry.files()]
+        if not self.windows:
+            maps = [files["time_variant"], *files["time_invariant"].values()]
         return {MANIFEST_FILE, files["cameras"], *files["frames"], *maps, *self.derived}
 
     def dumps(self) -> str:
         """The text of ``reconstruction.json``. Raises UsageError for provenance that JSON cannot hold."""
-        content = {
+        content: dict[str, Any] = {
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": 2 if self.windows else 1,
             "package_version": self.package_version,
             "state": self.state,
             "name": self.name,
@@ -120,6 +175,8 @@ class Manifest:
             "files": self.files(),
             "provenance": self.provenance,
         }
+        if self.windows:
+            content["windows"] = [{**vars(entry), "rotation": [entry.rotation]} for entry in self.windows]
         try:
             return json.dumps(content, indent=1, allow_nan=False, default=_plain)
         except (TypeError, ValueError) as error:
@@ -149,6 +206,7 @@ def parse_manifest(text: str, path: Path) -> Manifest:
     if transform.output_size != (height, width):
         raise InputError(f"{path}: 'transform' makes images of {transform.output_size}, 'size' is {(height, width)}")
     files = JsonFields(fields.table("files"), path)
+    entries = fields.tables("windows") if version > 1 else []
     manifest = Manifest(
         name=fields.text("name"),
         size=(height, width),
@@ -162,6 +220,7 @@ def parse_manifest(text: str, path: Path) -> Manifest:
         state=fields.text("state"),
         package_version=fields.text("package_version"),
         derived=tuple(check_derived_name(name, path) for name in files.texts("derived")),
+        windows=tuple(WindowEntry.parse(entry, count) for entry in entries),
         provenance=fields.table("provenance"),
         conventions={key: str(value) for key, value in fields.table("conventions").items()},
     )
@@ -169,6 +228,9 @@ def parse_manifest(text: str, path: Path) -> Manifest:
         raise InputError(f"{path}: 'state' is {manifest.state[:20]!r}, not 'partial' or 'complete'")
     if not manifest.sources:
         raise InputError(f"{path}: 'sources' is empty")
+    shown = {frame for entry in manifest.windows for frame in entry.frames}
+    if manifest.windows and not {*manifest.sources} <= shown:
+        raise InputError(f"{path}: 'windows' does not hold all of 'sources'")
     if set(manifest.targets) - set(manifest.targets_wanted):
         raise InputError(f"{path}: 'targets' holds frames that 'targets_wanted' lacks")
     if files.data != manifest.files():
@@ -203,6 +265,13 @@ class JsonFields:
     def integer(self, key: str, low: int, high: int) -> int:
         expected = f"a whole number from {low} to {high}"
         return self._take(key, expected, lambda value: _is_integer(value, low, high))
+
+    def tables(self, key: str) -> list["JsonFields"]:
+        values = self._list(key, "objects", lambda value: isinstance(value, dict))
+        return [JsonFields(value, self.path) for value in values]
+
+    def number(self, key: str) -> float:
+        return float(self._take(key, "a number", _is_number))
 
     def integers(self, key: str, low: int, high: int, length: int) -> tuple[int, ...]:
         expected = f"{length} whole numbers from {low} to {high}"
@@ -264,6 +333,15 @@ def check_derived_name(name: str, path: Path) -> str:
     if not name or "\\" in name or "\0" in name or any(part in ("", ".", "..") for part in parts):
         raise InputError(f"{path}: file name {name[:80]!r} leaves the result folder")
     return name
+
+
+def _is_rotation(rows: tuple[tuple[float, ...], ...]) -> bool:
+    """Orthogonal to 1e-3, and no reflection."""
+    a, b, c = rows
+    cross = (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
+    unit = all(abs(sum(x * x for x in row) - 1) < 1e-3 for row in rows)
+    right_handed = all(abs(x - y) < 1e-3 for x, y in zip(cross, c))
+    return unit and abs(sum(x * y for x, y in zip(a, b))) < 1e-3 and right_handed
 
 
 def _is_integer(value: Any, low: int, high: int) -> bool:

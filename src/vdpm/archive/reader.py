@@ -6,6 +6,7 @@ is checked against the manifest before memory is taken for it.
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,13 +23,16 @@ from vdpm.archive.manifest import (
     TIME_VARIANT_FILE,
     JsonFields,
     Manifest,
+    WindowEntry,
     frame_file,
     map_header,
     parse_manifest,
     target_file,
 )
 from vdpm.errors import InputError, VDPMError
+from vdpm.geometry.alignment import Similarity
 from vdpm.structures import Cameras, DynamicPointMaps, PointMap, Reconstruction
+from vdpm.windowed_maps import AlignedWindow, WindowedMaps
 
 MAP_DTYPE = np.dtype("<f2")
 BYTES_PER_CAMERA = 2048
@@ -46,15 +50,14 @@ def load(folder: Path | str) -> Reconstruction:
     manifest = read_manifest(folder)
     cameras = _read_cameras(folder, manifest)
     frames = torch.stack([_read_frame(folder, frame, manifest.size) for frame in range(manifest.num_frames)])
-    for name in (TIME_VARIANT_FILE, *map(target_file, manifest.targets)):
-        with _open_maps(folder, name, manifest):
-            pass
-    row_of_source = {source: row for row, source in enumerate(manifest.sources)}
-
-    def read(target: int | None, source: int) -> PointMap:
-        name = TIME_VARIANT_FILE if target is None else target_file(target)
-        return _read_map(folder, name, row_of_source[source], manifest)
-
+    read: Callable[[int | None, int], PointMap]
+    together = None
+    if manifest.windows:
+        aligned = WindowedMaps([_aligned_window(folder, entry, manifest.size) for entry in manifest.windows], cameras)
+        read, together = aligned.read, aligned.together
+    else:
+        time_invariant = {target: target_file(target) for target in manifest.targets}
+        read = map_reader(folder, TIME_VARIANT_FILE, time_invariant, manifest.sources, manifest.sources, manifest.size)
     return Reconstruction(
         frames=frames,
         timestamps=torch.tensor(manifest.timestamps, dtype=torch.float64),
@@ -66,11 +69,51 @@ def load(folder: Path | str) -> Reconstruction:
             targets=manifest.targets,
             sources=manifest.sources,
             read=read,
+            seen_together=together,
         ),
         transform=manifest.transform,
         reference=manifest.reference,
         name=manifest.name,
         provenance={**manifest.provenance, "state": manifest.state},
+    )
+
+
+def map_reader(
+    folder: Path,
+    time_variant: str,
+    time_invariant: dict[int, str],
+    sources: tuple[int, ...],
+    moved: tuple[int, ...],
+    size: tuple[int, int],
+) -> Callable[[int | None, int], PointMap]:
+    """``read(target, source)`` for map files in ``folder``: P of ``sources``, and for each target Q of ``moved``.
+
+    Checks now that every file is there and has the right length. Raises InputError.
+    """
+    rows = {source: row for row, source in enumerate(sources)}
+    moved_rows = {source: row for row, source in enumerate(moved)}
+    for name, count in ((time_variant, len(sources)), *((name, len(moved)) for name in time_invariant.values())):
+        with _open_maps(folder, name, count, size):
+            pass
+
+    def read(target: int | None, source: int) -> PointMap:
+        if target is None:
+            return _read_map(folder, time_variant, rows[source], len(sources), size)
+        return _read_map(folder, time_invariant[target], moved_rows[source], len(moved), size)
+
+    return read
+
+
+def _aligned_window(folder: Path, entry: WindowEntry, size: tuple[int, int]) -> AlignedWindow:
+    time_variant, *others = entry.files()
+    similarity = Similarity(*(torch.tensor(part) for part in (entry.scale, entry.rotation, entry.translation)))
+    return AlignedWindow(
+        frames=entry.frames,
+        targets=entry.targets,
+        moved=entry.moved,
+        similarity=similarity,
+        weight=entry.weight,
+        read=map_reader(folder, time_variant, dict(zip(entry.targets, others)), entry.frames, entry.moved, size),
     )
 
 
@@ -208,10 +251,10 @@ def _read_frame(folder: Path, frame: int, size: tuple[int, int]) -> Tensor:
             raise InputError(f"{path}: damaged image ({error})") from None
 
 
-def _read_map(folder: Path, name: str, row: int, manifest: Manifest) -> PointMap:
-    height, width = manifest.size
-    count = _map_bytes(manifest.size)
-    with _open_maps(folder, name, manifest) as file:
+def _read_map(folder: Path, name: str, row: int, maps: int, size: tuple[int, int]) -> PointMap:
+    height, width = size
+    count = _map_bytes(size)
+    with _open_maps(folder, name, maps, size) as file:
         file.seek(row * count, os.SEEK_CUR)
         content = file.read(count)
     if len(content) != count:
@@ -223,18 +266,18 @@ def _read_map(folder: Path, name: str, row: int, manifest: Manifest) -> PointMap
     return PointMap(points=torch.from_numpy(points), confidence=torch.from_numpy(confidence))
 
 
-def _open_maps(folder: Path, name: str, manifest: Manifest) -> BinaryIO:
+def _open_maps(folder: Path, name: str, count: int, size: tuple[int, int]) -> BinaryIO:
     """The maps in ``name``, opened at their first value. Raises InputError unless dtype, shape and length are right."""
     path = folder / name
-    expected = map_header(len(manifest.sources), manifest.size)
+    expected = map_header(count, size)
     file = _open(folder, name)
     try:
         # Compared, not parsed: only the padding of the head differs between versions of NumPy.
         start = file.read(10)
         head = file.read(min(int.from_bytes(start[8:], "little"), 1024))
         if start[:8] != expected[:8] or head.split() != expected[10:].split():
-            raise InputError(f"{path}: not a map file of {len(manifest.sources)} sources of {manifest.size}; damaged")
-        length = file.tell() + len(manifest.sources) * _map_bytes(manifest.size)
+            raise InputError(f"{path}: not a map file of {count} sources of {size}; damaged")
+        length = file.tell() + count * _map_bytes(size)
         found = os.fstat(file.fileno()).st_size
         if found != length:
             raise InputError(f"{path}: {found} bytes instead of {length}; the file is damaged")

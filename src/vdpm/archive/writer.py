@@ -29,6 +29,7 @@ from vdpm.archive.manifest import (
     MANIFEST_FILE,
     TIME_VARIANT_FILE,
     Manifest,
+    WindowEntry,
     check_derived_name,
     frame_file,
     map_header,
@@ -51,7 +52,8 @@ class ReconstructionWriter:
     stays.
 
     ``frames``: the network's images. ``sources``, ``targets``: the frame indices that will be written, sources in the
-    order of the maps. ``provenance``: plain data; "model" (name), "fingerprint" and "options" are shown by
+    order of the maps. ``windows``: of a long clip; their maps come by ``take_windows`` in place of the ``write_``
+    methods for P and targets. ``provenance``: plain data; "model" (name), "fingerprint" and "options" are shown by
     ``describe``.
     """
 
@@ -69,6 +71,7 @@ class ReconstructionWriter:
         name: str = "video",
         provenance: dict[str, Any] | None = None,
         overwrite: bool = False,
+        windows: Iterable[WindowEntry] = (),
     ) -> None:
         self.folder = Path(folder).resolve()
         self._previous = self.folder.with_name(f".{self.folder.name}.previous")
@@ -86,6 +89,7 @@ class ReconstructionWriter:
             targets_wanted=tuple(targets),
             state="partial",
             package_version=_package_version(),
+            windows=tuple(windows),
             provenance=dict(provenance or {}),
         )
         self._manifest.dumps()  # refuses what JSON cannot hold before work is spent
@@ -133,6 +137,14 @@ class ReconstructionWriter:
         """Q of one target: the map of each source at the time of frame ``target``, in the world."""
         self._write_target(target, map(PointMap, points, confidence))
 
+    def take_windows(self, folder: Path) -> None:
+        """Moves ``folder``, which holds a folder of maps for each of the windows announced, into the result."""
+        with disk_errors(self.folder):
+            os.rename(folder, self._work / "windows")
+        self._written.add(TIME_VARIANT_FILE)
+        self._manifest = replace(self._manifest, targets=self._manifest.targets_wanted)
+        self._commit()
+
     def finish(self, provenance: dict[str, Any] | None = None) -> Reconstruction:
         """Marks the result complete, puts it in the place of the old one if there was one, and loads it.
 
@@ -163,6 +175,8 @@ class ReconstructionWriter:
     def _begin(self, frames: Tensor) -> None:
         manifest = self._manifest
         count = (1 + len(manifest.targets_wanted)) * len(manifest.sources) * manifest.size[0] * manifest.size[1]
+        if manifest.windows:
+            count = 0  # they are on the disk already
         needed = count * 4 * 2 + frames.numel()
         with disk_errors(self._work):
             self._work.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +189,8 @@ class ReconstructionWriter:
             if self._work.exists() and not remove_own(self._work):
                 raise OutputError(f"{self._work}: left by another run and holds other files; remove it")
             (self._work / "frames").mkdir(parents=True)
-            (self._work / "maps").mkdir()
+            if not manifest.windows:
+                (self._work / "maps").mkdir()
         for index, frame in enumerate(frames):
             image = io.BytesIO()
             Image.fromarray(frame.cpu().numpy()).save(image, format="PNG")
@@ -198,7 +213,7 @@ class ReconstructionWriter:
             yield map_header(len(self._manifest.sources), self._manifest.size)
             count = 0
             for points, confidence in maps:
-                yield _encode(points, confidence, self._manifest.size)
+                yield encode_map(points, confidence, self._manifest.size)
                 count += 1
             if count != len(self._manifest.sources):
                 raise UsageError(f"{name} takes a map for each of {len(self._manifest.sources)} sources, got {count}")
@@ -289,7 +304,7 @@ def record_derived(folder: Path | str, names: Iterable[str]) -> None:
         write_whole(folder / MANIFEST_FILE, [manifest.dumps().encode()])
 
 
-def _encode(points: Tensor, confidence: Tensor, size: tuple[int, int]) -> bytes:
+def encode_map(points: Tensor, confidence: Tensor, size: tuple[int, int]) -> bytes:
     """One map as float16 bytes, [height, width, 4]."""
     if tuple(points.shape) != (*size, 3) or tuple(confidence.shape) != size:
         raise UsageError(f"a map of {tuple(points.shape)} does not fit frames of {size}")

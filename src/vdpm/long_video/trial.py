@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vdpm.geometry.alignment import Similarity
@@ -21,23 +21,35 @@ from vdpm.structures import Cameras, PointMap
 
 @dataclass(frozen=True, eq=False)
 class Walk:
-    """True points of each pixel at its own time, and true cameras; the world is the camera of frame 0; metres."""
+    """True points of each pixel at its own time, and true cameras; the world is the camera of frame 0; metres.
+
+    ``on_ball``: pixels that show the ball, whose centre is ``ball`` at each time.
+    """
 
     points: Float[Tensor, "frames height width 3"]
     cameras: Cameras
+    on_ball: Bool[Tensor, "frames height width"]
+    ball: Float[Tensor, "frames 3"]
+
+    def at(self, target: int, source: int) -> Float[Tensor, "height width 3"]:
+        """Where the pixels of ``source`` are at the time of ``target``; the ball does not turn."""
+        return self.points[source] + self.on_ball[source, ..., None] * (self.ball[target] - self.ball[source])
 
 
-def walk_through_room(num_frames: int, size: tuple[int, int] = (32, 56), laps: float = 1.0, focal: float = 0.8) -> Walk:
+def walk_through_room(
+    num_frames: int, size: tuple[int, int] = (32, 56), laps: float = 1.0, focal: float = 0.8, aside: float = 0.5
+) -> Walk:
     """A camera goes round a room of 14 x 10 x 4 metres on an ellipse, looking ahead and a little to the wall.
 
     Exact: rays meet the room's walls in closed form. A ball of a metre across swings through the middle, so that some
     pixels move. ``laps``: rounds taken; after a whole one the camera sees the same place again. ``focal``: in widths.
+    ``aside``: radians from straight ahead at which it looks, to the wall; below 0 into the room.
     """
     height, width = size
     angle = 2 * math.pi * laps * torch.arange(num_frames, dtype=torch.float64) / num_frames
     centre = torch.stack((4.5 * angle.sin(), 0.3 * (3 * angle).sin(), 2.5 * (1 - angle.cos()) - 2.5), dim=-1)
     ahead = torch.stack((4.5 * angle.cos(), 0 * angle, 2.5 * angle.sin()), dim=-1)
-    yaw = torch.atan2(ahead[:, 0], ahead[:, 2]) + 0.5 + 0.15 * (5 * angle).sin()
+    yaw = torch.atan2(ahead[:, 0], ahead[:, 2]) + aside + 0.15 * (5 * angle).sin()
     turn = torch.stack((0.1 * (4 * angle).sin(), yaw, 0 * yaw), dim=-1)
     up = torch.zeros_like(turn)
     up[:, 1] = turn[:, 1]
@@ -60,10 +72,12 @@ def walk_through_room(num_frames: int, size: tuple[int, int] = (32, 56), laps: f
     a, b, c = way.square().sum(-1), (way * toward).sum(-1), toward.square().sum(-1) - 0.25
     root = (b.square() - a * c).clamp(min=0).sqrt()
     near = (-b - root) / a
-    distance = torch.where((b.square() > a * c) & (near > 0.05), torch.minimum(distance, near), distance)
+    on_ball = (b.square() > a * c) & (near > 0.05) & (near < distance)
+    distance = torch.where(on_ball, near, distance)
     to_first = invert_rigid(c2room[0])
     points = transform_points(to_first[None], start + distance[..., None] * way)
-    return Walk(points, Cameras(to_first @ c2room, k.repeat(num_frames, 1, 1), size))
+    cameras = Cameras(to_first @ c2room, k.repeat(num_frames, 1, 1), size)
+    return Walk(points, cameras, on_ball, transform_points(to_first[None], ball))
 
 
 def disturbed_windows(

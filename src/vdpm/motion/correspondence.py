@@ -1,6 +1,5 @@
 """Pixels of two frames that show the same point of the scene."""
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -8,13 +7,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vdpm.errors import UsageError
+from vdpm.geometry.nearest import coarse, coarse_stride, descend, flat_index
 from vdpm.motion.views import project_to
 from vdpm.structures import Reconstruction
-
-COARSE_CANDIDATES = 2000
-"""Pixels of the second frame that every pixel of the first is compared with before the search goes local."""
-CHUNK_VALUES = 4_000_000
-"""Distances in memory at once."""
 
 
 class Correspondence(NamedTuple):
@@ -50,13 +45,13 @@ def correspondence(
     # Padding is no candidate. Finite, since differences of infinities are not numbers.
     surface = torch.where(content[..., None], surface, 1e6)
 
-    stride = max(1, round(math.sqrt(height * width / COARSE_CANDIDATES)))
-    starts = [_coarse(points, surface, stride)]
+    stride = coarse_stride(surface)
+    starts = [coarse(points, surface, stride)]
     if target == b:
         pixels, z = project_to(reconstruction, points.view(height, width, 3), b)
         inside = torch.where(z[..., None] > 0, pixels, 0).flatten(0, 1)
-        starts.append(_flat(inside.floor().clamp(-1, max(height, width)).long(), (height, width)))
-    found = torch.stack([_descend(points, surface, start, stride) for start in starts])
+        starts.append(flat_index(inside.floor().clamp(-1, max(height, width)).long(), (height, width)))
+    found = torch.stack([descend(points, surface, start, stride) for start in starts])
     flat = surface.flatten(0, 1)
     best = (flat[found] - points).norm(dim=-1).argmin(dim=0)
     index = found.gather(0, best[None])[0]
@@ -68,36 +63,6 @@ def correspondence(
     return Correspondence(
         pixels=pixels.view(height, width, 2), valid=valid.view(height, width), distance=distance.view(height, width)
     )
-
-
-def _coarse(points: Float[Tensor, "n 3"], surface: Float[Tensor, "h w 3"], stride: int) -> Int[Tensor, "n"]:
-    """Flat index in ``surface`` of the nearest among every ``stride``-th pixel."""
-    height, width = surface.shape[:2]
-    first = stride // 2
-    pixels = torch.arange(height * width).view(height, width)[first::stride, first::stride].flatten()
-    candidates = surface.flatten(0, 1)[pixels]
-    chunk = max(1, CHUNK_VALUES // len(candidates))
-    return torch.cat([pixels[torch.cdist(part, candidates).argmin(dim=1)] for part in points.split(chunk)])
-
-
-def _descend(
-    points: Float[Tensor, "n 3"], surface: Float[Tensor, "h w 3"], index: Int[Tensor, "n"], stride: int
-) -> Int[Tensor, "n"]:
-    """The nearest pixel within ``stride`` of the start, then of the one found, then among its direct neighbours."""
-    for radius in (stride, stride, 1):
-        reach = torch.arange(-radius, radius + 1)
-        dy, dx = torch.meshgrid(reach, reach, indexing="ij")
-        window = torch.stack([dx.flatten(), dy.flatten()], dim=-1)
-        chunk = max(1, CHUNK_VALUES // (3 * len(window)))
-        width = surface.shape[1]
-        found = []
-        for part, at in zip(points.split(chunk), index.split(chunk)):
-            centre = torch.stack([at % width, at // width], dim=-1)
-            near = _flat(centre[:, None] + window, (surface.shape[0], width))
-            distance = (surface.flatten(0, 1)[near] - part[:, None]).square().sum(dim=-1)
-            found.append(near.gather(1, distance.argmin(dim=1, keepdim=True))[:, 0])
-        index = torch.cat(found)
-    return index
 
 
 def _along_surface(
@@ -114,8 +79,8 @@ def _along_surface(
     here = flat[index]
     tangents = []
     for step in (torch.tensor([1, 0]), torch.tensor([0, 1])):
-        ahead = flat[_flat(centre + step, surface.shape[:2])] - here
-        behind = here - flat[_flat(centre - step, surface.shape[:2])]
+        ahead = flat[flat_index(centre + step, surface.shape[:2])] - here
+        behind = here - flat[flat_index(centre - step, surface.shape[:2])]
         lengths = ahead.norm(dim=-1), behind.norm(dim=-1)
         # At the image's border one of the two is 0: the neighbour is the pixel itself.
         use_ahead = (lengths[1] == 0) | ((lengths[0] <= lengths[1]) & (lengths[0] > 0))
@@ -128,8 +93,3 @@ def _along_surface(
     normal = normal + damping[:, None, None] * torch.eye(2)
     offset = torch.linalg.solve(normal, (basis.mT @ residual[..., None]))[..., 0].clamp(-0.5, 0.5)
     return offset, (residual - (basis @ offset[..., None])[..., 0]).norm(dim=-1)
-
-
-def _flat(pixels: Int[Tensor, "*any 2"], size: tuple[int, ...]) -> Int[Tensor, "*any"]:
-    """Flat index of pixel (x, y), clamped into the image of ``size`` (height, width)."""
-    return pixels[..., 1].clamp(0, size[0] - 1) * size[1] + pixels[..., 0].clamp(0, size[1] - 1)

@@ -45,7 +45,9 @@ def displacement(reconstruction: Reconstruction, source: int, target: int) -> Fl
 def motion_mask(
     reconstruction: Reconstruction, source: int, threshold: float | None = None
 ) -> Bool[Tensor, "height width"]:
-    """Pixels of ``source`` whose world point moves, at any kept target, by more than ``threshold``.
+    """Pixels of ``source`` whose world point moves by more than ``threshold``, at any kept target.
+
+    In a clip of several windows: at any that the network saw beside ``source``.
 
     ``threshold`` is a share of the point's distance (see ``displacement``), the same for all pixels. By default each
     displacement is first divided by 1 + ``DOUBT`` / confidence, and the threshold is the larger of 1 % and four times
@@ -53,7 +55,7 @@ def motion_mask(
     pixels are False. Raises UsageError when no target but the frame's own is kept.
     """
     maps, content = reconstruction.maps, reconstruction.content
-    targets = [target for target in maps.targets if target != source]
+    targets = [target for target in maps.together(source) if target != source]
     if not targets:
         raise UsageError(f"motion of frame {source} needs another target than its own; reconstruct with --targets all")
     if threshold is not None and not threshold > 0:

@@ -1,0 +1,151 @@
+"""The windows of a long clip on disk while they are made: what is finished stays, whatever happens.
+
+    .NAME.windows/plan.json                 what the run is of: frames, network, sizes; another run's is not taken up
+    .NAME.windows/windows/00003/p.npy       maps as in a result folder, in the window's own world
+    .NAME.windows/windows/00003/window.json frames and cameras; written last, so that it marks the window as finished
+
+The folder lies beside the result ``NAME`` to be, which takes ``windows`` over in one step when all are aligned.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vdpm.archive.folder import disk_errors, write_whole
+from vdpm.archive.manifest import JsonFields, map_header, window_folder
+from vdpm.archive.reader import map_reader
+from vdpm.archive.writer import encode_map
+from vdpm.errors import InputError, OutputError
+from vdpm.structures import Cameras, PointMap
+
+PLAN_FILE = "plan.json"
+WINDOW_FILE = "window.json"
+
+
+@dataclass(frozen=True, eq=False)
+class StoredWindow:
+    """A finished window; ``read(target, source)`` as in ``AlignedWindow``, in its own world. ``seconds``: it took."""
+
+    frames: tuple[int, ...]
+    targets: tuple[int, ...]
+    moved: tuple[int, ...]
+    cameras: Cameras
+    seconds: float
+    read: Callable[[int | None, int], PointMap] = field(repr=False)
+
+
+class WindowStore:
+    """Windows of the result that is to be at ``result``. ``identity``: plain data that says what they are of."""
+
+    def __init__(self, result: Path | str, identity: dict[str, Any], size: tuple[int, int]) -> None:
+        result = Path(result).resolve()
+        self.folder = result.with_name(f".{result.name}.windows")
+        self.size = size
+        self._identity = json.loads(json.dumps(identity))
+        half_done = result.with_name(f".{result.name}.partial") / "windows"
+        with disk_errors(self.folder):
+            if (self.folder / PLAN_FILE).exists():
+                if self._plan() != self._identity:
+                    self.remove()
+                elif half_done.is_dir() and not (self.folder / "windows").exists():
+                    # Cut off between taking the windows over and naming them in the result.
+                    os.rename(half_done, self.folder / "windows")
+            elif self.folder.exists() and any(self.folder.iterdir()):
+                raise OutputError(f"{self.folder}: holds other files; remove it or choose another output")
+            (self.folder / "windows").mkdir(parents=True, exist_ok=True)
+            write_whole(self.folder / PLAN_FILE, [json.dumps(self._identity, indent=1).encode()])
+
+    @property
+    def windows(self) -> Path:
+        """The folder of all windows."""
+        return self.folder / "windows"
+
+    def finished(self, number: int, frames: tuple[int, ...], targets: tuple[int, ...], moved: tuple[int, ...]) -> bool:
+        """Whether window ``number`` is whole and of these frames, times and moved frames."""
+        if not (self.folder / window_folder(number) / WINDOW_FILE).exists():
+            return False
+        try:
+            stored = self.read(number)
+        except InputError:
+            return False
+        return (stored.frames, stored.targets, stored.moved) == (frames, targets, moved)
+
+    def write(
+        self,
+        number: int,
+        *,
+        frames: tuple[int, ...],
+        moved: tuple[int, ...],
+        cameras: Cameras,
+        time_variant: Iterable[PointMap],
+        targets: Iterable[tuple[int, Iterable[PointMap]]],
+        seconds: Callable[[], float],
+    ) -> None:
+        """Writes a window; ``targets`` gives each time with its maps of ``moved``, and may make them as it goes."""
+        folder = self.folder / window_folder(number)
+        with disk_errors(folder):
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True)
+            self._write_maps(folder / "p.npy", time_variant, len(frames))
+            times = []
+            for target, maps in targets:
+                self._write_maps(folder / f"q_{target:05d}.npy", maps, len(moved))
+                times.append(target)
+            content = {
+                "frames": frames,
+                "targets": times,
+                "moved": moved,
+                "c2w": cameras.c2w.double().tolist(),
+                "intrinsics": cameras.intrinsics.double().tolist(),
+                "seconds": round(seconds(), 3),
+            }
+            write_whole(folder / WINDOW_FILE, [json.dumps(content, indent=1, allow_nan=False).encode()])
+
+    def read(self, number: int) -> StoredWindow:
+        """A finished window, lazily. Raises InputError when it is damaged."""
+        folder = self.folder / window_folder(number)
+        path = folder / WINDOW_FILE
+        fields = JsonFields.parse(path.read_text(), path)
+        frames, targets, moved = (fields.frames(name, 10**6) for name in ("frames", "targets", "moved"))
+        c2w, intrinsics = fields.matrices("c2w", len(frames), 4), fields.matrices("intrinsics", len(frames), 3)
+        files = {target: f"q_{target:05d}.npy" for target in targets}
+        return StoredWindow(
+            frames=frames,
+            targets=targets,
+            moved=moved,
+            cameras=Cameras(torch.tensor(c2w), torch.tensor(intrinsics), self.size),
+            seconds=fields.number("seconds"),
+            read=map_reader(folder, "p.npy", files, frames, moved, self.size),
+        )
+
+    def keep_only(self, numbers: Iterable[int]) -> None:
+        """Removes the other windows' folders, and the files in those kept that no result has."""
+        kept = {Path(window_folder(number)).name for number in numbers}
+        for folder in sorted(self.windows.iterdir()):
+            if folder.name not in kept:
+                shutil.rmtree(folder)
+
+    def remove(self) -> None:
+        """Removes the folder with all in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _plan(self) -> Any:
+        try:
+            return json.loads((self.folder / PLAN_FILE).read_text())
+        except ValueError:
+            return None
+
+    def _write_maps(self, path: Path, maps: Iterable[PointMap], count: int) -> None:
+        def content() -> Iterator[bytes]:
+            yield map_header(count, self.size)
+            for points, confidence in maps:
+                yield encode_map(points, confidence, self.size)
+
+        write_whole(path, content())

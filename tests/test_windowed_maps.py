@@ -1,0 +1,87 @@
+"""Maps read across windows: blended where windows share them, carried from one to the next where they do not."""
+
+import pytest
+import torch
+
+from vdpm.geometry.alignment import Similarity
+from vdpm.long_video.trial import Walk, walk_through_room
+from vdpm.structures import PointMap
+from vdpm.windowed_maps import AlignedWindow, WindowedMaps
+
+FRAMES, SIZE = 30, (36, 64)
+
+
+@pytest.fixture(scope="module")
+def walk() -> Walk:
+    return walk_through_room(FRAMES, SIZE, laps=0.08, focal=0.6, aside=-2.0)
+
+
+def window(
+    walk: Walk, frames: range, targets: tuple[int, ...], *, shift: float = 0.0, weight: float = 1.0
+) -> AlignedWindow:
+    """An exact window in a world of its own, pushed by ``shift`` along z after alignment."""
+    similarity = Similarity(torch.tensor(2.5), torch.eye(3), torch.tensor([1.0, 2.0, 3.0 + shift]))
+
+    def read(target: int | None, source: int) -> PointMap:
+        points = walk.at(source if target is None else target, source).float()
+        return PointMap((points - torch.tensor([1.0, 2.0, 3.0])) / 2.5, torch.full(SIZE, 5.0))
+
+    return AlignedWindow(tuple(frames), targets, tuple(frames), similarity, weight, read)
+
+
+def test_a_map_of_one_window_is_that_map(walk: Walk) -> None:
+    maps = WindowedMaps([window(walk, range(12), (3, 8))], walk.cameras)
+    assert torch.allclose(maps.read(None, 5).points, walk.points[5].float(), atol=1e-5)
+    assert torch.allclose(maps.read(8, 5).points, walk.at(8, 5).float(), atol=1e-5)
+    assert torch.allclose(maps.read(5, 5).points, walk.points[5].float(), atol=1e-5)
+    assert (maps.read(8, 5).confidence == 5).all()
+    assert maps.together(5) == (3, 8)
+
+
+def test_confidence_falls_where_windows_disagree(walk: Walk) -> None:
+    def confidence(shift: float) -> float:
+        pair = [window(walk, range(12), ()), window(walk, range(6, 18), (), shift=shift)]
+        return float(WindowedMaps(pair, walk.cameras).read(None, 9).confidence.mean())
+
+    assert confidence(0.0) == pytest.approx(5)
+    assert 1 < confidence(1.0) < confidence(0.2) < 5
+
+
+def test_a_window_that_is_not_believed_counts_little(walk: Walk) -> None:
+    pair = [window(walk, range(12), ()), window(walk, range(6, 18), (), shift=2.0, weight=0.0)]
+    maps = WindowedMaps(pair, walk.cameras)
+    assert (maps.read(None, 9).points - walk.points[9]).norm(dim=-1).max() < 0.01
+    assert (maps.read(None, 16).confidence == 1).all(), "nothing better shows this frame"
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_points_travel_through_windows_with_the_things_they_lie_on(walk: Walk, every: bool) -> None:
+    starts = (0, 6, 12, 18)
+    windows = [window(walk, range(s, s + 12), tuple(range(s, s + 12)) if every else (s + 6,)) for s in starts]
+    maps = WindowedMaps(windows, walk.cameras)
+    source, target = 2, 24
+    assert walk.on_ball[source].sum() > 20, "else this test shows nothing"
+    moved = (walk.ball[target] - walk.ball[source]).norm()
+    found = maps.read(target, source)
+    off = (found.points - walk.at(target, source)).norm(dim=-1)
+    assert off[walk.on_ball[source]].median() < 0.15 * moved
+    assert off[~walk.on_ball[source]].median() < 0.02
+    assert found.confidence.mean() < 5
+    assert (found.confidence >= 1).all()
+    assert off[found.confidence > 4].mean() < off[found.confidence < 2].mean(), "what is lost is less sure"
+    back = maps.read(6, 26)
+    assert (back.points - walk.at(6, 26)).norm(dim=-1).median() < 0.02
+
+
+def test_borders_do_not_break_exact_windows_at_shared_times(walk: Walk) -> None:
+    """Through the shared frame alone a pixel keeps its identity: no match is needed, so the result is exact."""
+    windows = [window(walk, range(12), (6,)), window(walk, range(6, 18), (12,))]
+    maps = WindowedMaps(windows, walk.cameras)
+    shared = 9
+    assert torch.allclose(maps.read(12, shared).points, walk.at(12, shared).float(), atol=1e-5)
+    assert torch.allclose(maps.read(6, shared).points, walk.at(6, shared).float(), atol=1e-5)
+
+
+def test_a_time_no_window_shows_is_an_error(walk: Walk) -> None:
+    with pytest.raises(KeyError):
+        WindowedMaps([window(walk, range(12), (6,))], walk.cameras).read(20, 3)
