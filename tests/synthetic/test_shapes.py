@@ -118,7 +118,7 @@ def _brute_force(points: Tensor, o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sheets_are_met_where_brute_force_meets_their_triangles(kind: str) -> None:
-    scene = sampled(replace(SMALL, sheets=only(kind), static_share=0.0), 6, start=10 * KINDS.index(kind))
+    scene = sampled(replace(SMALL, sheets=only(kind), static_share=0.0), 14, start=20 * KINDS.index(kind))
     parts = alone(scene.parts, SHEETS)
     origin, direction = rays(scene)
     length, piece, _ = nearest_hit(parts, origin, direction)
@@ -167,7 +167,7 @@ def test_sheets_cast_shadows_as_brute_force_does(lamp: bool) -> None:
 
 
 def test_each_point_of_a_sheet_has_weights_of_its_triangle() -> None:
-    scene = sampled(replace(SMALL, static_share=0.0, sheets=SheetWeights(sheet_share=1.0)), 10, start=40)
+    scene = sampled(replace(SMALL, static_share=0.0, sheets=SheetWeights(sheet_share=1.0)), 20, start=40)
     origin, direction = rays(scene)
     poses = piece_poses(scene.parts)
     end = contact(scene.parts, poses, origin, direction)
