@@ -1,12 +1,9 @@
 """A video to a reconstruction: read frames, encode them once, then decode the wanted times, a few at a time."""
 
-import platform
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -20,7 +17,9 @@ from vdpm.image_files import is_pattern
 from vdpm.map_memory import MapMemory
 from vdpm.model import VDPM
 from vdpm.model.vdpm import SceneTokens
+from vdpm.network_choice import choose_device, load_network, long_side, times_per_step
 from vdpm.progress import Report, silent, terminal_progress
+from vdpm.provenance import made_by, measurements, timed
 from vdpm.structures import Cameras, Reconstruction, Video
 from vdpm.video import read_video
 
@@ -29,12 +28,6 @@ DEFAULT_MAX_FRAMES = 24
 
 MAX_SIZE = 2048
 """Longest side, in pixels, that is tried; attention over more patches than that gives takes hundreds of GiB."""
-
-LARGE_NETWORK = 500_000_000
-"""Parameters above which ``dtype="auto"`` takes bfloat16 on CUDA, as the released network was trained."""
-
-CHANNELS_PER_STEP = 2**29
-"""Tokens x channels decoded at once on an accelerator: one time of the large network's 50 frames of 518 x 294."""
 
 LOADING = "loading network and video"
 
@@ -123,7 +116,7 @@ class Plan:
             "sources": self.sources,
             "targets": self.targets,
             "reference": self.reference,
-            "provenance": self._provenance(),
+            "provenance": made_by(self.model, self.model_name, self.video),
         }
         if output is None:
             sink = MapMemory(self.video, **wanted)
@@ -148,22 +141,22 @@ class Plan:
             with torch.inference_mode():
                 self._fill(sink, parameter.device, parameter.dtype, report)
             # Outside of inference mode: what it loads must be usable with gradients.
-            return sink.finish(self._measurements(parameter.device))
+            return sink.finish(measurements(self.seconds, parameter.device))
 
     def _fill(
         self, sink: MapMemory | ReconstructionWriter, device: torch.device, dtype: torch.dtype, report: Report
     ) -> None:
         """Cameras, P, then Q target by target; each leaves the device as soon as it is made."""
         report("encoding the frames", 0, 1)
-        with _timed(self.seconds, "encode"):
+        with timed(self.seconds, "encode"):
             tokens = self.model.encode(self.video.images()[None].to(device, dtype), self.reference)
             sink.write_cameras(self._cameras(tokens))
         report("encoding the frames", 1, 1)
-        with _timed(self.seconds, "shape"):
+        with timed(self.seconds, "shape"):
             maps = self.model.time_variant(tokens, self.sources)
             sink.write_time_variant(maps.points[0].float().cpu(), maps.confidence[0].float().cpu())
             del maps
-        with _timed(self.seconds, "decode"):
+        with timed(self.seconds, "decode"):
             for begin in range(0, len(self.targets), self.targets_per_step):
                 report("decoding times", begin, len(self.targets))
                 step = self.targets[begin : begin + self.targets_per_step]
@@ -179,29 +172,6 @@ class Plan:
         c2w = cameras.c2w[0].double().cpu()
         c2w = invert_rigid(c2w[self.reference]) @ c2w
         return Cameras(c2w=c2w.float(), intrinsics=cameras.intrinsics[0].float().cpu(), size=cameras.size)
-
-    def _provenance(self) -> dict[str, Any]:
-        parameter = next(self.model.parameters())
-        return {
-            "model": self.model_name,
-            "fingerprint": self.model.fingerprint(),
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "device": _device_name(parameter.device),
-            "dtype": str(parameter.dtype).removeprefix("torch."),
-            "torch": str(torch.__version__),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "reading": list(self.video.notes),
-        }
-
-    def _measurements(self, device: torch.device) -> dict[str, Any]:
-        """Seconds of each step and peak memory in MB."""
-        seconds = {key: round(value, 3) for key, value in self.seconds.items()}
-        memory = {}
-        if (peak := _peak_process_memory()) is not None:
-            memory["memory_mb"] = round(peak / 1e6)
-        if device.type == "cuda":
-            memory["device_memory_mb"] = round(torch.cuda.max_memory_allocated(device) / 1e6)
-        return {"seconds": {**seconds, "total": round(sum(seconds.values()), 3)}, **memory}
 
 
 def make_plan(
@@ -233,8 +203,8 @@ def make_plan(
         _check_wanted(name, wanted)
     if not isinstance(video, Video):
         _check_exists(video)
-    with _timed(seconds, "load"):
-        network = _load(model, _device(device), dtype)
+    with timed(seconds, "load"):
+        network = load_network(model, choose_device(device), dtype)
     report(LOADING, 1, 2)
     patch = network.config.patch_size
     if isinstance(video, Video):
@@ -249,14 +219,14 @@ def make_plan(
             )
         clip = video
     else:
-        with _timed(seconds, "read"):
+        with timed(seconds, "read"):
             clip = read_video(
                 video,
                 fps=fps,
                 start=start,
                 end=end,
                 max_frames=DEFAULT_MAX_FRAMES if max_frames is None else max_frames,
-                size=_long_side(network) if size is None else size,
+                size=long_side(network) if size is None else size,
                 fit=fit or "pad",
                 multiple=patch,
             )
@@ -271,7 +241,7 @@ def make_plan(
         targets=chosen_targets,
         sources=chosen_sources,
         reference=reference,
-        targets_per_step=targets_per_step or _targets_per_step(network, len(clip), clip.size),
+        targets_per_step=targets_per_step or times_per_step(network, len(clip), clip.size),
         seconds=seconds,
     )
 
@@ -310,73 +280,6 @@ def _check_exists(video: PathOrPaths) -> None:
     for path in paths:
         if not Path(path).exists() and not is_pattern(Path(path)):
             raise InputError(f"{path}: no such file or folder; check the path of the video")
-
-
-def _load(model: str | VDPM, device: torch.device, dtype: str | torch.dtype) -> VDPM:
-    """The network on ``device``, in evaluation mode; one given as an object stays where and as it is."""
-    if isinstance(model, VDPM):
-        return model.eval()
-    names = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if isinstance(dtype, str) and dtype not in (*names, "auto"):
-        raise UsageError(f"dtype {dtype!r} is unknown; use auto, {' or '.join(names)}")
-    chosen = torch.float32 if dtype == "auto" else names[dtype] if isinstance(dtype, str) else dtype
-    network = VDPM.from_pretrained(model, dtype=chosen, device=device).eval()
-    if dtype == "auto" and device.type == "cuda" and sum(p.numel() for p in network.parameters()) > LARGE_NETWORK:
-        return network.to(torch.bfloat16)
-    return network
-
-
-def _device(name: str) -> torch.device:
-    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps' -> device. Raises UsageError for one that this machine lacks."""
-    if name == "auto":
-        mps = torch.backends.mps.is_available()
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"device {name!r} is unknown; use auto, cpu, cuda or mps") from None
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present.get(device.type, False):
-        raise UsageError(f"device {name!r} is not available here; use auto or cpu")
-    return device
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return (
-        f"{device} ({torch.get_num_threads()} threads, {platform.machine()})" if device.type == "cpu" else str(device)
-    )
-
-
-def _long_side(model: VDPM) -> int | None:
-    """What the network was made for: square images of a ViT's size, or about as many pixels as ``read_video`` gives."""
-    return model.config.vit_image_size if model.config.patch_encoder == "dinov2" else None
-
-
-def _targets_per_step(model: VDPM, num_frames: int, size: tuple[int, int]) -> int:
-    """How many times to decode at once. A CPU gains nothing from more than one."""
-    if next(model.parameters()).device.type == "cpu":
-        return 1
-    tokens = num_frames * (size[0] // model.config.patch_size) * (size[1] // model.config.patch_size)
-    return max(1, min(num_frames, CHANNELS_PER_STEP // (tokens * model.config.decoder_dim * 4)))
-
-
-def _peak_process_memory() -> int | None:
-    """Most memory this process has held so far, in bytes; None where the system does not tell."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
-    begin = time.perf_counter()
-    yield
-    seconds[step] = seconds.get(step, 0.0) + time.perf_counter() - begin
 
 
 class _CallableModule(ModuleType):
