@@ -1,6 +1,9 @@
 """Arguments that several verbs read the same way."""
 
-from vdpm.errors import UsageError
+import os
+from pathlib import Path
+
+from vdpm.errors import OutputError, UsageError
 
 
 def parse_frames(text: str, option: str, words: tuple[str, ...] = ("all", "none")) -> str | list[int]:
@@ -22,3 +25,19 @@ def parse_frames(text: str, option: str, words: tuple[str, ...] = ("all", "none"
             raise UsageError(f"{option} {text!r}: the range {part.strip()} is longer than any video; give fewer frames")
         frames.extend(range(a, b + 1))
     return sorted(set(frames))
+
+
+def check_file(path: Path, overwrite: bool, suffixes: tuple[str, ...]) -> None:
+    """Call before work that takes long. Raises OutputError where a file asked for at ``path`` may not go, and UsageError
+    for a name without one of ``suffixes``.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"{path}: the name must end with {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; name a file")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists; choose another or pass --overwrite")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: {path.parent} is not writable; choose another place")

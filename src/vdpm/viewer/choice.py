@@ -1,0 +1,189 @@
+"""Which points of a result are shown: a bounded number of pixels, the moving ones at every time, the others once."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+
+from vdpm.errors import InputError, UsageError
+from vdpm.export.preview import evenly
+from vdpm.motion import depth, motion_mask
+from vdpm.progress import Report, silent
+from vdpm.structures import Reconstruction
+
+MOVING_POSITIONS = 5
+"""Positions of moving points, over all times, for each point of the budget. A clip in which everything moves would else
+take as many positions as points times frames."""
+EDGE = 0.06
+"""A pixel whose neighbour is farther by more than this share of its depth lies on an edge, where point maps draw a veil
+between two surfaces."""
+REACH = 0.5
+"""The box of the scene: what holds all but 1 % of the points along each axis, and this share of it more on each side."""
+PHASES = (0.7548776662466927, 0.5698402909980532)
+"""Roberts' R2 sequence: the grids of the frames are shifted against each other, so that together they are denser."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenPoints:
+    """Points of one kind, in the order of their frames. ``positions``: world; one row for still points, else a time.
+
+    ``source``: frame number of each point; ``pixel``: its flat index there. ``spacing``: pixels from one chosen point to
+    the next in its frame.
+    """
+
+    positions: Float[np.ndarray, "times points 3"]
+    colors: UInt8[np.ndarray, "points 3"]
+    confidence: Float[np.ndarray, "points"]
+    source: Int[np.ndarray, "points"]
+    pixel: Int[np.ndarray, "points"]
+    spacing: float
+
+    def __len__(self) -> int:
+        return len(self.pixel)
+
+    def select(self, which: np.ndarray, spacing: float | None = None) -> "ChosenPoints":
+        """The points that an index or a mask names."""
+        return ChosenPoints(
+            positions=self.positions[:, which],
+            colors=self.colors[which],
+            confidence=self.confidence[which],
+            source=self.source[which],
+            pixel=self.pixel[which],
+            spacing=self.spacing if spacing is None else spacing,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SceneChoice:
+    """What is shown of a result. ``times``: frames whose time is shown (empty: the result keeps none, every frame is at
+    its own). ``left_out``: points outside of the box ``low`` to ``high``, which are not shown.
+    """
+
+    sources: tuple[int, ...]
+    times: tuple[int, ...]
+    still: ChosenPoints
+    moving: ChosenPoints
+    low: Float[np.ndarray, "3"]
+    high: Float[np.ndarray, "3"]
+    left_out: int
+
+    def __len__(self) -> int:
+        return len(self.still) + len(self.moving)
+
+
+def choose_points(
+    reconstruction: Reconstruction,
+    *,
+    max_points: int = 150_000,
+    max_frames: int = 48,
+    min_confidence: float = 1.0,
+    report: Report = silent,
+) -> SceneChoice:
+    """At most ``max_points`` pixels of at most ``max_frames`` sources, and where they are at as many times.
+
+    Pixels come from even grids, one a source, without padding, edges of depth, and what is less sure than
+    ``min_confidence``. ``motion_mask`` decides which of them move: those are kept at each time, the others once, as
+    P_i(t_i, pi_0). Moving points are thinned further where there are too many positions (``MOVING_POSITIONS``).
+
+    Each map is read once. Raises UsageError for numbers out of range and InputError where no point is left.
+    """
+    if max_points < 1:
+        raise UsageError(f"--points {max_points} must be at least 1")
+    if not 1 <= max_frames <= 64:
+        raise UsageError(f"--frames {max_frames} must be from 1 to 64")
+    maps = reconstruction.maps
+    sources, times = tuple(evenly(maps.sources, max_frames)), tuple(evenly(maps.targets, max_frames))
+    # One source at a time, each of its maps needed several times.
+    read = lru_cache(maxsize=len(times) + 2)(maps.read)
+    shown = replace(reconstruction, maps=replace(maps, targets=times, read=read))
+    stride = max(1, math.ceil(math.sqrt(len(sources) * int(reconstruction.content.sum()) / max_points)))
+    still, moving = [], []
+    for row, source in enumerate(sources):
+        report("choosing points", row, len(sources))
+        chosen = _grid(reconstruction.size, stride, row) & _clear(shown, source, min_confidence)
+        moves = motion_mask(shown, source).numpy() if set(times) - {source} else np.zeros_like(chosen)
+        still.append(_take(shown, source, (None,), chosen & ~moves, stride))
+        moving.append(_take(shown, source, times or (None,), chosen & moves, stride))
+    report("choosing points", len(sources), len(sources))
+    return _bounded(sources, times, _joined(still), _joined(moving), MOVING_POSITIONS * max_points)
+
+
+def _grid(size: tuple[int, int], stride: int, row: int) -> Bool[np.ndarray, "height width"]:
+    chosen = np.zeros(size, dtype=bool)
+    y, x = (int(phase * (row + 0.5) % 1 * stride) for phase in PHASES)
+    chosen[y::stride, x::stride] = True
+    return chosen
+
+
+def _clear(reconstruction: Reconstruction, source: int, min_confidence: float) -> Bool[np.ndarray, "height width"]:
+    """Sure pixels of the video, in front of their camera and on no edge of depth."""
+    point_map = reconstruction.maps.time_variant(source)
+    z = depth(reconstruction, source)
+    front = z.clamp(min=1e-6)
+    edge = torch.zeros_like(z, dtype=torch.bool)
+    for axis in (0, 1):
+        step = front.diff(dim=axis).abs()
+        first, last = front.narrow(axis, 0, step.shape[axis]), front.narrow(axis, 1, step.shape[axis])
+        jump = step > EDGE * torch.minimum(first, last)
+        edge.narrow(axis, 0, step.shape[axis]).logical_or_(jump)
+        edge.narrow(axis, 1, step.shape[axis]).logical_or_(jump)
+    clear = reconstruction.content & (z > 0) & ~edge & (point_map.confidence >= min_confidence)
+    return clear.numpy()
+
+
+def _take(
+    reconstruction: Reconstruction, source: int, times: Sequence[int | None], chosen: np.ndarray, stride: int
+) -> ChosenPoints:
+    maps = reconstruction.maps
+    pixel = np.flatnonzero(chosen)
+    positions = [
+        (maps.time_variant(source) if time is None else maps.at(time, source)).points.flatten(0, 1).numpy()[pixel]
+        for time in times
+    ]
+    return ChosenPoints(
+        positions=np.stack(positions),
+        colors=reconstruction.frames[source].flatten(0, 1).numpy()[pixel],
+        confidence=maps.time_variant(source).confidence.flatten().numpy()[pixel],
+        source=np.full(len(pixel), source),
+        pixel=pixel,
+        spacing=float(stride),
+    )
+
+
+def _joined(parts: list[ChosenPoints]) -> ChosenPoints:
+    return ChosenPoints(
+        positions=np.concatenate([part.positions for part in parts], axis=1),
+        colors=np.concatenate([part.colors for part in parts]),
+        confidence=np.concatenate([part.confidence for part in parts]),
+        source=np.concatenate([part.source for part in parts]),
+        pixel=np.concatenate([part.pixel for part in parts]),
+        spacing=parts[0].spacing,
+    )
+
+
+def _bounded(
+    sources: tuple[int, ...], times: tuple[int, ...], still: ChosenPoints, moving: ChosenPoints, max_positions: int
+) -> SceneChoice:
+    """Without what lies far outside of the scene, and with moving points thinned to ``max_positions`` in all."""
+    everything = np.concatenate([still.positions.reshape(-1, 3), moving.positions.reshape(-1, 3)])
+    if not len(everything):
+        raise InputError("no point of this result is left to show; lower --min-confidence")
+    near, far = (np.quantile(everything, q, axis=0) for q in (0.005, 0.995))
+    margin = REACH * (far - near) + 1e-6
+    low, high = near - margin, far + margin
+
+    def inside(points: ChosenPoints) -> ChosenPoints:
+        return points.select(((points.positions >= low) & (points.positions <= high)).all(axis=(0, 2)))
+
+    count = len(still) + len(moving)
+    still, moving = inside(still), inside(moving)
+    left_out = count - len(still) - len(moving)
+    most = max(1, max_positions // max(1, len(times)))
+    if len(moving) > most:
+        spread = np.floor(np.arange(most) * (len(moving) / most)).astype(int)
+        moving = moving.select(spread, moving.spacing * math.sqrt(len(moving) / most))
+    return SceneChoice(sources, times, still, moving, low, high, left_out)

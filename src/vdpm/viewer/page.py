@@ -1,0 +1,231 @@
+"""A result as one HTML file: points at every time, cameras, frames and the controls to look at them, and nothing beside.
+
+The file asks nothing of any network. Its script and style are those of ``page/``; its Content-Security-Policy allows
+them by their hashes and nothing else.
+"""
+
+import base64
+import hashlib
+import html
+import io
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from vdpm.errors import UsageError
+from vdpm.export.colors import INFERNO, VIRIDIS
+from vdpm.export.files import replace_file
+from vdpm.progress import Report, silent
+from vdpm.structures import CONVENTIONS, Reconstruction
+from vdpm.viewer.choice import ChosenPoints, SceneChoice, choose_points
+from vdpm.viewer.packing import (
+    LEVELS,
+    PositionGrid,
+    as_text,
+    confidence_levels,
+    pack_bytes,
+    pack_positions,
+    run_lengths,
+)
+
+SCRIPTS = ("matrices.js", "unpack.js", "shaders.js", "drawing.js", "scene.js", "camera.js", "main.js")
+THUMBNAIL = 360
+"""Longer side of the frames in the page, pixels."""
+QUALITY = 72
+
+
+class PageSummary(NamedTuple):
+    """What went into a page. ``megabytes``: of the file; ``least_shown``: confidence below which points start hidden."""
+
+    megabytes: float
+    still: int
+    moving: int
+    times: int
+    left_out: int
+    least_shown: float
+
+
+def write_page(
+    reconstruction: Reconstruction,
+    path: str | Path,
+    *,
+    max_points: int = 200_000,
+    max_frames: int = 48,
+    min_confidence: float = 1.0,
+    hide_percent: float = 20.0,
+    report: Report = silent,
+) -> PageSummary:
+    """Write the page of a result. ``choose_points`` says which points it holds.
+
+    ``hide_percent``: share of the least sure points that is hidden when the page opens; its slider shows them. Raises
+    UsageError for numbers out of range, InputError where no point is left, OutputError where the file cannot be written.
+    """
+    if not 0 <= hide_percent <= 95:
+        raise UsageError(f"--hide {hide_percent:g} must be from 0 to 95, a percentage of the points")
+    choice = choose_points(
+        reconstruction, max_points=max_points, max_frames=max_frames, min_confidence=min_confidence, report=report
+    )
+    report("packing the page", 0, 1)
+    meta, data = pack_scene(reconstruction, choice, min_confidence, hide_percent)
+    frames = sorted({*choice.sources, *choice.times})
+    images = {frame: _thumbnail(reconstruction.frames[frame].numpy()) for frame in frames}
+    content = _assemble(reconstruction.name, meta, data, images).encode()
+    with replace_file(path) as stream:
+        stream.write(content)
+    report("packing the page", 1, 1)
+    return PageSummary(
+        megabytes=len(content) / 1e6,
+        still=len(choice.still),
+        moving=len(choice.moving),
+        times=len(choice.times),
+        left_out=choice.left_out,
+        least_shown=_hidden_below(choice, hide_percent),
+    )
+
+
+def pack_scene(
+    reconstruction: Reconstruction, choice: SceneChoice, min_confidence: float, hide_percent: float
+) -> tuple[dict[str, Any], str]:
+    """What the page's script reads: a description (plain JSON), and all points as text (see ``packing``)."""
+    home = reconstruction.cameras.centers[reconstruction.reference].double().numpy()
+    pivot = _pivot(choice.still if len(choice.still) else choice.moving, reconstruction)
+    reach = float(np.linalg.norm(pivot - home)) or 1.0
+    grid = PositionGrid.over(choice.low, choice.high, reach)
+    highest = _highest(choice)
+    parts: dict[str, bytes] = {}
+    meta: dict[str, Any] = {}
+    for kind, points in (("still", choice.still), ("moving", choice.moving)):
+        parts[f"{kind}.positions"] = pack_positions(grid.encode(points.positions))
+        parts[f"{kind}.colors"] = pack_bytes(points.colors)
+        parts[f"{kind}.confidence"] = pack_bytes(confidence_levels(points.confidence, highest)[:, None])
+        meta[kind] = {"runs": run_lengths(points.source, choice.sources), "spacing": points.spacing}
+    data, places = as_text(parts)
+    for kind in ("still", "moving"):
+        names = ("positions", "colors", "confidence")
+        meta[kind]["places"] = {name: places[f"{kind}.{name}"] for name in names}
+    cameras = reconstruction.cameras
+    meta |= {
+        "name": reconstruction.name,
+        "model": str(reconstruction.provenance.get("model", "unknown model")),
+        "size": list(reconstruction.size),
+        "reference": reconstruction.reference,
+        "sources": list(choice.sources),
+        "times": list(choice.times),
+        "timestamps": [round(seconds, 6) for seconds in reconstruction.timestamps.tolist()],
+        "cameras": [
+            {"c2w": _rounded(c2w.flatten()), "k": _rounded(k[[0, 1, 0, 1], [0, 1, 2, 2]])}
+            for c2w, k in zip(cameras.c2w.double().numpy(), cameras.intrinsics.double().numpy())
+        ],
+        "grid": {"low": choice.low.tolist(), "step": grid.step},
+        "confidence": {"highest": highest, "least": min_confidence, "hide": hide_percent},
+        "pivot": _rounded(pivot),
+        "home": _rounded(home),
+        "reach": reach,
+        "fullSpeed": _full_speed(reconstruction, choice, reach),
+        "colorMaps": {"inferno": INFERNO, "viridis": VIRIDIS},
+        "conventions": _conventions(reconstruction, choice, min_confidence, hide_percent, grid),
+    }
+    return meta, data
+
+
+def _conventions(
+    reconstruction: Reconstruction, choice: SceneChoice, min_confidence: float, hide_percent: float, grid: PositionGrid
+) -> list[tuple[str, str]]:
+    """What the page says of itself, as terms and their meaning."""
+    least = f"points below {min_confidence:g} are not in this file; " if min_confidence > 1 else ""
+    below = _hidden_below(choice, hide_percent)
+    opened = f"the page opens with the least sure {hide_percent:g} % hidden (below {below:.2f})"
+    left_out = f", {choice.left_out} far outside of the scene left out" if choice.left_out else ""
+    if choice.times:
+        held = f"{len(choice.times)} of {len(reconstruction)} frames' times, linear motion between them"
+    else:
+        held = "no times are kept by the result: each frame is at its own"
+    return [
+        ("Axes", CONVENTIONS["axes"]),
+        ("World", f"{CONVENTIONS['world']}, frame {reconstruction.reference}"),
+        ("Scale", CONVENTIONS["scale"]),
+        ("Confidence", f"{CONVENTIONS['confidence']}; {least}{opened}"),
+        ("Points", f"{len(choice.still):,} still, stored once as P; {len(choice.moving):,} moving, at every time{left_out}"),
+        ("Times", held),
+        ("Positions", f"rounded to {grid.step:.2g} units; edges of depth and padding are left out"),
+        ("Pixels", "of the network's image, centres at +0.5"),
+    ]
+
+
+def _assemble(name: str, meta: dict[str, Any], data: str, images: dict[int, str]) -> str:
+    folder = files("vdpm.viewer") / "page"
+    script = "'use strict';\n" + "\n".join((folder / part).read_text("utf-8") for part in SCRIPTS)
+    style = (folder / "page.css").read_text("utf-8")
+    values = {
+        "SCRIPT_HASH": _hash(script),
+        "STYLE_HASH": _hash(style),
+        "TITLE": html.escape(f"{name} · vdpm"),
+        "STYLE": style,
+        "META": _json(meta),
+        "DATA": data,
+        "IMAGES": _json(images),
+        "SCRIPT": script,
+    }
+    # Split first: a value that held another's name would else be filled in turn.
+    pieces = (folder / "page.html").read_text("utf-8").split("@")
+    return "".join(values[piece] if row % 2 else piece for row, piece in enumerate(pieces))
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _json(value: Any) -> str:
+    """JSON that may stand in a script element: a name of a video cannot close it."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _thumbnail(frame: np.ndarray) -> str:
+    """A frame as JPEG, base64."""
+    image = Image.fromarray(frame)
+    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=QUALITY, optimize=True)
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def _pivot(points: ChosenPoints, reconstruction: Reconstruction) -> np.ndarray:
+    """The middle of the scene as the reference camera sees it: what one turns about."""
+    w2c = reconstruction.cameras.w2c[reconstruction.reference].double().numpy()
+    seen = points.positions[0] @ w2c[:3, :3].T + w2c[:3, 3]
+    middle = np.array([*np.median(seen[:, :2], axis=0), max(np.quantile(seen[:, 2], 0.4), 1e-3)])
+    c2w = reconstruction.cameras.c2w[reconstruction.reference].double().numpy()
+    return c2w[:3, :3] @ middle + c2w[:3, 3]
+
+
+def _full_speed(reconstruction: Reconstruction, choice: SceneChoice, reach: float) -> float:
+    """Units a second at which the colours of motion are full: 19 of 20 points are slower at all times."""
+    steps = np.diff(choice.moving.positions, axis=0)
+    if not steps.size:
+        return reach
+    seconds = np.diff(reconstruction.timestamps.double().numpy()[list(choice.times)])
+    speeds = np.linalg.norm(steps, axis=2) / np.maximum(seconds, 1e-6)[:, None]
+    return max(float(np.quantile(speeds, 0.95)), 1e-6 * reach)
+
+
+def _highest(choice: SceneChoice) -> float:
+    values = np.concatenate([choice.still.confidence, choice.moving.confidence])
+    # A few very sure pixels would leave the others few levels.
+    return float(np.quantile(values, 0.999))
+
+
+def _hidden_below(choice: SceneChoice, hide_percent: float) -> float:
+    """Confidence at the level where the page opens: the lowest that hides at most ``hide_percent`` of all points."""
+    highest = _highest(choice)
+    levels = confidence_levels(np.concatenate([choice.still.confidence, choice.moving.confidence]), highest)
+    hidden = np.cumsum(np.bincount(levels, minlength=LEVELS + 1))
+    level = min(int((hidden <= len(levels) * hide_percent / 100).sum()), LEVELS)
+    return float(max(highest, 1.0) ** (level / LEVELS))
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [float(f"{value:.7g}") for value in values]
