@@ -49,7 +49,10 @@ class Export:
     """Stop at this time of the video, in seconds; a frame at this very time is included."""
 
     frames: Annotated[str | None, tyro.conf.arg(metavar="0,4,9")] = None
-    """These frames of the result alone: their times, cameras and maps."""
+    """Times, cameras and images of these frames of the result alone. Points of all frames are shown at these times."""
+
+    sources: Annotated[str | None, tyro.conf.arg(metavar="0,4,9")] = None
+    """Only the pixels of these frames become points (ply, glb, usd, colmap, rrd)."""
 
     axes: Literal["opencv", "opengl", "y-up", "blender"] | None = None
     """Axes of the world: opencv (y down, z forward), opengl or y-up (y up, z backward), blender (z up, y forward).
@@ -80,8 +83,8 @@ class Export:
         given = {name: value for name, value in vars(self).items() if value is not None}
         given = {name: value for name, value in given.items() if name not in ("folder", "to", "output", "overwrite")}
         check_options(self.to, frozenset(given))
-        if self.frames is not None:
-            given["frames"] = tuple(parse_frames(self.frames, "--frames", words=()))
+        for name in {"frames", "sources"} & set(given):
+            given[name] = tuple(parse_frames(given[name], f"--{name}", words=()))
         options = ExportOptions(**given)
         choose_axes(self.to, options.axes)
         reconstruction = load(self.folder)

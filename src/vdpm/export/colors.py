@@ -50,5 +50,11 @@ def motion_colors(flow: Float[np.ndarray, "*shape 3"], full_scale: float) -> UIn
     return _to_bytes(1 - length * (1 - hue * 0.92))
 
 
+def linear(colors: UInt8[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape 3"]:
+    """sRGB, 8 bit -> linear light in 0 to 1 (IEC 61966-2-1)."""
+    value = colors.astype(np.float64) / 255
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
 def _to_bytes(rgb: Float[np.ndarray, "*shape 3"]) -> UInt8[np.ndarray, "*shape 3"]:
     return np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)

@@ -13,10 +13,10 @@ import numpy as np
 from vdpm.errors import OutputError
 from vdpm.export.axes import Axes, follow_world, turn_points
 from vdpm.export.camera_path import CameraPath
+from vdpm.export.colors import linear
 from vdpm.export.conventions import as_lines
 from vdpm.export.extras import require
 from vdpm.export.frames import FrameMaps, frame_maps
-from vdpm.export.glb import linear
 from vdpm.export.options import ExportOptions
 from vdpm.structures import Reconstruction
 

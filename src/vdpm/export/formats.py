@@ -16,7 +16,7 @@ from vdpm.export.options import ExportOptions
 from vdpm.structures import Reconstruction
 
 ALWAYS = frozenset({"scale", "start", "end", "frames"})
-POINTS = frozenset({"min_confidence", "drop_percent", "stride", "max_points"})
+POINTS = frozenset({"sources", "min_confidence", "drop_percent", "stride", "max_points"})
 TRACKS = frozenset({"tracks", "track_source"})
 NUMBERS = frozenset({"first_frame"})
 

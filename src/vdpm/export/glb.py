@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8, UInt16
+from jaxtyping import Float
 
 from vdpm.export.axes import Axes, quaternions
 from vdpm.export.camera_path import CameraPath
+from vdpm.export.colors import linear
 from vdpm.export.options import ExportOptions
 from vdpm.export.selection import MovingCloud
 from vdpm.structures import Reconstruction
 
 MAX_POINTS = 100_000
 """Every time holds all points: 24 times of so many are 29 MB."""
-FLOAT, UNSIGNED_SHORT = 5126, 5123
+FLOAT = 5126
 ARRAY_BUFFER = 34962
 UNLIT = "KHR_materials_unlit"
 
@@ -59,12 +60,6 @@ def write(
     return [cloud.note(), f"{len(path)} cameras, field of view {glb.fov:.1f} degrees (height)"]
 
 
-def linear(colors: UInt8[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
-    """sRGB, 8 bit -> linear light in 0 to 1 (IEC 61966-2-1)."""
-    value = colors.astype(np.float64) / 255
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-
-
 class _Glb:
     """The parts of the file as they come together: binary buffer, accessors, and the pieces of the document."""
 
@@ -82,26 +77,23 @@ class _Glb:
 
     def accessor(
         self,
-        values: Float[np.ndarray, "..."] | UInt16[np.ndarray, "..."],
+        values: Float[np.ndarray, "..."],
         *,
         vertices: bool = False,
         bounds: bool = False,
     ) -> int:
         """Adds values (one axis: scalars, two: vectors) to the buffer; returns the number of their accessor (3.6.2)."""
-        whole = values.dtype == np.uint16
-        values = np.ascontiguousarray(values, dtype="<u2" if whole else "<f4")
+        values = np.ascontiguousarray(values, dtype="<f4")
         view = {"buffer": 0, "byteOffset": self.length, "byteLength": values.nbytes}
         self.views.append(view | ({"target": ARRAY_BUFFER} if vertices else {}))
         self.chunks.append(values.tobytes())
-        self.length += values.nbytes  # all values are of 4 or 8 bytes, so that everything stays aligned
+        self.length += values.nbytes
         accessor: dict[str, Any] = {
             "bufferView": len(self.views) - 1,
-            "componentType": UNSIGNED_SHORT if whole else FLOAT,
+            "componentType": FLOAT,
             "count": len(values),
             "type": "SCALAR" if values.ndim == 1 else f"VEC{values.shape[1]}",
         }
-        if whole:
-            accessor["normalized"] = True
         if bounds:
             flat = values.reshape(len(values), -1)
             accessor |= {"min": flat.min(axis=0).tolist(), "max": flat.max(axis=0).tolist()}
@@ -125,10 +117,8 @@ class _Glb:
 
 def _add_points(glb: _Glb, cloud: MovingCloud, start: float) -> None:
     base, _ = cloud.at(0)
-    colors = np.full((len(cloud), 4), 65535, dtype=np.uint16)
-    colors[:, :3] = np.round(linear(cloud.colors) * 65535)
     attributes = {"POSITION": glb.accessor(base, vertices=True, bounds=True)}
-    attributes["COLOR_0"] = glb.accessor(colors, vertices=True)
+    attributes["COLOR_0"] = glb.accessor(linear(cloud.colors).astype(np.float32), vertices=True)
     primitive: dict[str, Any] = {"mode": 0, "attributes": attributes, "material": 0}
     glb.mesh = {"name": "points", "primitives": [primitive], "extras": {"point_width": float(np.median(cloud.widths))}}
     count = len(cloud.times)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
+from torch import Tensor
 
 from vdpm.errors import UsageError
 from vdpm.export.axes import Axes, turn_points
@@ -67,6 +68,7 @@ def chosen_cloud(
     cloud = fuse(
         reconstruction,
         target,
+        sources=options.sources,
         min_confidence=options.min_confidence,
         drop_percent=options.drop_percent,
         stride=options.stride,
@@ -106,7 +108,7 @@ class MovingCloud:
         width = reconstruction.size[1]
         x, y = cloud.pixels.long().unbind(-1)
         pixel, focal = y * width + x, reconstruction.cameras.intrinsics[:, 0, 0].double()
-        sources = reconstruction.maps.sources
+        sources = _in_order(cloud.source)
         near = torch.cat([depth(reconstruction, source).flatten()[pixel[cloud.source == source]] for source in sources])
         # Neighbours along a row are one stride apart.
         step = np.diff(np.unique(x.numpy())).min(initial=width)
@@ -129,7 +131,7 @@ class MovingCloud:
         """Positions and confidence at ``times[row]``; maps are read one at a time."""
         maps, time = self.reconstruction.maps, self.times[row]
         points, confidence = [], []
-        for source in maps.sources:
+        for source in _in_order(torch.from_numpy(self.source)):
             point_map = maps.time_variant(source) if time is None else maps.at(time, source)
             chosen = self.pixel[self.source == source]
             points.append(point_map.points.flatten(0, 1).numpy()[chosen])
@@ -141,6 +143,11 @@ class MovingCloud:
         if self.times == (None,):
             return f"{len(self):,} points, each frame's at its own time: the result keeps no other times"
         return f"{len(self):,} points at {len(self.times)} time{'s' * (len(self.times) != 1)}"
+
+
+def _in_order(source: Int[Tensor, "points"]) -> list[int]:
+    """The sources of a cloud, whose points lie together, in the order in which they lie."""
+    return torch.unique_consecutive(source).tolist()
 
 
 def grid_tracks(reconstruction: Reconstruction, options: ExportOptions) -> Tracks | None:

@@ -1,11 +1,13 @@
 """Tracks in the layout of TAPVid-3D (Koppula et al., 2024), as its loaders and metrics read them.
 
-images_jpeg_bytes [frames]       JPEG files; the network's images
-queries_xyt [tracks 3]           pixel x, y (centres at +0.5) and the row of the frame that each starts in
-tracks_XYZ [frames tracks 3]     in the camera of each frame: x right, y down, z forward
-visibility [frames tracks]       whether the point is seen in that frame
-fx_fy_cx_cy [4]                  one camera for all frames, as the layout wants: the median
-extrinsics_w2c [frames 4 4]      world to camera; intrinsics [frames 3 3], seconds [frames], conventions: beyond the layout
+    images_jpeg_bytes [frames]       JPEG files; the network's images
+    queries_xyt [tracks 3]           pixel x, y (centres at +0.5) and the row of the frame that each starts in
+    tracks_XYZ [frames tracks 3]     in the camera of each frame: x right, y down, z forward
+    visibility [frames tracks]       whether the point is seen in that frame
+    fx_fy_cx_cy [4]                  one camera for all frames, as the layout wants: the median
+
+and beyond that layout extrinsics_w2c [frames 4 4] (world to camera), intrinsics [frames 3 3], seconds [frames] and
+conventions (JSON text).
 """
 
 import io

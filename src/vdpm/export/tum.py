@@ -1,7 +1,7 @@
 """The camera's trajectory in the format of the TUM RGB-D benchmark, camera to world.
 
-One line a frame, ``timestamp tx ty tz qx qy qz qw``. evo and most SLAM tools read it. Timestamps are seconds of the video. By default world and camera have OpenCV's axes, as
-in the benchmark.
+One line a frame, ``timestamp tx ty tz qx qy qz qw``, which evo and most SLAM tools read. Timestamps are seconds of the
+video. By default world and camera have OpenCV's axes, as in the benchmark.
 """
 
 from pathlib import Path

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from vdpm.errors import OutputError
 from vdpm.export.axes import Axes, turn_points
 from vdpm.export.camera_path import CameraPath, frame_numbers
+from vdpm.export.colors import linear
 from vdpm.export.conventions import as_lines
 from vdpm.export.extras import require
-from vdpm.export.glb import linear
 from vdpm.export.options import ExportOptions
 from vdpm.export.selection import MovingCloud, grid_tracks
 from vdpm.structures import Reconstruction, Tracks
