@@ -4,8 +4,8 @@ from vdpm.synthetic.hashing import Draws
 
 
 def test_seeds_that_share_half_of_their_key_still_draw_differently() -> None:
-    # Of 300,000 seeds some ten pairs have the same 32-bit key.
-    seeds = torch.arange(300_000)
+    # Between 200,000 seeds with one upper half and 200,000 with another some ten pairs have the same 32-bit key.
+    seeds = torch.cat([torch.arange(200_000), 2**40 + torch.arange(200_000)])
     keys, order = Draws(seeds).keys.sort()
     same = (keys[1:] == keys[:-1]).nonzero()[:, 0]
     assert len(same) > 0

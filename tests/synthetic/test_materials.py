@@ -81,7 +81,7 @@ def test_weights_say_what_occurs_and_where() -> None:
 def test_colours_are_mostly_muted_and_sometimes_loud() -> None:
     def saturation(config_share: float) -> Tensor:
         config = SceneConfig(wild_colour_share=config_share)
-        draws = Draws(torch.arange(60))
+        draws = Draws(torch.arange(1000))
         around = sample_surroundings(draws, config)
         table = sample_materials(draws, config, around, sample_layout(draws, config, around))
         shown = table[:, :NUM_PARTS, -9:-6].flatten(0, 1) ** (1 / 2.2)

@@ -183,7 +183,7 @@ def sample_materials(
     first = torch.where(walls & pale, 0.4 + 0.5 * first, first)
     colours = torch.cat([first, second, third], -1)
     # Every scene has its own loudness and cast, as films and rooms have.
-    loudness = draws.uniform("texture.loudness", 1, 1, 1, low=0.35, high=1.15)
+    loudness = draws.uniform("texture.loudness", 1, 1, 1, low=0.35, high=1.3)
     colours = colours.unflatten(-1, (3, 3))
     grey = colours.mean(-1, keepdim=True)
     colours = (grey + (colours - grey) * loudness).clamp(0.005, 0.97).flatten(-2)
