@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -11,9 +11,14 @@ from typing import Any, Literal
 import torch
 
 from vdpm.archive import ReconstructionWriter, check_output
+from vdpm.cost import longest_window
 from vdpm.errors import InputError, UsageError
 from vdpm.geometry.rigid import invert_rigid
 from vdpm.image_files import is_pattern
+from vdpm.long_reconstruct import LongPlan
+from vdpm.long_video.likeness import find_shots, thumbnails
+from vdpm.long_video.priors import Priors
+from vdpm.long_video.windows import WindowConfig
 from vdpm.map_memory import MapMemory
 from vdpm.model import VDPM
 from vdpm.model.vdpm import SceneTokens
@@ -21,7 +26,7 @@ from vdpm.network_choice import choose_device, load_network, long_side, times_pe
 from vdpm.progress import Report, silent, terminal_progress
 from vdpm.provenance import made_by, measurements, timed
 from vdpm.structures import Cameras, Reconstruction, Video
-from vdpm.video import read_video
+from vdpm.video import part_of, read_video
 
 DEFAULT_MODEL = "vdpm-small"
 DEFAULT_MAX_FRAMES = 24
@@ -32,14 +37,14 @@ MAX_SIZE = 2048
 LOADING = "loading network and video"
 
 PathOrPaths = str | Path | Sequence[str | Path]
-Wanted = Literal["all", "none"] | str | Sequence[int]
+Wanted = Literal["auto", "all", "none"] | str | Sequence[int]
 
 
 def reconstruct(
     video: Video | PathOrPaths,
     *,
     model: str | VDPM = DEFAULT_MODEL,
-    targets: Wanted = "all",
+    targets: Wanted = "auto",
     sources: Wanted = "all",
     reference: int = 0,
     output: str | Path | None = None,
@@ -53,16 +58,24 @@ def reconstruct(
     device: str = "auto",
     dtype: str | torch.dtype = "auto",
     targets_per_step: int | None = None,
+    windows: WindowConfig | None = None,
+    priors: Priors | None = None,
+    max_memory: float | None = None,
     progress: bool | Report = False,
 ) -> Reconstruction:
     """Reconstruct ``video``: a file, a folder, list or pattern of images, or a ``Video`` already read.
 
-    ``targets``: frames whose times the points are shown at ("all", "none", or indices of taken frames).
+    ``targets``: frames whose times the points are shown at ("all", "none", or indices of taken frames; "auto" is all,
+    or one time a window in a long clip).
     ``sources``: frames whose pixels are reconstructed. ``reference``: the frame whose camera is the world.
-    ``fps``, ``start``, ``end`` (seconds), ``max_frames`` (24 unless told), ``size`` (long side in pixels; unless told
-    what the network was made for) and ``fit`` choose the frames of a file as ``read_video`` does.
+    ``fps``, ``start``, ``end`` (seconds), ``max_frames`` (24 unless it or ``fps`` is told), ``size`` (long side in
+    pixels; unless told what the network was made for) and ``fit`` choose the frames of a file as ``read_video`` does.
     ``device``: "auto" takes CUDA, then MPS, then the CPU. ``dtype``: "auto", "float32" or "bfloat16".
     ``targets_per_step``: times decoded at once, by memory unless told.
+
+    A clip of more than 24 frames is taken in overlapping ``windows``, which are then brought into one world
+    (``long_video``; a run that is killed goes on where it was when it is started again). ``max_memory``, in GiB, makes
+    windows shorter where they would need more. ``priors``: lenses, poses or a distance that are known.
 
     With ``output`` the maps are written to that folder as they are made and read from it afterwards, so that memory
     does not grow with their number; interrupted, the folder keeps the targets that were finished. Without it they are
@@ -89,6 +102,9 @@ def reconstruct(
             device=device,
             dtype=dtype,
             targets_per_step=targets_per_step,
+            windows=windows,
+            priors=priors,
+            max_memory=max_memory,
             report=report,
         )
         return plan.run(output, overwrite=overwrite, report=report)
@@ -174,11 +190,16 @@ class Plan:
         return Cameras(c2w=c2w.float(), intrinsics=cameras.intrinsics[0].float().cpu(), size=cameras.size)
 
 
-def make_plan(
+def make_plan(video: Video | PathOrPaths, **options: Any) -> Plan | LongPlan:
+    """Load the network, read the video, check what is asked for. Arguments and errors are those of ``reconstruct``."""
+    return make_plans(video, **options)[0]
+
+
+def make_plans(
     video: Video | PathOrPaths,
     *,
     model: str | VDPM = DEFAULT_MODEL,
-    targets: Wanted = "all",
+    targets: Wanted = "auto",
     sources: Wanted = "all",
     reference: int = 0,
     fps: float | None = None,
@@ -190,9 +211,15 @@ def make_plan(
     device: str = "auto",
     dtype: str | torch.dtype = "auto",
     targets_per_step: int | None = None,
+    windows: WindowConfig | None = None,
+    priors: Priors | None = None,
+    max_memory: float | None = None,
+    split_shots: bool = False,
     report: Report = silent,
-) -> Plan:
-    """Load the network, read the video, check what is asked for. Arguments and errors are those of ``reconstruct``."""
+) -> list[Plan | LongPlan]:
+    """As ``make_plan``. With ``split_shots`` a clip too long for one window is cut where its shots change, and each
+    shot gets a plan of its own.
+    """
     report(LOADING, 0, 2)
     seconds: dict[str, float] = {}
     if targets_per_step is not None and targets_per_step < 1:
@@ -225,30 +252,58 @@ def make_plan(
                 fps=fps,
                 start=start,
                 end=end,
-                max_frames=DEFAULT_MAX_FRAMES if max_frames is None else max_frames,
+                max_frames=DEFAULT_MAX_FRAMES if max_frames is None and fps is None else max_frames,
                 size=long_side(network) if size is None else size,
                 fit=fit or "pad",
                 multiple=patch,
             )
-    if not 0 <= reference < len(clip):
-        raise UsageError(f"reference {reference} is outside 0..{len(clip) - 1} ({_taken(len(clip))})")
-    chosen_sources = _choose("source", sources, len(clip))
-    chosen_targets = _choose("target", targets, len(clip))
-    return Plan(
-        video=clip,
-        model=network,
-        model_name=model if isinstance(model, str) else network.config.name,
-        targets=chosen_targets,
-        sources=chosen_sources,
-        reference=reference,
-        targets_per_step=targets_per_step or times_per_step(network, len(clip), clip.size),
-        seconds=seconds,
-    )
+    longest = longest_window(network, clip, max_memory, DEFAULT_MAX_FRAMES if windows is None else windows.length)
+    shots = [(0, len(clip))]
+    if split_shots and len(clip) > longest:
+        shots = find_shots(thumbnails(clip.frames))
+    if len(shots) > 1 and (reference or priors or not isinstance(targets, str) or sources != "all"):
+        raise UsageError(
+            f"the clip has {len(shots)} shots, and --reference, --targets, --sources and priors name frames of one; "
+            "cut it with --start and --end, or pass --cuts ignore"
+        )
+    plans: list[Plan | LongPlan] = []
+    for number, (first, stop) in enumerate(shots):
+        shot = clip if len(shots) == 1 else part_of(clip, first, stop, number, len(shots))
+        if not 0 <= reference < len(shot):
+            raise UsageError(f"reference {reference} is outside 0..{len(shot) - 1} ({_taken(len(shot))})")
+        chosen_sources = _choose("source", sources, len(shot))
+        chosen_targets = _choose("target", targets, len(shot))
+        name = model if isinstance(model, str) else network.config.name
+        if len(shot) <= longest and priors is None:
+            step = targets_per_step or times_per_step(network, len(shot), shot.size)
+            plans.append(Plan(shot, network, name, chosen_targets, chosen_sources, reference, step, dict(seconds)))
+            continue
+        if sources != "all":
+            raise UsageError(
+                f"a clip of several windows keeps all sources; leave --sources away or take {longest} frames"
+            )
+        config = windows or WindowConfig()
+        if config.length > longest:
+            config = replace(config, length=longest, overlap=None)
+        plans.append(
+            LongPlan(
+                video=shot,
+                model=network,
+                model_name=name,
+                wanted=targets if isinstance(targets, str) else chosen_targets,  # type: ignore[arg-type]
+                reference=reference,
+                times_per_step=targets_per_step or times_per_step(network, config.length, shot.size),
+                config=config,
+                priors=priors or Priors(),
+                seconds=dict(seconds),
+            )
+        )
+    return plans
 
 
 def _check_wanted(name: str, wanted: Wanted) -> None:
     """What can be said before the number of frames is known."""
-    words = ("all", "none") if name == "targets" else ("all",)
+    words = ("auto", "all", "none") if name == "targets" else ("all",)
     if isinstance(wanted, str):
         if wanted not in words:
             raise UsageError(f"{name} is {wanted!r}; use {', '.join(map(repr, words))} or frame numbers")
@@ -260,7 +315,7 @@ def _check_wanted(name: str, wanted: Wanted) -> None:
 
 def _choose(kind: str, wanted: Wanted, num_frames: int) -> tuple[int, ...]:
     """Frame indices in rising order, each once. Raises UsageError for one outside the clip."""
-    if wanted == "all":
+    if wanted in ("auto", "all"):
         return tuple(range(num_frames))
     if isinstance(wanted, str):
         return ()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -87,6 +88,18 @@ def read_video(
         transform=transform,
         name=frames_of.name,
         notes=notes,
+    )
+
+
+def part_of(video: Video, first: int, stop: int, number: int, parts: int) -> Video:
+    """Frames ``first`` to before ``stop``, named as part ``number`` (from 0) of ``parts``."""
+    return replace(
+        video,
+        frames=video.frames[first:stop],
+        timestamps=video.timestamps[first:stop],
+        frame_indices=video.frame_indices[first:stop],
+        name=f"{video.name}, scene {number + 1} of {parts}",
+        notes=(*video.notes, f"scene {number + 1} of {parts}: frames {first} to {stop - 1} of those taken"),
     )
 
 

@@ -41,9 +41,15 @@ class StoredWindow:
 
 
 class WindowStore:
-    """Windows of the result that is to be at ``result``. ``identity``: plain data that says what they are of."""
+    """Windows of the result that is to be at ``result``. ``identity``: plain data that says what they are of.
 
-    def __init__(self, result: Path | str, identity: dict[str, Any], size: tuple[int, int]) -> None:
+    Windows left there by a run of the same are taken up. Raises OutputError for those of another, unless ``overwrite``
+    drops them.
+    """
+
+    def __init__(
+        self, result: Path | str, identity: dict[str, Any], size: tuple[int, int], *, overwrite: bool = False
+    ) -> None:
         result = Path(result).resolve()
         self.folder = result.with_name(f".{result.name}.windows")
         self.size = size
@@ -52,7 +58,12 @@ class WindowStore:
         with disk_errors(self.folder):
             if (self.folder / PLAN_FILE).exists():
                 if self._plan() != self._identity:
-                    self.remove()
+                    if not overwrite:
+                        raise OutputError(
+                            f"{self.folder}: an interrupted run of other frames or another network left windows there; "
+                            "go on with its options, pass --overwrite, or choose another output"
+                        )
+                    self._remove()
                 elif half_done.is_dir() and not (self.folder / "windows").exists():
                     # Cut off between taking the windows over and naming them in the result.
                     os.rename(half_done, self.folder / "windows")
@@ -125,16 +136,20 @@ class WindowStore:
             read=map_reader(folder, "p.npy", files, frames, moved, self.size),
         )
 
-    def keep_only(self, numbers: Iterable[int]) -> None:
-        """Removes the other windows' folders, and the files in those kept that no result has."""
+    def tidy(self, result: Path, numbers: Iterable[int]) -> None:
+        """After the result at ``result`` took the windows over: drops those that it does not name, and the plan."""
         kept = {Path(window_folder(number)).name for number in numbers}
-        for folder in sorted(self.windows.iterdir()):
-            if folder.name not in kept:
-                shutil.rmtree(folder)
+        with disk_errors(self.folder):
+            for folder in sorted((result / "windows").iterdir()):
+                (folder / WINDOW_FILE).unlink(missing_ok=True)
+                if folder.name not in kept:
+                    shutil.rmtree(folder)
+            self._remove()
 
-    def remove(self) -> None:
-        """Removes the folder with all in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def _remove(self) -> None:
+        shutil.rmtree(self.folder / "windows", ignore_errors=True)
+        (self.folder / PLAN_FILE).unlink(missing_ok=True)
+        self.folder.rmdir()
 
     def _plan(self) -> Any:
         try:

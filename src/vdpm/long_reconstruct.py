@@ -1,0 +1,255 @@
+"""A long video to a reconstruction: window after window to disk, then all of them into one world (Sec. 4.2)."""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from vdpm.archive import ReconstructionWriter, StoredWindow, WindowEntry, WindowStore, check_output, load
+from vdpm.geometry.rigid import invert_rigid
+from vdpm.long_video.alignment import BELIEVED, Alignment, align
+from vdpm.long_video.likeness import find_loops, thumbnails
+from vdpm.long_video.observations import WindowMaps, observe
+from vdpm.long_video.priors import Priors
+from vdpm.long_video.windows import Window, WindowConfig, plan_windows, repair_windows, with_times
+from vdpm.model import VDPM
+from vdpm.progress import Report, silent
+from vdpm.provenance import made_by, measurements, timed
+from vdpm.structures import Cameras, PointMap, Reconstruction, Video
+
+REPAIRS = 2
+"""Times that windows which do not fit with the rest are made good by others."""
+
+Times = Literal["auto", "all", "none"] | Sequence[int]
+
+
+@dataclass(frozen=True, eq=False)
+class LongPlan:
+    """A checked task of several windows: frames in memory, the network on its device, windows and their times."""
+
+    video: Video
+    model: VDPM
+    model_name: str
+    wanted: Times
+    reference: int
+    times_per_step: int
+    config: WindowConfig
+    priors: Priors = field(default_factory=Priors)
+    seconds: dict[str, float] = field(default_factory=dict)
+    windows: list[Window] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.priors.check(len(self.video))
+        self.windows.extend(self._windows())
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """Times that the result will keep."""
+        return tuple(sorted({target for window in self.windows for target in window.targets}))
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """All frames."""
+        return tuple(range(len(self.video)))
+
+    def lines(self) -> list[str]:
+        """The windows, one a line."""
+        return [window.line(number) for number, window in enumerate(self.windows)]
+
+    def bytes_on_disk(self) -> int:
+        """Of the maps of the result."""
+        maps = sum(len(w.frames) + len(w.targets) * len(w.moved) for w in self.windows if w.kind == "run")
+        return maps * self.video.size[0] * self.video.size[1] * 8
+
+    def run(
+        self, output: str | Path | None = None, *, overwrite: bool = False, report: Report = silent
+    ) -> Reconstruction:
+        """Windows that are not on disk yet, then the alignment, then the result at ``output``.
+
+        Killed, it goes on at the first missing window when it is run again. Without ``output`` the result lies in a
+        temporary folder that is removed with the last reference to the result.
+        """
+        if output is None:
+            holder = tempfile.TemporaryDirectory(prefix="vdpm-")
+            result = self.run(Path(holder.name) / "result", report=report)
+            read = result.maps.read
+
+            def held(target: int | None, source: int, _holder: object = holder) -> PointMap:
+                return read(target, source)
+
+            return replace(result, maps=replace(result.maps, read=held))
+        check_output(output, overwrite)
+        device = next(self.model.parameters()).device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        store = self._store(Path(output), overwrite)
+        windows, stored = list(self.windows), self._reconstructed(store, self.windows, 0, report)
+        report("aligning the windows", 0, 1)
+        with timed(self.seconds, "align"):
+            found = self._align(stored)
+        for _ in range(REPAIRS):
+            mended = with_times(
+                repair_windows(windows, found.doubtful_windows(), self.config, [(0, len(self.video))]), self.wanted
+            )
+            if not mended:
+                break
+            stored += self._reconstructed(store, mended, len(windows), report)
+            windows += mended
+            with timed(self.seconds, "align"):
+                found = self._align(stored)
+        report("aligning the windows", 1, 1)
+        return self._finish(store, Path(output), overwrite, windows, stored, found)
+
+    def _windows(self) -> list[Window]:
+        loops: list[tuple[int, int]] = []
+        count = len(self.video)
+        if self.config.loops:
+            loops = find_loops(thumbnails(self.video.frames), (0, count), gap=2 * self.config.length)
+        return with_times(plan_windows(count, self.config, loops=loops), self.wanted)
+
+    def _store(self, output: Path, overwrite: bool) -> WindowStore:
+        identity = {
+            "frames": hashlib.sha256(self.video.frames.contiguous().numpy().tobytes()).hexdigest(),
+            "network": self.model.fingerprint(),
+            "dtype": str(next(self.model.parameters()).dtype),
+            "size": list(self.video.size),
+        }
+        return WindowStore(output, identity, self.video.size, overwrite=overwrite)
+
+    def _reconstructed(
+        self, store: WindowStore, windows: Sequence[Window], first: int, report: Report
+    ) -> list[StoredWindow]:
+        """The windows from disk; those missing there are made."""
+        stage = "reconstructing windows" if first == 0 else "replacing windows"
+        stored = []
+        for done, window in enumerate(windows):
+            report(stage, done, len(windows))
+            number = first + done
+            if not store.finished(number, window.frames, window.targets, window.moved):
+                with timed(self.seconds, "windows"), torch.inference_mode():
+                    self._reconstruct(store, number, window)
+            stored.append(store.read(number))
+        report(stage, len(windows), len(windows))
+        return stored
+
+    def _reconstruct(self, store: WindowStore, number: int, window: Window) -> None:
+        """One window through the network: its first frame is its world."""
+        parameter = next(self.model.parameters())
+        begin = time.perf_counter()
+        frames = torch.tensor(window.frames)
+        images = self.video.frames[frames].permute(0, 3, 1, 2).to(parameter.device, parameter.dtype) / 255
+        tokens = self.model.encode(images[None])
+        predicted = self.model.cameras(tokens)
+        c2w = predicted.c2w[0].double().cpu()
+        rows = {frame: row for row, frame in enumerate(window.frames)}
+
+        def time_variant() -> Iterator[PointMap]:
+            maps = self.model.time_variant(tokens)
+            yield from map(PointMap, maps.points[0].float().cpu(), maps.confidence[0].float().cpu())
+
+        def at_targets() -> Iterator[tuple[int, Iterator[PointMap]]]:
+            moved = tuple(rows[frame] for frame in window.moved)
+            for begin in range(0, len(window.targets), self.times_per_step):
+                step = window.targets[begin : begin + self.times_per_step]
+                maps = self.model.decode(tokens, torch.tensor([rows[target] for target in step]), moved)
+                points, confidence = maps.points[0].float().cpu(), maps.confidence[0].float().cpu()
+                for row, target in enumerate(step):
+                    yield target, map(PointMap, points[row], confidence[row])
+
+        store.write(
+            number,
+            frames=window.frames,
+            moved=window.moved,
+            cameras=Cameras(invert_rigid(c2w[0]) @ c2w, predicted.intrinsics[0].float().cpu(), self.video.size),
+            time_variant=time_variant(),
+            targets=at_targets(),
+            seconds=lambda: time.perf_counter() - begin,
+        )
+
+    def _align(self, stored: Sequence[StoredWindow]) -> Alignment:
+        maps = [WindowMaps(w.frames, w.cameras, _own_times(w)) for w in stored]
+        seen = observe(maps, self.video.transform.content_mask(), len(self.video))
+        device = next(self.model.parameters()).device
+        # In float64, which MPS lacks; a few megabytes, so the way there costs nothing.
+        found = align(seen.to(device) if device.type == "cuda" else seen, reference=self.reference, priors=self.priors)
+        return found.cpu()
+
+    def _finish(
+        self,
+        store: WindowStore,
+        output: Path,
+        overwrite: bool,
+        windows: list[Window],
+        stored: list[StoredWindow],
+        found: Alignment,
+    ) -> Reconstruction:
+        entries = _entries(windows, found)
+        video = self.video
+        with ReconstructionWriter(
+            output,
+            frames=video.frames,
+            timestamps=video.timestamps,
+            frame_indices=video.frame_indices,
+            transform=video.transform,
+            sources=self.sources,
+            targets=sorted({target for entry in entries for target in entry.targets}),
+            reference=self.reference,
+            name=video.name,
+            provenance={**made_by(self.model, self.model_name, video), "windows": self._told(windows, found)},
+            overwrite=overwrite,
+            windows=entries,
+        ) as writer:
+            writer.write_cameras(found.cameras)
+            writer.take_windows(store.windows)
+            self.seconds["windows"] = sum(window.seconds for window in stored)
+            writer.finish(measurements(self.seconds, next(self.model.parameters()).device))
+        store.tidy(output, [entry.number for entry in entries])
+        return load(output)
+
+    def _told(self, windows: list[Window], found: Alignment) -> dict[str, Any]:
+        """What the result says of its windows."""
+        kinds = {kind: sum(window.kind == kind for window in windows) for kind in ("run", "strided", "loop")}
+        return {
+            **kinds,
+            "length": self.config.length,
+            "overlap": self.config.shared,
+            "doubtful windows": found.doubtful_windows(),
+            "frames placed between others": found.doubtful_frames(),
+            "scale": "the user's unit" if found.known_scale else "arbitrary",
+        }
+
+
+def _entries(windows: list[Window], found: Alignment) -> list[WindowEntry]:
+    """Runs that are believed, and those without which a frame would be missing, in the order of time."""
+    runs = [number for number, window in enumerate(windows) if window.kind == "run"]
+    kept = [number for number in runs if float(found.window_weight[number]) >= BELIEVED]
+    shown = {frame for number in kept for frame in windows[number].frames}
+    for number in runs:
+        if not {*windows[number].frames} <= shown:
+            kept.append(number)
+            shown |= {*windows[number].frames}
+    entries = []
+    for number in sorted(kept, key=lambda k: windows[k].frames):
+        window, scale = windows[number], float(found.windows.scale[number])
+        entries.append(
+            WindowEntry(
+                number=number,
+                frames=window.frames,
+                targets=window.targets,
+                moved=window.moved,
+                scale=scale,
+                rotation=tuple(map(tuple, found.windows.rotation[number].tolist())),
+                translation=tuple(found.windows.translation[number].tolist()),
+                weight=min(1.0, max(0.0, float(found.window_weight[number]))),
+            )
+        )
+    return entries
+
+
+def _own_times(window: StoredWindow) -> Callable[[int], PointMap]:
+    return lambda frame: window.read(None, frame)

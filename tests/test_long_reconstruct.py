@@ -1,0 +1,173 @@
+"""A clip of several windows through a tiny network of random weights: what is around the network is checked."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import vdpm
+from fixtures.clips import picture
+from fixtures.tiny_network import tiny_network
+from vdpm.archive import WindowStore, describe
+from vdpm.errors import OutputError, UsageError
+from vdpm.geometry.image_transform import ImageTransform
+from vdpm.long_reconstruct import LongPlan
+from vdpm.long_video.priors import KnownDistance, Priors
+from vdpm.long_video.windows import WindowConfig
+from vdpm.model import VDPM
+from vdpm.reconstruct import Plan, make_plan, make_plans
+from vdpm.structures import Reconstruction, Video
+
+CONFIG = WindowConfig(length=6, overlap=3)
+FRAMES = 14
+
+
+@pytest.fixture(scope="module")
+def network() -> VDPM:
+    return tiny_network()
+
+
+@pytest.fixture(scope="module")
+def video() -> Video:
+    return clip_of(FRAMES)
+
+
+def clip_of(count: int) -> Video:
+    frames = torch.stack([torch.from_numpy(picture(i)) for i in range(count)])
+    return Video(frames, torch.arange(count) / 10, torch.arange(count), ImageTransform.identity((48, 64)), name="s")
+
+
+@pytest.fixture(scope="module")
+def result(network: VDPM, video: Video, tmp_path_factory: pytest.TempPathFactory) -> Reconstruction:
+    folder = tmp_path_factory.mktemp("long") / "out"
+    return vdpm.reconstruct(video, model=network, windows=CONFIG, output=folder)
+
+
+def folder_of(result: Reconstruction) -> dict[str, object]:
+    return result.provenance["windows"]
+
+
+def test_all_frames_come_back_in_the_reference_camera(result: Reconstruction, video: Video) -> None:
+    assert len(result) == FRAMES
+    assert torch.equal(result.frames, video.frames)
+    assert torch.allclose(result.cameras.c2w[0], torch.eye(4), atol=1e-5)
+    for frame in range(FRAMES):
+        maps = result.maps.time_variant(frame)
+        assert maps.points.isfinite().all()
+        assert (maps.confidence >= 1).all()
+    assert folder_of(result)["run"] >= 4
+
+
+def test_every_kept_time_can_be_read_for_every_frame(result: Reconstruction) -> None:
+    assert result.maps.targets
+    for source in (0, 7, 13):
+        for target in result.maps.targets:
+            assert result.maps.at(target, source).points.isfinite().all()
+        assert {*result.maps.together(source)} <= {*result.maps.targets}
+    vdpm.motion_mask(result, 7)
+    assert vdpm.tracks(result, 0, torch.tensor([[5.0, 5.0]])).points.shape == (len(result.maps.targets), 1, 3)
+
+
+def test_windows_say_what_the_network_says(result: Reconstruction, network: VDPM, video: Video) -> None:
+    """The first frame lies in one window alone, whose unit and place are the result's but for the alignment's pose."""
+    with torch.no_grad():
+        tokens = network.encode(video.images()[None, :6])
+        own = network.time_variant(tokens).points[0, 0]
+    mine = result.maps.time_variant(0).points
+    apart = (own[::5, ::5].reshape(-1, 1, 3) - own[::7, ::7].reshape(1, -1, 3)).norm(dim=-1)
+    mine_apart = (mine[::5, ::5].reshape(-1, 1, 3) - mine[::7, ::7].reshape(1, -1, 3)).norm(dim=-1)
+    assert torch.allclose(apart, mine_apart, rtol=0.01, atol=5e-3)
+
+
+def test_it_loads_describes_saves_and_is_replaced(
+    tmp_path: Path, network: VDPM, video: Video, result: Reconstruction
+) -> None:
+    out = tmp_path / "out"
+    vdpm.reconstruct(video, model=network, windows=CONFIG, output=out)
+    assert not list(tmp_path.glob(".*")), "windows are taken over, nothing else is left"
+    assert {path.name for path in out.iterdir()} == {"reconstruction.json", "cameras.json", "frames", "windows"}
+    assert not list(out.rglob("window.json"))
+    loaded = vdpm.load(out)
+    assert torch.equal(loaded.maps.time_variant(5).points, result.maps.time_variant(5).points)
+    assert describe(out).num_frames == FRAMES
+    vdpm.save(loaded, tmp_path / "copy")
+    copied = vdpm.load(tmp_path / "copy").maps
+    target = copied.targets[0]
+    assert torch.allclose(copied.at(target, 9).points, result.maps.at(target, 9).points, rtol=2e-3, atol=2e-3)
+    with pytest.raises(OutputError, match="--overwrite"):
+        vdpm.reconstruct(video, model=network, windows=CONFIG, output=out)
+    vdpm.reconstruct(video, model=network, targets="none", max_memory=None, output=out, overwrite=True)
+    assert not (out / "windows").exists()
+
+
+def test_a_run_that_was_cut_off_goes_on_at_the_first_missing_window(
+    tmp_path: Path, video: Video, result: Reconstruction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, calls = tiny_network(), []
+    encode = VDPM.encode
+
+    def counted(self: VDPM, *arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return encode(self, *arguments)
+
+    monkeypatch.setattr(VDPM, "encode", counted)
+    with pytest.raises(KeyboardInterrupt):
+        vdpm.reconstruct(video, model=network, windows=CONFIG, output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert len(list((tmp_path / ".out.windows" / "windows").glob("*/window.json"))) == 2
+    plan = make_plan(video, model=network, windows=CONFIG)
+    again = plan.run(tmp_path / "out")
+    assert len(calls) == 3 + len(plan.windows) - 2
+    assert torch.equal(again.maps.time_variant(12).points, result.maps.time_variant(12).points)
+
+
+def test_windows_of_another_run_are_not_taken_up(tmp_path: Path, network: VDPM, video: Video) -> None:
+    WindowStore(tmp_path / "out", {"frames": "others"}, (48, 64))
+    with pytest.raises(OutputError, match="interrupted run of other frames"):
+        vdpm.reconstruct(video, model=network, windows=CONFIG, output=tmp_path / "out")
+    vdpm.reconstruct(video, model=network, windows=CONFIG, output=tmp_path / "out", overwrite=True)
+
+
+def test_without_output_it_lives_in_a_temporary_folder(network: VDPM, video: Video, result: Reconstruction) -> None:
+    here = vdpm.reconstruct(video, model=network, windows=CONFIG)
+    assert torch.equal(here.maps.time_variant(3).points, result.maps.time_variant(3).points)
+    assert here.maps.targets == result.maps.targets
+
+
+def test_times_that_are_asked_for(network: VDPM, video: Video) -> None:
+    every = make_plan(video, model=network, windows=CONFIG, targets="all")
+    assert every.targets == tuple(range(FRAMES))
+    some = make_plan(video, model=network, windows=CONFIG, targets=[2, 9])
+    assert some.targets == (2, 9)
+    none = vdpm.reconstruct(video, model=network, windows=CONFIG, targets="none")
+    assert none.maps.targets == ()
+
+
+def test_short_clips_stay_in_one_pass_and_long_ones_do_not(network: VDPM, video: Video) -> None:
+    assert isinstance(make_plan(video, model=network), Plan)
+    assert isinstance(make_plan(clip_of(25), model=network), LongPlan)
+    assert isinstance(make_plan(video, model=network, priors=Priors()), LongPlan)
+    with pytest.raises(UsageError, match="keeps all sources"):
+        make_plan(video, model=network, windows=CONFIG, sources=[0])
+
+
+def test_shots_become_scenes(network: VDPM) -> None:
+    first, second = clip_of(10), clip_of(10)
+    frames = torch.cat((first.frames, 255 - second.frames.flip(2)))
+    video = Video(frames, torch.arange(20) / 10, torch.arange(20), first.transform)
+    plans = make_plans(video, model=network, windows=CONFIG, split_shots=True)
+    assert [len(plan.video) for plan in plans] == [10, 10]
+    assert "scene 2 of 2" in plans[1].video.name
+    assert len(make_plans(video, model=network, windows=CONFIG)) == 1
+    with pytest.raises(UsageError, match="2 shots"):
+        make_plans(video, model=network, windows=CONFIG, split_shots=True, reference=3)
+
+
+def test_a_known_distance_gives_the_unit(network: VDPM, video: Video) -> None:
+    known = Priors(distance=KnownDistance(0, 13, 7.0))
+    metric = vdpm.reconstruct(video, model=network, windows=CONFIG, targets="none", priors=known)
+    centres = metric.cameras.centers
+    assert float((centres[0] - centres[13]).norm()) == pytest.approx(7, rel=1e-3)
+    assert metric.provenance["windows"]["scale"] == "the user's unit"
