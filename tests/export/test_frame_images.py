@@ -26,7 +26,7 @@ def test_exr_holds_depth_and_position(scene: Reconstruction, tmp_path: Path, axe
     for frame in range(3):
         with open_exr.File(str(tmp_path / "a" / f"frame_{frame:05d}.exr"), separate_channels=True) as image:
             channels = {name: channel.pixels for name, channel in image.channels().items()}
-            header = image.header()
+            header = dict(image.header())
         z, position = channels["Z"], np.stack([channels[f"P.{name}"] for name in "XYZ"], axis=-1)
         assert z.dtype == np.float32
         assert np.allclose(z, 3 * depth(scene, frame).numpy(), atol=1e-5)

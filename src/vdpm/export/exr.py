@@ -35,7 +35,8 @@ def write(
             "compression": open_exr.ZIP_COMPRESSION,
             "type": open_exr.scanlineimage,
             "comments": "\n".join(as_lines(said)),
-            "worldToCamera": np.linalg.inv(path.c2w[row]).T.astype(np.float32),
+            # Contiguous: OpenEXR takes the memory as it lies, whatever the strides say.
+            "worldToCamera": np.ascontiguousarray(np.linalg.inv(path.c2w[row]).T, dtype=np.float32),
             "vdpm:intrinsics": "fx {:.9g} fy {:.9g} cx {:.9g} cy {:.9g}".format(
                 *(path.intrinsics[row][at] for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
             ),
