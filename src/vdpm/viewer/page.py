@@ -23,10 +23,9 @@ from vdpm.progress import Report, silent
 from vdpm.structures import CONVENTIONS, Reconstruction
 from vdpm.viewer.choice import ChosenPoints, SceneChoice, choose_points
 from vdpm.viewer.packing import (
-    LEVELS,
+    ConfidenceScale,
     PositionGrid,
     as_text,
-    confidence_levels,
     pack_bytes,
     pack_positions,
     run_lengths,
@@ -72,7 +71,8 @@ def write_page(
     report("packing the page", 0, 1)
     meta, data = pack_scene(reconstruction, choice, min_confidence, hide_percent)
     frames = sorted({*choice.sources, *choice.times})
-    images = {frame: _thumbnail(reconstruction.frames[frame].numpy()) for frame in frames}
+    left, top, right, bottom = meta["box"]
+    images = {frame: _thumbnail(reconstruction.frames[frame, top:bottom, left:right].numpy()) for frame in frames}
     content = _assemble(reconstruction.name, meta, data, images).encode()
     with replace_file(path) as stream:
         stream.write(content)
@@ -95,13 +95,13 @@ def pack_scene(
     pivot = _pivot(choice.still if len(choice.still) else choice.moving, reconstruction)
     reach = float(np.linalg.norm(pivot - home)) or 1.0
     grid = PositionGrid.over(choice.low, choice.high, reach)
-    highest = _highest(choice)
+    scale = _confidence_scale(choice)
     parts: dict[str, bytes] = {}
     meta: dict[str, Any] = {}
     for kind, points in (("still", choice.still), ("moving", choice.moving)):
         parts[f"{kind}.positions"] = pack_positions(grid.encode(points.positions))
         parts[f"{kind}.colors"] = pack_bytes(points.colors)
-        parts[f"{kind}.confidence"] = pack_bytes(confidence_levels(points.confidence, highest)[:, None])
+        parts[f"{kind}.confidence"] = pack_bytes(scale.encode(points.confidence)[:, None])
         meta[kind] = {"runs": run_lengths(points.source, choice.sources), "spacing": points.spacing}
     data, places = as_text(parts)
     for kind in ("still", "moving"):
@@ -112,6 +112,7 @@ def pack_scene(
         "name": reconstruction.name,
         "model": str(reconstruction.provenance.get("model", "unknown model")),
         "size": list(reconstruction.size),
+        "box": _content_box(reconstruction),
         "reference": reconstruction.reference,
         "sources": list(choice.sources),
         "times": list(choice.times),
@@ -121,7 +122,7 @@ def pack_scene(
             for c2w, k in zip(cameras.c2w.double().numpy(), cameras.intrinsics.double().numpy())
         ],
         "grid": {"low": choice.low.tolist(), "step": grid.step},
-        "confidence": {"highest": highest, "least": min_confidence, "hide": hide_percent},
+        "confidence": {"levels": _rounded(scale.least), "hide": hide_percent},
         "pivot": _rounded(pivot),
         "home": _rounded(home),
         "reach": reach,
@@ -149,7 +150,10 @@ def _conventions(
         ("World", f"{CONVENTIONS['world']}, frame {reconstruction.reference}"),
         ("Scale", CONVENTIONS["scale"]),
         ("Confidence", f"{CONVENTIONS['confidence']}; {least}{opened}"),
-        ("Points", f"{len(choice.still):,} still, stored once as P; {len(choice.moving):,} moving, at every time{left_out}"),
+        (
+            "Points",
+            f"{len(choice.still):,} still, stored once as P; {len(choice.moving):,} moving, at every time{left_out}",
+        ),
         ("Times", held),
         ("Positions", f"rounded to {grid.step:.2g} units; edges of depth and padding are left out"),
         ("Pixels", "of the network's image, centres at +0.5"),
@@ -193,6 +197,12 @@ def _thumbnail(frame: np.ndarray) -> str:
     return base64.b64encode(stream.getvalue()).decode()
 
 
+def _content_box(reconstruction: Reconstruction) -> list[int]:
+    """Left, top, right and bottom of what shows the video, in pixels."""
+    rows, columns = (reconstruction.content.any(dim=axis).nonzero() for axis in (1, 0))
+    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+
+
 def _pivot(points: ChosenPoints, reconstruction: Reconstruction) -> np.ndarray:
     """The middle of the scene as the reference camera sees it: what one turns about."""
     w2c = reconstruction.cameras.w2c[reconstruction.reference].double().numpy()
@@ -212,19 +222,15 @@ def _full_speed(reconstruction: Reconstruction, choice: SceneChoice, reach: floa
     return max(float(np.quantile(speeds, 0.95)), 1e-6 * reach)
 
 
-def _highest(choice: SceneChoice) -> float:
-    values = np.concatenate([choice.still.confidence, choice.moving.confidence])
-    # A few very sure pixels would leave the others few levels.
-    return float(np.quantile(values, 0.999))
+def _confidence_scale(choice: SceneChoice) -> ConfidenceScale:
+    return ConfidenceScale.of(np.concatenate([choice.still.confidence, choice.moving.confidence]).astype(np.float64))
 
 
 def _hidden_below(choice: SceneChoice, hide_percent: float) -> float:
-    """Confidence at the level where the page opens: the lowest that hides at most ``hide_percent`` of all points."""
-    highest = _highest(choice)
-    levels = confidence_levels(np.concatenate([choice.still.confidence, choice.moving.confidence]), highest)
-    hidden = np.cumsum(np.bincount(levels, minlength=LEVELS + 1))
-    level = min(int((hidden <= len(levels) * hide_percent / 100).sum()), LEVELS)
-    return float(max(highest, 1.0) ** (level / LEVELS))
+    """Confidence below which points are hidden when the page opens."""
+    scale = _confidence_scale(choice)
+    levels = np.concatenate([scale.encode(points.confidence) for points in (choice.still, choice.moving)])
+    return float(scale.least[scale.hiding(levels, hide_percent)])
 
 
 def _rounded(values: np.ndarray) -> list[float]:

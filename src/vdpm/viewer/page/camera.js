@@ -1,13 +1,22 @@
+/** Lowest and highest of all but a few of `many`, and of all `few`. */
+function extent(many, few) {
+  many.sort((a, b) => a - b);
+  const at = (share) => many[Math.min(many.length - 1, Math.floor(share * many.length))];
+  return [Math.min(at(0.03), ...few), Math.max(at(0.97), ...few)];
+}
+
 /** Where the page looks from: an orbit about a pivot, or one of the result's cameras. */
 class Viewer {
-  constructor(canvas, scene) {
+  constructor(canvas, scene, frustumReach) {
     this.canvas = canvas;
     this.scene = scene;
+    this.frustumReach = frustumReach;
     this.stand = null;
     this.reset();
   }
 
-  /** The reference camera swung a little to the right and up about the middle of the scene, as far as needed to see it. */
+  /** The reference camera swung a little to the right and up about the middle of the scene, and back until most points
+   *  and the first and last cameras are in view. */
   reset() {
     const { pivot } = this.scene.meta;
     const reach = Math.hypot(...pivot.map((v, i) => v - this.scene.meta.home[i]));
@@ -15,15 +24,22 @@ class Viewer {
     this.orbit = { pivot: [...pivot], yaw: -0.33, pitch: 0.22, distance: reach };
     const sample = [];
     this.scene.eachShown({ kinds: ['still', 'moving'], level: this.scene.levelHiding(20), only: -1 }, (set, p) => sample.push([set, p]));
-    const every = Math.max(1, Math.floor(sample.length / 1500));
+    const every = Math.max(1, Math.floor(sample.length / 400));
     const places = sample.filter((_, n) => n % every === 0).map(([set, p]) => this.scene.position(set, p, { before: 0, mix: 0 }));
-    for (this.orbit.distance *= 0.7; this.orbit.distance < 4 * reach; this.orbit.distance *= 1.06) {
-      const view = this.view();
-      const inside = places.filter((place) => {
-        const [x, y, z] = projectPoint(view, ...place);
-        return z > 0 && x > 0 && x < view.width && y > 0 && y < view.height;
-      });
-      if (inside.length >= 0.93 * places.length) break;
+    const { sources } = this.scene.meta;
+    const cameras = [sources[0], sources.at(-1)].flatMap((frame) => this.scene.frustum(frame, this.frustumReach));
+    for (this.orbit.distance *= 0.8; this.orbit.distance < 4 * reach; this.orbit.distance *= 1.06) {
+      this.orbit.pivot = [...pivot];
+      // What is near moves more than the pivot, so half of the way at a time.
+      for (let round = 0; round < 6; round++) {
+        const view = this.view();
+        const [seen, ends] = [places, cameras].map((group) => group.map((place) => projectPoint(view, ...place)));
+        if (ends.some(([, , z]) => z < 20 * view.near)) break;
+        const front = seen.filter(([, , z]) => z > view.near);
+        const [x, y] = [0, 1].map((axis) => extent(front.map((p) => p[axis]), ends.map((p) => p[axis])));
+        if (x[0] > 0.02 * view.width && x[1] < 0.98 * view.width && y[0] > 0.09 * view.height && y[1] < 0.97 * view.height) return;
+        this.move((view.width - x[0] - x[1]) / 4, (1.06 * view.height - y[0] - y[1]) / 4);
+      }
     }
   }
 

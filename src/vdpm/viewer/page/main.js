@@ -7,10 +7,11 @@ class Page {
     this.images = images;
     this.canvas = byId('canvas');
     this.drawing = new Drawing(this.canvas, meta, scene.sets);
-    this.viewer = new Viewer(this.canvas, scene);
     this.first = scene.seconds[0];
     this.last = scene.seconds.at(-1);
     this.reach = 0.09 * meta.reach;
+    this.viewer = new Viewer(this.canvas, scene, this.reach);
+    this.pictures = [];
     this.state = {
       seconds: this.first, playing: false, speed: 1, loop: true, follow: false,
       motion: 'all', source: 'all', hide: meta.confidence.hide, size: 1, mode: 0,
@@ -43,7 +44,8 @@ class Page {
   }
 
   fill() {
-    const { meta, scene } = this;
+    const { meta, scene } = this, [left, top, right, bottom] = meta.box;
+    document.body.style.setProperty('--aspect', (right - left) / (bottom - top));
     byId('name').textContent = meta.name;
     const count = (n, noun) => `${n} ${noun}${n === 1 ? '' : 's'}`;
     byId('facts').textContent = `${count(meta.cameras.length, 'frame')} · ${meta.size[1]} × ${meta.size[0]} pixels · ${meta.model}`;
@@ -180,9 +182,8 @@ class Page {
     if (!this.state.cameras) return null;
     const view = this.viewer.view();
     let found = null, nearest = Infinity;
-    for (const frame of this.meta.sources) {
-      if (frame === this.viewer.stand) continue;
-      const corners = this.scene.frustum(frame, this.reach).slice(1).map((p) => projectPoint(view, ...p));
+    for (const { frame, corners: places } of this.pictures) {
+      const corners = places.slice(1).map((p) => projectPoint(view, ...p));
       if (corners.some(([, , z]) => z <= 0)) continue;
       const [a, b, c, d] = corners, sides = [[a, b], [b, d], [d, c], [c, a]].map(([p, q]) => (q[0] - p[0]) * (y - p[1]) - (q[1] - p[1]) * (x - p[0]));
       const middle = (a[2] + d[2]) / 2;
@@ -194,11 +195,14 @@ class Page {
   filterChanged() {
     const { state, scene } = this;
     const level = scene.levelHiding(state.hide);
-    byId('sure').textContent = `${state.hide} % · below ${scene.confidenceOf(level).toFixed(2)}`;
+    byId('sure').textContent = `${state.hide} % · < ${scene.confidenceOf(level).toFixed(2)}`;
     byId('length-row').hidden = state.trails === 'off';
     byId('length-text').textContent = state.length === scene.seconds.length - 1 ? 'all' : `${state.length} frame${state.length === 1 ? '' : 's'}`;
     for (const button of byId('motion').children) button.classList.toggle('on', button.dataset.value === state.motion);
     byId('inset').hidden = !state.video;
+    document.body.classList.toggle('pictured', state.video);
+    for (const [id, value] of [['source', state.source], ['color', state.mode], ['hide', state.hide], ['trails', state.trails]]) byId(id).value = value;
+    byId('cameras').checked = state.cameras;
     this.trailsStale = true;
     this.counted = null;
   }
@@ -219,16 +223,17 @@ class Page {
       this.trailsStale = false;
       this.trailsOf = filter.only;
     }
-    const others = meta.sources.filter((f) => f !== viewer.stand), lit = frame === viewer.stand ? null : frame;
-    this.drawing.setLines(this.drawing.frusta, state.cameras ? scene.cameraLines(others, lit, this.reach) : []);
     const gap = (this.last - this.first) / Math.max(1, scene.seconds.length - 1);
     const center = [view.c2w[3], view.c2w[7], view.c2w[11]];
+    const lit = meta.sources.includes(frame) ? frame : null;
+    this.pictures = state.cameras ? scene.apart(lit ?? meta.sources[0], this.reach, center) : [];
+    const lines = state.cameras ? scene.cameraLines(this.pictures.map((picture) => picture.frame), lit, this.reach) : [];
+    this.drawing.setLines(this.drawing.frusta, lines);
     const distance = Math.hypot(...meta.pivot.map((v, i) => v - center[i]));
     this.drawing.draw(view, {
       ...filter, ...moment, mode: state.mode, now: state.seconds, length: Math.max(1e-6, gap * state.length * 1.25),
       near: Math.max(0.25 * distance, 0.02 * meta.reach), far: distance + 1.5 * meta.reach, cameras: state.cameras,
-      pictures: state.cameras && others.length ? scene.apart(others, lit ?? others[0], this.reach).filter(({ frame: f }) => f !== viewer.stand) : [],
-      trails: state.trails !== 'off', size: state.size * (filter.only < 0 && meta.sources.length > 3 ? 0.8 : 1.15),
+      pictures: this.pictures, trails: state.trails !== 'off', size: state.size * (filter.only < 0 && meta.sources.length > 3 ? 0.65 : 1.15),
       speedScale: 1 / Math.max(1e-9, meta.fullSpeed * (gap || 1)),
     });
     this.tell(filter, frame);
@@ -294,15 +299,8 @@ function interfaceOf(page, started) {
       const corners = scene.frustum(frame, page.reach).slice(1), view = page.viewer.view();
       return projectPoint(view, ...[0, 1, 2].map((i) => (corners[0][i] + corners[3][i]) / 2)).slice(0, 2);
     },
-    /** RGBA of the canvas as drawn now, from the top row. */
-    pixels: () => {
-      page.draw();
-      const { gl } = page.drawing, { width, height } = gl.canvas, rows = new Uint8Array(width * height * 4);
-      gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, rows);
-      const out = new Uint8Array(rows.length);
-      for (let y = 0; y < height; y++) out.set(rows.subarray((height - 1 - y) * width * 4, (height - y) * width * 4), y * width * 4);
-      return { width, height, rgba: Array.from(out) };
-    },
+    /** The canvas as drawn now, a PNG as data URL. */
+    picture: () => { page.draw(); return page.canvas.toDataURL(); },
     error: () => page.drawing.gl.getError(),
   };
 }

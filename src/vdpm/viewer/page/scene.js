@@ -28,15 +28,16 @@ class Scene {
     return this.frames[Math.min(this.frames.length - 1, before + (mix >= 0.5 ? 1 : 0))];
   }
 
-  /** The lowest level that hides at most `percent` of all points. */
+  /** The level below which about `percent` of all points lie; a level whose middle is within them goes whole. */
   levelHiding(percent) {
     let hidden = 0, level = 0;
-    while (level < 255 && hidden + this.histogram[level] <= this.total * percent / 100) hidden += this.histogram[level++];
+    if (percent > 0)
+      while (level < 255 && hidden + this.histogram[level] / 2 <= this.total * percent / 100) hidden += this.histogram[level++];
     return level;
   }
 
   /** Level -> confidence. */
-  confidenceOf(level) { return Math.exp(level / 255 * Math.log(Math.max(1, this.meta.confidence.highest))); }
+  confidenceOf(level) { return this.meta.confidence.levels[level]; }
 
   /** Calls `visit(set, index)` for each point that passes the filters. */
   eachShown({ kinds, level, only }, visit) {
@@ -84,36 +85,40 @@ class Scene {
 
   /** Centre and four corners of a camera's picture in the world: left top, right top, left bottom, right bottom. */
   frustum(frame, reach) {
-    const { c2w, k } = this.meta.cameras[frame], [height, width] = this.meta.size;
-    const corners = [[0, 0], [width, 0], [0, height], [width, height]].map(([u, v]) => {
+    const { c2w, k } = this.meta.cameras[frame], [left, top, right, bottom] = this.meta.box;
+    const corners = [[left, top], [right, top], [left, bottom], [right, bottom]].map(([u, v]) => {
       const ray = [(u - k[2]) / k[0] * reach, (v - k[3]) / k[1] * reach, reach];
       return [0, 1, 2].map((i) => c2w[i * 4] * ray[0] + c2w[i * 4 + 1] * ray[1] + c2w[i * 4 + 2] * ray[2] + c2w[i * 4 + 3]);
     });
     return [[c2w[3], c2w[7], c2w[11]], ...corners];
   }
 
-  /** Segments of all frusta and of the path through them; `current` is drawn bright. */
+  /** Segments of the path through all cameras, and of the frusta of `frames`; `current` is drawn bright. */
   cameraLines(frames, current, reach) {
     const segments = [];
     const line = (a, b, color, other = color) => segments.push(...a, ...b, ...color, ...other, 0, 0);
     const shade = (frame) => colorOf(this.meta.colorMaps.viridis, 0.2 + 0.75 * frame / Math.max(1, this.meta.cameras.length - 1));
-    frames.forEach((frame, n) => {
-      const [o, a, b, c, d] = this.frustum(frame, frame === current ? reach * 1.02 : reach);
-      const color = frame === current ? [1, 0.76, 0.32] : shade(frame).map((v) => v * 0.7);
+    for (const frame of frames) {
+      const [o, a, b, c, d] = this.frustum(frame, frame === current ? reach * 1.01 : reach);
+      const color = frame === current ? [1, 0.76, 0.32] : shade(frame).map((v) => v * 0.8);
       for (const [from, to] of [[o, a], [o, b], [o, c], [o, d], [a, b], [b, d], [d, c], [c, a]]) line(from, to, color);
-      if (n) line(this.frustum(frames[n - 1], reach)[0], o, shade(frames[n - 1]), shade(frame));
-    });
+    }
+    const { sources } = this.meta;
+    for (let n = 1; n < sources.length; n++)
+      line(this.frustum(sources[n - 1], reach)[0], this.frustum(sources[n], reach)[0], shade(sources[n - 1]), shade(sources[n]));
     return segments;
   }
 
-  /** Frames whose picture can be drawn without one lying in another: the current one first. */
-  apart(frames, current, reach) {
+  /** Cameras that can be drawn without one lying in another or before the eye: the current one first. */
+  apart(current, reach, eye) {
+    const distance = (a, b) => Math.hypot(...a.map((v, i) => v - b[i]));
+    const middle = (f) => [0, 1, 2].map((i) => (f[1][i] + f[4][i]) / 2);
     const kept = [];
-    for (const frame of [current, ...frames.filter((f) => f !== current)]) {
-      const here = this.frustum(frame, reach);
-      const middle = (f) => [0, 1, 2].map((i) => (f[1][i] + f[4][i]) / 2);
-      const far = kept.every(({ corners }) => Math.hypot(...middle(corners).map((v, i) => v - middle(here)[i])) > 1.1 * Math.hypot(...here[1].map((v, i) => v - here[2][i])));
-      if (far) kept.push({ frame, corners: here });
+    for (const frame of [current, ...this.meta.sources.filter((f) => f !== current)]) {
+      const corners = this.frustum(frame, reach), wide = distance(corners[1], corners[2]);
+      if (distance(eye, corners[0]) < 2 * reach) continue;
+      const far = kept.every((other) => distance(middle(other.corners), middle(corners)) > 0.9 * wide);
+      if (far) kept.push({ frame, corners });
     }
     return kept;
   }
