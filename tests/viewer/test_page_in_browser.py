@@ -20,6 +20,10 @@ from vdpm.viewer.choice import SceneChoice, choose_points
 from vdpm.viewer.page import write_page
 
 SIZE = (96, 128)
+SWIPE = """canvas.setPointerCapture = () => {};
+for (const [type, x] of [['pointerdown', 150], ['pointermove', 220], ['pointermove', 260], ['pointerup', 260]])
+  canvas.dispatchEvent(new PointerEvent(type, {pointerId: 1, pointerType: 'touch', clientX: x, clientY: 300}));
+"""
 
 
 @pytest.fixture(scope="module")
@@ -196,9 +200,7 @@ def test_it_fits_a_phone_and_answers_to_touch(open_page: Open, path: Path, choic
         box = page.tab.locator(element).bounding_box()
         assert box["x"] >= 0, element
         assert box["x"] + box["width"] <= 390, element
-    swipe = """for (const [type, x] of [['pointerdown', 150], ['pointermove', 220], ['pointermove', 260], ['pointerup', 260]])
-        canvas.dispatchEvent(new PointerEvent(type, {pointerId: 1, pointerType: 'touch', clientX: x, clientY: 300, bubbles: true}))"""
-    page.ask(f"canvas.setPointerCapture = () => {{}}, 0; {swipe}")
+    page.ask(SWIPE)
     assert np.abs(np.array(page.ask("vdpm.cameraPlace(0)")) - before).max() > 10
     assert page.said == []
 

@@ -28,8 +28,8 @@ def parse_frames(text: str, option: str, words: tuple[str, ...] = ("all", "none"
 
 
 def check_file(path: Path, overwrite: bool, suffixes: tuple[str, ...]) -> None:
-    """Call before work that takes long. Raises OutputError where a file asked for at ``path`` may not go, and UsageError
-    for a name without one of ``suffixes``.
+    """Call before work that takes long. Raises OutputError where a file asked for at ``path`` may not go, and
+    UsageError for a name without one of ``suffixes``.
     """
     if path.suffix.lower() not in suffixes:
         raise UsageError(f"{path}: the name must end with {' or '.join(suffixes)}")

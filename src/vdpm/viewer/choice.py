@@ -22,7 +22,7 @@ EDGE = 0.06
 """A pixel whose neighbour is farther by more than this share of its depth lies on an edge, where point maps draw a veil
 between two surfaces."""
 REACH = 0.5
-"""The box of the scene: what holds all but 1 % of the points along each axis, and this share of it more on each side."""
+"""The box of the scene holds all but 1 % of the points along each axis, and this share of it more on each side."""
 PHASES = (0.7548776662466927, 0.5698402909980532)
 """Roberts' R2 sequence: the grids of the frames are shifted against each other, so that together they are denser."""
 
@@ -31,8 +31,8 @@ PHASES = (0.7548776662466927, 0.5698402909980532)
 class ChosenPoints:
     """Points of one kind, in the order of their frames. ``positions``: world; one row for still points, else a time.
 
-    ``source``: frame number of each point; ``pixel``: its flat index there. ``spacing``: pixels from one chosen point to
-    the next in its frame.
+    ``source``: frame number of each point; ``pixel``: its flat index there. ``spacing``: pixels from one chosen point
+    to the next in its frame.
     """
 
     positions: Float[np.ndarray, "times points 3"]

@@ -1,4 +1,4 @@
-"""A result as one HTML file: points at every time, cameras, frames and the controls to look at them, and nothing beside.
+"""A result as one HTML file: points at every time, cameras, frames and the controls to look at them.
 
 The file asks nothing of any network. Its script and style are those of ``page/``; its Content-Security-Policy allows
 them by their hashes and nothing else.
@@ -38,7 +38,7 @@ QUALITY = 72
 
 
 class PageSummary(NamedTuple):
-    """What went into a page. ``megabytes``: of the file; ``least_shown``: confidence below which points start hidden."""
+    """What went into a page. ``least_shown``: confidence below which points are hidden when it opens."""
 
     megabytes: float
     still: int
@@ -60,8 +60,10 @@ def write_page(
 ) -> PageSummary:
     """Write the page of a result. ``choose_points`` says which points it holds.
 
-    ``hide_percent``: share of the least sure points that is hidden when the page opens; its slider shows them. Raises
-    UsageError for numbers out of range, InputError where no point is left, OutputError where the file cannot be written.
+    ``hide_percent``: share of the least sure points that is hidden when the page opens; its slider shows them.
+
+    Raises UsageError for numbers out of range, InputError where no point is left, and OutputError where the file cannot
+    be written.
     """
     if not 0 <= hide_percent <= 95:
         raise UsageError(f"--hide {hide_percent:g} must be from 0 to 95, a percentage of the points")
