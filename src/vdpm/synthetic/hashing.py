@@ -86,6 +86,12 @@ def choose(index: Int[Tensor, "*shape"], *options: Tensor | float) -> Tensor:
     return result
 
 
+def seed_keys(seeds: Int[Tensor, "batch"]) -> tuple[Int[Tensor, "batch"], Int[Tensor, "batch"]]:
+    """Two 32-bit keys of each seed: 64 bits in all, so that among many millions of seeds no two share their draws."""
+    low, high = mix(seeds), mix((seeds >> 32) ^ 0x5BD1E995)
+    return mix(low + high), mix((low ^ 0x9E3779B9) + 3 * high)
+
+
 class Draws:
     """Named random draws of a batch of seeds; each returns a tensor [batch, *shape].
 
@@ -94,10 +100,7 @@ class Draws:
     """
 
     def __init__(self, seeds: Int[Tensor, "batch"]) -> None:
-        seeds = seeds.long()
-        low, high = mix(seeds), mix((seeds >> 32) ^ 0x5BD1E995)
-        # 64 bits in all: among millions of seeds no two share their draws.
-        self.keys, self._second = mix(low + high), mix((low ^ 0x9E3779B9) + 3 * high)
+        self.keys, self._second = seed_keys(seeds.long())
         self._columns, streams, counters = _known(seeds.device)
         self._bits = self._hash(streams, counters)
         self._unit = _to_unit(self._bits)
