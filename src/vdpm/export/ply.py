@@ -71,7 +71,7 @@ def write(
         points = torch.from_numpy(turn_points(cloud.points.numpy(), axes, options.scale))
         when = "each frame at its own time" if time is None else f"frame {time}"
         lines = (*as_lines(said), f"time: {when}")
-        write_points(place / cloud_file(time), points, cloud.colors, cloud.confidence, lines)
+        (place / cloud_file(time)).write_bytes(b"".join(_encode(points, cloud.colors, cloud.confidence, lines)))
         count += len(cloud)
     what = f"{count:,} points in {len(times)} file{'s' * (len(times) != 1)}"
     return [what] if times != (None,) else [f"{what}, each frame's at its own time: the result keeps no other times"]
@@ -90,13 +90,18 @@ def write_points(
     comments: tuple[str, ...] = (),
 ) -> None:
     """Write points with colours (RGB, 8 bit) and confidence. Raises OutputError where the file cannot be written."""
+    with replace_file(path) as stream:
+        for part in _encode(points, colors, confidence, comments):
+            stream.write(part)
+
+
+def _encode(points: Tensor, colors: Tensor, confidence: Tensor, comments: tuple[str, ...]) -> tuple[bytes, bytes]:
+    """Header and rows."""
     rows = np.empty(len(points), dtype=ROW)
     rows["x"], rows["y"], rows["z"] = points.detach().float().cpu().numpy().T
     rows["red"], rows["green"], rows["blue"] = colors.cpu().numpy().T
     rows["confidence"] = confidence.detach().float().cpu().numpy()
-    with replace_file(path) as stream:
-        stream.write(_header(len(points), comments))
-        stream.write(rows.tobytes())
+    return _header(len(points), comments), rows.tobytes()
 
 
 def _header(count: int, comments: tuple[str, ...]) -> bytes:

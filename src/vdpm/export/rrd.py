@@ -4,6 +4,8 @@ Timelines: ``video`` (seconds of the video) and ``frame`` (numbers of the result
 OpenCV's axes in every world.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +32,8 @@ def write(
     path = CameraPath.choose(reconstruction, options, axes, "opencv")
     found = grid_tracks(reconstruction, options)
     recording = rr.RecordingStream("vdpm")
-    try:
+    with _told():
         recording.save(str(place))
-    except RuntimeError as error:
-        raise OutputError(f"rerun cannot write {place.name}: {error}") from None
     view = {"opencv": rr.ViewCoordinates.RDF, "blender": rr.ViewCoordinates.RFU}.get(axes, rr.ViewCoordinates.RUB)
     recording.log("world", view, static=True)
     recording.log("conventions", rr.TextDocument("\n".join(as_lines(said))), static=True)
@@ -58,8 +58,9 @@ def write(
             _set_time(recording, time, float(cloud.seconds[row]))
         shown = rr.Points3D(points, colors=cloud.colors, radii=cloud.widths / 2)
         recording.log("world/points", shown, static=time is None)
-    recording.flush()
-    recording.disconnect()
+    with _told():
+        recording.flush()
+        recording.disconnect()
     lines = [cloud.note(), f"{len(path)} cameras with images"]
     return lines + ([] if found is None else [f"{len(found.queries)} tracks from frame {found.source}"])
 
@@ -67,3 +68,12 @@ def write(
 def _set_time(recording: Any, frame: int, seconds: float) -> None:
     recording.set_time("frame", sequence=frame)
     recording.set_time("video", duration=seconds)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Rerun writes in a thread of its own, which tells of a full disk when it is waited for."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OutputError(f"rerun cannot write the recording ({error}); make room or choose another place") from None

@@ -53,8 +53,8 @@ def write(
         if found is not None:
             _define_tracks(stage, usd_geom, sdf, reconstruction, found, cloud)
         stage.GetRootLayer().Save()
-    except tf.ErrorException as error:
-        raise OutputError(f"USD cannot write {place.name}: {' '.join(str(error).split())[:200]}") from None
+    except tf.ErrorException:
+        raise OutputError(f"USD cannot save the {place.suffix} file; make room or choose another place") from None
     lines = [cloud.note(), f"{len(path)} cameras, time codes {path.numbers[0]:g} to {path.numbers[-1]:g}"]
     return lines + ([] if found is None else [f"{len(found.queries)} tracks from frame {found.source}"])
 
