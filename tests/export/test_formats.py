@@ -17,7 +17,7 @@ from vdpm.export.axes import Axes, turn_points
 from vdpm.export.formats import FORMATS, check_options, export
 from vdpm.export.options import ExportOptions
 from vdpm.motion import fuse
-from vdpm.structures import PointMap, Reconstruction
+from vdpm.structures import DynamicPointMaps, PointMap, Reconstruction
 
 BUILT_IN = [name for name, chosen in FORMATS.items() if chosen.extra is None]
 
@@ -70,6 +70,33 @@ def test_conventions_go_with_every_format(name: str, scene: Reconstruction, tmp_
         export(scene, name, tmp_path / "a")
     export(scene, name, tmp_path / "a", overwrite=True)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(files)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_one_frame_with_a_name_of_odd_letters(name: str, scene: Reconstruction, tmp_path: Path) -> None:
+    chosen = FORMATS[name]
+    if chosen.extra is not None:
+        pytest.importorskip(chosen.extra[0], reason=f"needs pip install 'vdpm[{chosen.extra[1]}]'")
+    maps = DynamicPointMaps.from_tensors(
+        scene.maps.time_variant(0).points[None],
+        scene.maps.time_variant(0).confidence[None],
+        scene.maps.time_invariant(0, 0).points[None, None],
+        scene.maps.time_invariant(0, 0).confidence[None, None],
+        num_frames=1,
+        targets=(0,),
+        sources=(0,),
+    )
+    alone = replace(
+        scene,
+        frames=scene.frames[:1],
+        timestamps=scene.timestamps[:1],
+        frame_indices=scene.frame_indices[:1],
+        cameras=replace(scene.cameras, c2w=scene.cameras.c2w[:1], intrinsics=scene.cameras.intrinsics[:1]),
+        maps=maps,
+        name="vidéo \u4e2d\n'\"\\ end_header",
+    )
+    done = export(alone, name, tmp_path / "a")
+    assert done.said["frames"] == [0]
 
 
 def broken(scene: Reconstruction) -> Reconstruction:
