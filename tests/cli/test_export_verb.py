@@ -8,6 +8,7 @@ import pytest
 from fixtures.outcome import Outcome, Run
 from fixtures.sided_scene import sided_scene
 from vdpm.archive import save
+from vdpm.export.formats import FORMATS
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,11 @@ def test_a_result_is_exported_beside_itself(run: Run, result: Path) -> None:
     assert "OpenCV" in done.out
     refused(run("export", result, "--to", "tum"), 5, "--overwrite")
     assert run("export", result, "--to", "tum", "--overwrite").code == 0
+
+
+def test_help_names_every_format(run: Run) -> None:
+    words = set(run("export", "--help").out.replace(",", " ").split())
+    assert set(FORMATS) <= words
 
 
 def test_options_reach_the_file(run: Run, result: Path, tmp_path: Path) -> None:

@@ -13,18 +13,16 @@ from vdpm.errors import UsageError
 
 @dataclass(frozen=True)
 class Export:
-    """Write a saved result in another program's format, without running the network again.
-
-    Formats: ply (clouds, a file a time), glb (animated points, camera), usd (points, velocities, camera, tracks),
-    colmap (still points, cameras, images, masks), exr (depth, position), depth-png, npz, rrd (Rerun), tapvid3d
-    (tracks), tum (trajectory), nuke (.chan), blender (script), cameras (JSON). docs/exports.md says how to open each.
-    """
+    """Write a saved result in another program's format, without running the network again."""
 
     folder: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIR")]]
     """A folder written by vdpm reconstruct."""
 
     to: Annotated[str, tyro.conf.arg(metavar="FORMAT")]
-    """Format to write, see above."""
+    """Format to write: ply (clouds, a file for each time), glb (animated points, camera), usd (points, velocities,
+    camera, tracks), colmap (still points, cameras, images, masks; gsplat), exr (depth, position), depth-png (16 bit),
+    npz (all of it, NumPy), rrd (Rerun), tapvid3d (tracks), tum (trajectory), nuke (camera, .chan), blender (script),
+    cameras (JSON). docs/exports.md says how to open each."""
 
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="OUT")] = None
     """File or folder to write; without it, DIR_FORMAT beside DIR."""
@@ -39,8 +37,8 @@ class Export:
     """Take every Nth pixel in x and y; where not given, the smallest N that keeps to --max-points."""
 
     max_points: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """At most about so many points at a time; where not given 100,000 (glb, usd), 50,000 (colmap), 200,000 (rrd),
-    4,000,000 (ply)."""
+    """At most so many points at a time; where not given 100,000 (glb, usd), 50,000 (colmap), 200,000 (rrd),
+    4,000,000 (ply), and fewer over more than 50 times (25 of rrd)."""
 
     start: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
     """Begin at this time of the video, in seconds."""

@@ -15,6 +15,9 @@ from vdpm.geometry.pinhole import pixel_grid
 from vdpm.motion import depth, fuse, tracks
 from vdpm.structures import PointCloud, Reconstruction, Tracks
 
+MAX_PLACES = 5_000_000
+"""Points times times of a moving cloud unless the options say otherwise: 60 MB of positions."""
+
 
 def chosen_frames(reconstruction: Reconstruction, options: ExportOptions) -> tuple[int, ...]:
     """Frames of the result within ``start`` to ``end`` and among ``frames``. UsageError when there is none."""
@@ -102,9 +105,12 @@ class MovingCloud:
     def choose(
         cls, reconstruction: Reconstruction, options: ExportOptions, axes: Axes, max_points: int
     ) -> "MovingCloud":
-        """At most ``max_points`` points unless the options say otherwise. UsageError when the options leave none."""
+        """At most ``max_points`` points, and ``MAX_PLACES`` places, unless the options say otherwise.
+
+        Raises UsageError when the options leave none.
+        """
         times = chosen_times(reconstruction, options)
-        cloud = chosen_cloud(reconstruction, None, options, max_points)
+        cloud = chosen_cloud(reconstruction, None, options, min(max_points, max(1, MAX_PLACES // len(times))))
         width = reconstruction.size[1]
         x, y = cloud.pixels.long().unbind(-1)
         pixel, focal = y * width + x, reconstruction.cameras.intrinsics[:, 0, 0].double()
