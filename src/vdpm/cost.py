@@ -1,17 +1,203 @@
-"""Memory of a run, told before it: how much one window takes, and how long it may be."""
+"""Memory and time of a run, told before it.
 
+The memory of a window is found by running the network on tensors without content (PyTorch's fake tensors), and adding
+up what is alive at each step: it holds for every network and size, and takes a second.
+"""
+
+import os
+import sys
+import time
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from vdpm.errors import UsageError
+from vdpm.long_video.observations import SAMPLES
 from vdpm.model import VDPM
+from vdpm.provenance import peak_process_memory
 from vdpm.structures import Video
 
 GIB = 2**30
 SHORTEST_WINDOW = 4
 
+KERNELS = 50
+"""Bytes for each token and channel of the backbone that a CPU's kernels and allocator hold beside the tensors: fitted
+to five runs of vdpm-small from 96 x 128 to 336 x 192 pixels, 8 to 24 frames."""
+LIBRARIES = 60e6
+"""Bytes that libraries take when a network first runs on a CPU."""
+ALIGNMENT = 1200
+"""Bytes for each sampled point of each window's frame while the windows are aligned: residuals, their derivatives by
+window, pose and lens in float64, and what the products of these need."""
+TRIAL_FRAMES = 4
 
-def window_bytes(network: VDPM, num_frames: int, size: tuple[int, int]) -> int:
-    """Memory beside weights and video that one window of ``num_frames`` needs at its peak."""
-    return 0
+
+@dataclass(frozen=True)
+class Forecast:
+    """``memory``: of the process at its peak, bytes; ``device_memory``: allocated on an accelerator, 0 without one;
+    ``disk``: bytes of maps in the result; ``seconds``: of network and alignment, None where not tried.
+    """
+
+    memory: float
+    device_memory: float
+    disk: float
+    seconds: float | None
+
+    def line(self) -> str:
+        """One line of text."""
+        parts = [f"memory {self.memory / GIB:.2f} GiB"]
+        if self.device_memory:
+            parts.append(f"device memory {self.device_memory / GIB:.2f} GiB")
+        parts.append(f"disk {self.disk / 1e6:.0f} MB")
+        if self.seconds is not None:
+            parts.append(f"about {_duration(self.seconds)}")
+        return ", ".join(parts)
+
+
+def window_bytes(network: VDPM, num_frames: int, size: tuple[int, int], moved: int) -> float:
+    """Memory beside weights and video at the peak of one window: encoding, P, and ``moved`` frames at another time."""
+    fake = FakeTensorMode()
+    window = _Window(network)
+    with torch.inference_mode(False), torch.no_grad():
+        weights: dict[str, Tensor] = {
+            name: fake.from_tensor(tensor) for name, tensor in (*window.named_parameters(), *window.named_buffers())
+        }
+        parameter = next(network.parameters())
+        with fake, _Alive() as alive:
+            images = torch.empty(1, num_frames, 3, *size, device=parameter.device, dtype=parameter.dtype)
+            torch.func.functional_call(window, weights, (images, moved))
+    if parameter.device.type != "cpu":
+        return alive.peak
+    patch = network.config.patch_size
+    tokens = num_frames * (size[0] // patch) * (size[1] // patch)
+    return alive.peak + KERNELS * tokens * network.config.dim
+
+
+def alignment_bytes(entries: int) -> float:
+    """Memory of the alignment of ``entries`` (window, frame) pairs."""
+    return ALIGNMENT * SAMPLES * entries
 
 
 def longest_window(network: VDPM, video: Video, max_memory: float | None, wanted: int) -> int:
-    """The most frames, up to ``wanted``, that one window may have within ``max_memory`` (GiB; None: any)."""
-    return wanted
+    """The most frames, up to ``wanted``, that one window may have within ``max_memory`` (GiB; None: any).
+
+    On an accelerator its memory counts, else the process's. Raises UsageError when not even a few frames fit.
+    """
+    if max_memory is None:
+        return wanted
+    if not max_memory > 0:
+        raise UsageError(f"max_memory {max_memory} must be above 0 GiB")
+    frames = wanted
+    while True:
+        needed = _window_peak(network, video, frames)
+        if needed <= max_memory * GIB:
+            return frames
+        if frames <= SHORTEST_WINDOW:
+            raise UsageError(
+                f"{frames} frames of {video.size[1]} x {video.size[0]} need {needed / GIB:.2f} GiB and max_memory is "
+                f"{max_memory:g}; use a smaller --size or allow more"
+            )
+        frames = max(SHORTEST_WINDOW, min(frames - 1, int(0.85 * frames)))
+
+
+def forecast(network: VDPM, video: Video, windows: list[tuple[int, int, int]], disk: float, *, trial: bool) -> Forecast:
+    """For ``windows`` given as (frames, targets, moved frames). ``trial`` runs the network on a few frames of the video
+    to tell the time.
+    """
+    frames, _, moved = max(windows, key=lambda window: (window[0], window[2]))
+    on_device = next(network.parameters()).device.type != "cpu"
+    peak = _window_peak(network, video, frames, moved)
+    process = process_bytes()
+    aligning = alignment_bytes(sum(window[0] for window in windows))
+    seconds = _time(network, video, windows) if trial else None
+    if on_device:
+        return Forecast(process + LIBRARIES, max(peak, _weights(network) + aligning), disk, seconds)
+    return Forecast(max(peak, process + LIBRARIES + aligning), 0.0, disk, seconds)
+
+
+def process_bytes() -> float:
+    """Memory that this process holds now, in bytes; where the system does not tell, the most it has held."""
+    if sys.platform == "linux":
+        with open("/proc/self/statm") as file:
+            return float(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    return float(peak_process_memory() or 0)
+
+
+def _window_peak(network: VDPM, video: Video, frames: int, moved: int | None = None) -> float:
+    """Of the accelerator, or of the whole process on a CPU."""
+    needed = window_bytes(network, frames, video.size, frames if moved is None else moved)
+    if next(network.parameters()).device.type != "cpu":
+        return needed + _weights(network)
+    return process_bytes() + LIBRARIES + needed
+
+
+def _weights(network: VDPM) -> float:
+    return float(sum(parameter.numel() * parameter.element_size() for parameter in network.parameters()))
+
+
+def _time(network: VDPM, video: Video, windows: list[tuple[int, int, int]]) -> float:
+    parameter = next(network.parameters())
+    count = min(TRIAL_FRAMES, len(video))
+    images = video.frames[:count].permute(0, 3, 1, 2)[None].to(parameter.device, parameter.dtype) / 255
+    with torch.inference_mode():
+        for _ in range(2):  # the first warms up
+            begin = time.perf_counter()
+            tokens = network.encode(images)
+            network.time_variant(tokens).points.float().cpu()
+            network.cameras(tokens)
+            encoded = time.perf_counter()
+            network.decode(tokens, 0).points.float().cpu()
+            decoded = time.perf_counter()
+    per_frame, per_map = (encoded - begin) / count, (decoded - encoded) / count
+    return sum(frames * per_frame + targets * max(moved, frames / 2) * per_map for frames, targets, moved in windows)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class _Window(nn.Module):
+    """What is done with one window, as one module, so that its weights can be stood in for."""
+
+    def __init__(self, network: VDPM) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, moved: int) -> None:
+        tokens = self.network.encode(images)
+        self.network.cameras(tokens)
+        maps = self.network.time_variant(tokens)
+        del maps
+        self.network.decode(tokens, 0, tuple(range(max(1, moved))))
+
+
+class _Alive(TorchDispatchMode):
+    """Counts the bytes of all tensors that are alive, and the most that were so at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive = self.peak = 0.0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                storage = leaf.untyped_storage()
+                key = storage._cdata
+                if key not in self._sizes:
+                    self._sizes[key] = storage.nbytes()
+                    self.alive += storage.nbytes()
+                    self.peak = max(self.peak, self.alive)
+                    weakref.finalize(storage, self._gone, key)
+        return out
+
+    def _gone(self, key: int) -> None:
+        self.alive -= self._sizes.pop(key, 0)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from vdpm.archive import ReconstructionWriter, StoredWindow, WindowEntry, WindowStore, check_output, load
+from vdpm.cost import Forecast, forecast
 from vdpm.geometry.rigid import invert_rigid
 from vdpm.long_video.alignment import BELIEVED, Alignment, align
 from vdpm.long_video.likeness import find_loops, thumbnails
@@ -65,6 +66,11 @@ class LongPlan:
         """Of the maps of the result."""
         maps = sum(len(w.frames) + len(w.targets) * len(w.moved) for w in self.windows if w.kind == "run")
         return maps * self.video.size[0] * self.video.size[1] * 8
+
+    def forecast(self, *, trial: bool = False) -> Forecast:
+        """Memory and disk of the run; with ``trial`` also its time, from a few frames through the network."""
+        sizes = [(len(w.frames), len(w.targets), len(w.moved)) for w in self.windows]
+        return forecast(self.model, self.video, sizes, self.bytes_on_disk(), trial=trial)
 
     def run(
         self, output: str | Path | None = None, *, overwrite: bool = False, report: Report = silent

@@ -1,7 +1,7 @@
 """A video to a reconstruction: read frames, encode them once, then decode the wanted times, a few at a time."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import Any, Literal
 import torch
 
 from vdpm.archive import ReconstructionWriter, check_output
-from vdpm.cost import longest_window
+from vdpm.cost import Forecast, forecast, longest_window
 from vdpm.errors import InputError, UsageError
+from vdpm.geometry.image_transform import ImageTransform
 from vdpm.geometry.rigid import invert_rigid
 from vdpm.image_files import is_pattern
 from vdpm.long_reconstruct import LongPlan
@@ -123,6 +124,16 @@ class Plan:
     targets_per_step: int
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def lines(self) -> list[str]:
+        """What is done, in words."""
+        return [f"   0  one window of {len(self.video)} frames, points at {len(self.targets)} times"]
+
+    def forecast(self, *, trial: bool = False) -> Forecast:
+        """Memory and disk of the run, maps written to disk; with ``trial`` also its time."""
+        sources, targets = len(self.sources), len(self.targets)
+        disk = (1 + targets) * sources * self.video.size[0] * self.video.size[1] * 8
+        return forecast(self.model, self.video, [(len(self.video), targets, sources)], disk, trial=trial)
+
     def run(
         self, output: str | Path | None = None, *, overwrite: bool = False, report: Report = silent
     ) -> Reconstruction:
@@ -212,13 +223,13 @@ def make_plans(
     dtype: str | torch.dtype = "auto",
     targets_per_step: int | None = None,
     windows: WindowConfig | None = None,
-    priors: Priors | None = None,
+    priors: Priors | Callable[[ImageTransform], Priors | None] | None = None,
     max_memory: float | None = None,
     split_shots: bool = False,
     report: Report = silent,
 ) -> list[Plan | LongPlan]:
     """As ``make_plan``. With ``split_shots`` a clip too long for one window is cut where its shots change, and each
-    shot gets a plan of its own.
+    shot gets a plan of its own. ``priors`` may be a function of how pixels of the source come to the network's images.
     """
     report(LOADING, 0, 2)
     seconds: dict[str, float] = {}
@@ -258,10 +269,11 @@ def make_plans(
                 multiple=patch,
             )
     longest = longest_window(network, clip, max_memory, DEFAULT_MAX_FRAMES if windows is None else windows.length)
+    known = priors(clip.transform) if callable(priors) else priors
     shots = [(0, len(clip))]
     if split_shots and len(clip) > longest:
         shots = find_shots(thumbnails(clip.frames))
-    if len(shots) > 1 and (reference or priors or not isinstance(targets, str) or sources != "all"):
+    if len(shots) > 1 and (reference or known or not isinstance(targets, str) or sources != "all"):
         raise UsageError(
             f"the clip has {len(shots)} shots, and --reference, --targets, --sources and priors name frames of one; "
             "cut it with --start and --end, or pass --cuts ignore"
@@ -274,7 +286,7 @@ def make_plans(
         chosen_sources = _choose("source", sources, len(shot))
         chosen_targets = _choose("target", targets, len(shot))
         name = model if isinstance(model, str) else network.config.name
-        if len(shot) <= longest and priors is None:
+        if len(shot) <= longest and known is None:
             step = targets_per_step or times_per_step(network, len(shot), shot.size)
             plans.append(Plan(shot, network, name, chosen_targets, chosen_sources, reference, step, dict(seconds)))
             continue
@@ -294,7 +306,7 @@ def make_plans(
                 reference=reference,
                 times_per_step=targets_per_step or times_per_step(network, config.length, shot.size),
                 config=config,
-                priors=priors or Priors(),
+                priors=known or Priors(),
                 seconds=dict(seconds),
             )
         )

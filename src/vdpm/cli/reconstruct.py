@@ -8,7 +8,7 @@ import tyro
 
 from vdpm.cli.arguments import parse_frames
 from vdpm.cli.pictures import choose_clouds, write_pictures
-from vdpm.cli.summary import print_summary
+from vdpm.cli.summary import print_plans, print_summary
 from vdpm.errors import UsageError
 from vdpm.progress import terminal_progress
 
@@ -28,8 +28,12 @@ class Reconstruct:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
     """Folder for the result. One that exists is kept unless --overwrite is given."""
 
-    targets: Annotated[str, tyro.conf.arg(metavar="all|none|0,4,9")] = "all"
-    """Times to show the points at: all frames' times, none (shape and cameras only, fastest), or chosen frames'."""
+    plan: bool = False
+    """Print windows, memory, time and disk that the run would take, and stop."""
+
+    targets: Annotated[str, tyro.conf.arg(metavar="auto|all|none|0,4,9")] = "auto"
+    """Times to show the points at: all frames' times, none (shape and cameras only, fastest), or chosen frames'.
+    auto: all, or one time a window in a clip of several windows."""
 
     sources: Annotated[str, tyro.conf.arg(metavar="all|0,4,9")] = "all"
     """Frames whose pixels are reconstructed."""
@@ -38,7 +42,8 @@ class Reconstruct:
     """The frame whose camera is the world."""
 
     fps: Annotated[float | None, tyro.conf.arg(metavar="FPS")] = None
-    """Take this many frames a second. Without it frames are spread evenly over the clip within --max-frames."""
+    """Take this many frames a second, all of them unless --max-frames is given too. Without it frames are spread
+    evenly over the clip within --max-frames."""
 
     start: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
     """Begin at this time of the video, in seconds."""
@@ -46,8 +51,36 @@ class Reconstruct:
     end: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
     """Stop at this time of the video, in seconds."""
 
-    max_frames: Annotated[int, tyro.conf.arg(metavar="N")] = 24
-    """Take at most so many frames. Time and memory grow with it, the size of the result with its square."""
+    max_frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Take at most so many frames: 24, or as many as --fps gives. More than 24 are taken in windows that overlap."""
+
+    window: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Frames a window of a clip that is longer than one: 16 unless told."""
+
+    overlap: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Frames that neighbouring windows share. Without it three eighths of a window."""
+
+    strided: bool = True
+    """No windows of every fourth frame that tie distant frames together."""
+
+    loops: bool = True
+    """No windows that tie places seen again."""
+
+    cuts: Literal["split", "ignore"] = "split"
+    """What to do where shots change in a clip of several windows: a result for each shot, or one for all."""
+
+    max_memory: Annotated[float | None, tyro.conf.arg(metavar="GIB")] = None
+    """Use shorter windows where longer ones would take more memory than this."""
+
+    focal: Annotated[float | None, tyro.conf.arg(metavar="PIXELS")] = None
+    """The focal length is known, in pixels of the video."""
+
+    cameras: Annotated[Path | None, tyro.conf.arg(metavar="JSON")] = None
+    """Cameras are known: a file with "intrinsics" (3 x 3, pixels of the video) and "c2w" (4 x 4 by frame), or one."""
+
+    distance: Annotated[str | None, tyro.conf.arg(metavar="A,B,LENGTH")] = None
+    """A distance is known and sets the unit: between the cameras of two frames, '0,39,7.5', or between two points,
+    'FRAME:X,Y,FRAME:X,Y,LENGTH' in pixels of the video."""
 
     size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Long side of the network's images in pixels. Without it: what the network was made for."""
@@ -74,17 +107,24 @@ class Reconstruct:
     """Replace a result that exists in the output folder."""
 
     def run(self) -> None:
-        targets = parse_frames(self.targets, "--targets")
+        targets = parse_frames(self.targets, "--targets", words=("auto", "all", "none"))
         sources = parse_frames(self.sources, "--sources", words=("all",))
         ply = parse_frames(self.ply, "--ply", words=("auto", "all", "none"))
         if not self.video:
             raise UsageError("no video is named; write vdpm reconstruct VIDEO -o DIR")
         from vdpm.archive import check_output
-        from vdpm.reconstruct import make_plan
+        from vdpm.cli.knowledge import parse_distance, read_priors
+        from vdpm.long_video.windows import WindowConfig
+        from vdpm.reconstruct import LongPlan, make_plans
 
-        check_output(self.output, self.overwrite)
+        parse_distance(self.distance)  # told before the network is loaded
+        check_output(self.output, self.overwrite or self.plan)
+        windows = None
+        if self.window is not None or self.overlap is not None or not (self.strided and self.loops):
+            length = 16 if self.window is None else self.window
+            windows = WindowConfig(length, self.overlap, self.strided, self.loops)
         with terminal_progress() as report:
-            plan = make_plan(
+            plans = make_plans(
                 self.video[0] if len(self.video) == 1 else list(self.video),
                 model=self.model,
                 targets=targets,
@@ -98,9 +138,24 @@ class Reconstruct:
                 fit=self.fit,
                 device=self.device,
                 dtype=self.dtype,
+                windows=windows,
+                priors=lambda transform: read_priors(self.focal, self.cameras, self.distance, transform),
+                max_memory=self.max_memory,
+                split_shots=self.cuts == "split",
                 report=report,
             )
-            clouds = choose_clouds(ply, plan.targets, plan.reference)
-            result = plan.run(self.output, overwrite=self.overwrite, report=report)
-            files = write_pictures(result, self.output, clouds, preview=self.preview, report=report)
-        print_summary(result, self.output, files)
+            outputs = [self.output]
+            if len(plans) > 1:
+                outputs = [self.output.with_name(f"{self.output.name}_scene{n + 1:02d}") for n in range(len(plans))]
+                for output in outputs:
+                    check_output(output, self.overwrite or self.plan)
+            if self.plan or len(plans) > 1 or isinstance(plans[0], LongPlan):
+                print_plans(plans, outputs, trial=True)
+            if self.plan:
+                return
+            for plan, output in zip(plans, outputs):
+                long = isinstance(plan, LongPlan) and ply == "auto"
+                clouds = [None] if long else choose_clouds(ply, plan.targets, plan.reference)
+                result = plan.run(output, overwrite=self.overwrite, report=report)
+                files = write_pictures(result, output, clouds, preview=self.preview, report=report)
+                print_summary(result, output, files)

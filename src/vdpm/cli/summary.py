@@ -10,6 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from vdpm.long_reconstruct import LongPlan
+    from vdpm.reconstruct import Plan
     from vdpm.structures import Reconstruction
 
 
@@ -26,6 +28,18 @@ def print_table(title: str, rows: Sequence[tuple[str, ...]]) -> None:
         table.add_row(row[0], *(escape(value) for value in row[1:]))
     console.print(f"[bold]{escape(title)}[/bold]", highlight=False)
     console.print(table)
+
+
+def print_plans(plans: Sequence["Plan | LongPlan"], outputs: Sequence[Path], *, trial: bool) -> None:
+    """Windows, memory, disk and time of each plan, before it runs. ``trial``: try a few frames to tell the time."""
+    for plan, output in zip(plans, outputs):
+        rows = [
+            ("frames", f"{len(plan.video)}, {plan.video.size[1]} x {plan.video.size[0]} pixels"),
+            *(("windows" if number == 0 else "", line) for number, line in enumerate(plan.lines())),
+            ("will take", plan.forecast(trial=trial).line()),
+            ("result", str(output)),
+        ]
+        print_table(f"{plan.video.name}: plan", rows)
 
 
 def print_summary(reconstruction: "Reconstruction", folder: Path, files: Sequence[Path]) -> None:

@@ -41,8 +41,13 @@ class Alignment:
         """The same on the processor."""
         windows = Similarity(*(part.cpu() for part in self.windows))
         cameras = Cameras(self.cameras.c2w.cpu(), self.cameras.intrinsics.cpu(), self.cameras.size)
-        weights = {"window_weight": self.window_weight.cpu(), "frame_weight": self.frame_weight.cpu()}
-        return replace(self, windows=windows, cameras=cameras, **weights)
+        return replace(
+            self,
+            windows=windows,
+            cameras=cameras,
+            window_weight=self.window_weight.cpu(),
+            frame_weight=self.frame_weight.cpu(),
+        )
 
     def doubtful_windows(self) -> list[int]:
         """Windows that are not believed."""

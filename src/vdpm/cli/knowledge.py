@@ -1,0 +1,103 @@
+"""Options that say what is known beforehand: lens, poses, a distance."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vdpm.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from vdpm.geometry.image_transform import ImageTransform
+    from vdpm.long_video.priors import KnownDistance, Priors
+
+
+def parse_distance(text: str | None) -> "KnownDistance | None":
+    """'0,39,7.5': cameras of frames 0 and 39 are 7.5 apart; '4:120,80,4:200,90,0.6': two pixels (x, y) of frame 4."""
+    if text is None:
+        return None
+    from vdpm.long_video.priors import KnownDistance
+
+    message = f"--distance {text!r}: give FRAME,FRAME,LENGTH or FRAME:X,Y,FRAME:X,Y,LENGTH"
+    try:
+        if ":" not in text:
+            a, b, length = text.split(",")
+            return KnownDistance(int(a), int(b), float(length))
+        ends, length = text.rsplit(",", 1)
+        first, second = ends.split(",", 2)[:2], ends.split(",", 2)[2].split(",")
+        (frame_a, xa), ya = first[0].split(":"), first[1]
+        (frame_b, xb), yb = second[0].split(":"), second[1]
+        pixels = (float(xa), float(ya)), (float(xb), float(yb))
+        return KnownDistance(int(frame_a), int(frame_b), float(length), *pixels)
+    except UsageError:
+        raise
+    except (ValueError, IndexError):
+        raise UsageError(message) from None
+
+
+def read_priors(
+    focal: float | None, cameras: Path | None, distance: str | None, transform: "ImageTransform"
+) -> "Priors | None":
+    """``focal``: in pixels of the source video. ``cameras``: a JSON file with any of "intrinsics" (3 x 3, or one a
+    frame, pixels of the source) and "c2w" ({"FRAME": 4 x 4}, or a list of one a frame). None where nothing is known.
+
+    Raises InputError for a file that is not like that, UsageError for options that exclude each other.
+    """
+    import torch
+
+    from vdpm.geometry.pinhole import intrinsics_from_focal
+    from vdpm.long_video.priors import Priors
+
+    known = parse_distance(distance)
+    if focal is None and cameras is None and known is None:
+        return None
+    intrinsics, c2w = None, None
+    frames: tuple[int, ...] = ()
+    if focal is not None:
+        if not focal > 0:
+            raise UsageError(f"--focal {focal:g} must be above 0 pixels")
+        length = torch.tensor(float(focal))
+        intrinsics = intrinsics_from_focal(length, length, transform.source_size)
+    if cameras is not None:
+        try:
+            content = json.loads(cameras.read_text())
+            if "intrinsics" in content:
+                if focal is not None:
+                    raise UsageError("--focal and the intrinsics of --cameras exclude each other; give one")
+                intrinsics = torch.tensor(content["intrinsics"], dtype=torch.float32)
+                if intrinsics.shape[-2:] != (3, 3) or intrinsics.ndim > 3:
+                    raise ValueError(f"intrinsics are {[*intrinsics.shape]}, not 3 x 3")
+            if "c2w" in content:
+                poses = content["c2w"]
+                named = poses if isinstance(poses, dict) else dict(enumerate(poses))
+                frames = tuple(int(frame) for frame in named)
+                c2w = torch.tensor([named[frame] for frame in named], dtype=torch.float64)
+                if c2w.shape[1:] != (4, 4):
+                    raise ValueError(f"c2w are {[*c2w.shape[1:]]}, not 4 x 4")
+            if intrinsics is None and c2w is None and known is None:
+                raise ValueError("neither intrinsics nor c2w are in it")
+        except UsageError:
+            raise
+        except OSError as error:
+            raise InputError(f"{cameras}: cannot be read ({error.strerror})") from None
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{cameras}: not a file of cameras ({error})") from None
+    if intrinsics is not None:
+        intrinsics = transform.intrinsics_to_output(intrinsics)
+    if known is not None and known.pixel_a is not None and known.pixel_b is not None:
+        known = _in_output(known, transform)
+    return Priors(intrinsics=intrinsics, pose_frames=frames, c2w=c2w, distance=known)
+
+
+def _in_output(known: "KnownDistance", transform: "ImageTransform") -> "KnownDistance":
+    """Pixels of the source video -> of the network's images."""
+    from dataclasses import replace
+
+    import torch
+
+    def moved(pixel: tuple[float, float]) -> tuple[float, float]:
+        x, y = transform.points_to_output(torch.tensor(pixel)).tolist()
+        return x, y
+
+    assert known.pixel_a is not None
+    assert known.pixel_b is not None
+    return replace(known, pixel_a=moved(known.pixel_a), pixel_b=moved(known.pixel_b))
