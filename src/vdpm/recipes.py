@@ -28,18 +28,20 @@ SMALL = TrainConfig(
     ema_decay=0.998,
 )
 
-# On from trained weights: both sizes at once, larger batches, half of the time at a falling rate.
+# On from trained weights: all sizes at once, larger batches, frames up to four steps apart; half of the time at a
+# falling rate.
 SMALL_FURTHER = replace(
     SMALL,
     name="small-further",
+    scenes=replace(SMALL.scenes, frame_stride=(1, 4)),
     buckets=(
-        Bucket(frames=6, height=96, width=128, batch=128, share=4.0),
-        Bucket(frames=6, height=128, width=224, batch=54, share=5.0),
+        Bucket(frames=10, height=112, width=168, batch=48, share=5.0),
+        Bucket(frames=6, height=128, width=224, batch=54, share=4.0),
         Bucket(frames=6, height=224, width=128, batch=40, share=1.0, compiled=False),
+        Bucket(frames=2, height=112, width=168, batch=160, share=1.0, compiled=False),
         Bucket(frames=16, height=96, width=128, batch=40, share=1.0, compiled=False),
-        Bucket(frames=14, height=128, width=224, batch=16, share=1.0, compiled=False),
     ),
-    loss=LossConfig(matching=0.3, motion=1.0),
+    loss=LossConfig(matching=0.3, motion=1.0, sky=0.2),
     optimizer=OptimizerConfig(lr=1.5e-3, warmup_steps=150, cooldown_steps=3000),
     steps=6000,
     ema_decay=0.999,

@@ -238,7 +238,8 @@ class Snippet:
     The world is the camera of frame ``reference``. ``targets[k]`` is the frame whose time ``target_points[k]`` shows
     (one list per clip). ``valid`` marks pixels with ground truth at their own time, ``target_valid`` those with ground
     truth at the target's (None: as ``valid``). ``dynamic`` marks pixels whose point moves in the world during the clip.
-    ``instances`` numbers the object seen (0: background). ``visible`` marks pixels whose point the target frame sees.
+    ``instances`` numbers the object seen (0: background). ``visible`` marks pixels whose point the target frame sees;
+    ``sky`` those known to show nothing at any distance (None: unknown).
     Points, and translations of ``c2w``, are in the data's own unit; ``unit_mean_distance`` in geometry scales them.
     """
 
@@ -254,6 +255,7 @@ class Snippet:
     target_valid: Bool[Tensor, "*batch targets frames height width"] | None = None
     instances: Int[Tensor, "*batch frames height width"] | None = None
     visible: Bool[Tensor, "*batch targets frames height width"] | None = None
+    sky: Bool[Tensor, "*batch frames height width"] | None = None
     reference: int = 0
 
     @property

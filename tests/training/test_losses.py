@@ -5,7 +5,14 @@ import torch
 
 from vdpm.geometry.rigid import quaternion_to_matrix
 from vdpm.model.pose_encoding import encoding_from_cameras
-from vdpm.training.losses import camera_loss, confidence_losses, per_example_mean
+from vdpm.training.losses import (
+    SKY_DISTANCE,
+    camera_loss,
+    confidence_losses,
+    motion_loss,
+    per_example_mean,
+    sky_loss,
+)
 
 
 def test_confidence_loss_by_hand() -> None:
@@ -65,3 +72,28 @@ def test_camera_loss_weighs_the_last_step_most() -> None:
     last_wrong[3] = 1.0
     first, last = camera_loss(first_wrong, truth, 0.6), camera_loss(last_wrong, truth, 0.6)
     assert (first / last).item() == pytest.approx(0.6**3, rel=1e-5)
+
+
+def test_motion_loss_counts_moving_and_still_pixels_alike() -> None:
+    truth = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
+    predicted = torch.tensor([[[0.5, 0.0, 0.0], [0.0, 0.3, 0.0], [0.0, 0.0, 0.1], [7.0, 7.0, 7.0]]])
+    moving, still = torch.tensor([[True, False, False, False]]), torch.tensor([[False, True, True, False]])
+    result = motion_loss(predicted, truth, moving, still)
+    assert result.error.item() == pytest.approx(0.5)
+    assert result.loss.item() == pytest.approx(0.5 + 0.2)
+
+
+def test_sky_must_be_far_from_its_own_camera_and_unsure() -> None:
+    c2w = torch.eye(4).repeat(1, 2, 1, 1)
+    c2w[0, 1, 2, 3] = 1.0
+    sky = torch.zeros(1, 2, 1, 2, dtype=torch.bool)
+    sky[0, 1, 0, 1] = True
+    points = torch.zeros(1, 2, 1, 2, 3)
+    points[0, 1, 0, 1, 2] = 1.0 + SKY_DISTANCE / 4
+    sure = torch.full((1, 2, 1, 2), math.e)
+    assert sky_loss(points, torch.ones_like(sure), c2w, sky, 0.2).item() == pytest.approx(0.75)
+    assert sky_loss(points, sure, c2w, sky, 0.2).item() == pytest.approx(0.75 + 0.2)
+    # The same for maps at several target times, and nothing more to ask of what is far.
+    several = points[:, None].expand(-1, 3, -1, -1, -1, -1)
+    assert sky_loss(several, torch.ones(1, 3, 2, 1, 2), c2w, sky, 0.2).item() == pytest.approx(0.75)
+    assert sky_loss(points * 10, torch.ones_like(sure), c2w, sky, 0.2).item() == 0

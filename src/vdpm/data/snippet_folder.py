@@ -11,6 +11,7 @@
     target_valid.npy       bool [targets, frames, height, width]; absent: as valid
     visible.npy            bool [targets, frames, height, width], whether the point is seen in the target; may be absent
     instances.npy          int32 [frames, height, width], number of the object seen, 0 the background; may be absent
+    sky.npy                bool [frames, height, width], pixels known to show nothing at any distance; may be absent
 
 A folder may come from anywhere: nothing is unpickled, no link is followed, sizes are checked before memory is taken.
 """
@@ -73,6 +74,7 @@ _ARRAYS = {
     "target_valid": _Array("|b1", torch.bool, lambda t, f, h, w: (t, f, h, w), optional=True),
     "visible": _Array("|b1", torch.bool, lambda t, f, h, w: (t, f, h, w), optional=True),
     "instances": _Array("<i4", torch.int64, lambda t, f, h, w: (f, h, w), optional=True),
+    "sky": _Array("|b1", torch.bool, lambda t, f, h, w: (f, h, w), optional=True),
 }
 
 

@@ -102,6 +102,7 @@ class SceneGenerator:
             valid=pixels.valid.unflatten(2, grid),
             dynamic=dynamic.unflatten(2, grid),
             instances=pixels.instances.unflatten(2, grid),
+            sky=~pixels.valid.unflatten(2, grid),
             reference=reference,
         )
 

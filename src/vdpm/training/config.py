@@ -67,6 +67,7 @@ class LossConfig:
     time_invariant: float = 1.0
     moving: float = 1.0
     motion: float = 0.0
+    sky: float = 0.0
     camera: float = 5.0
     camera_decay: float = 0.6
     matching: float = 0.2

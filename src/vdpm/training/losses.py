@@ -1,7 +1,8 @@
 """The loss of the paper: confidence-calibrated point errors averaged per example and then over the batch, plus cameras.
 
 Ground truth is scaled to unit mean distance, the prediction is not (Sec. 3.3). Ours beyond the paper: an extra term on
-moving pixels alone, which are few, one on the motion Q - P, and the matching loss in ``training.matching``.
+moving pixels alone, which are few, one on the motion Q - P, one that keeps sky far away, and the matching loss in
+``training.matching``.
 """
 
 from collections.abc import Sequence
@@ -71,6 +72,28 @@ def motion_loss(
     error = (predicted.float() - truth).norm(dim=-1)
     mean = per_example_mean if average == "example" else batch_mean
     return PointLoss(mean(error, moving) + mean(error, still), per_example_mean(error.detach(), moving))
+
+
+SKY_DISTANCE = 6.0
+"""Sky should lie at least this many mean distances from the camera that sees it."""
+
+
+def sky_loss(
+    points: Float[Tensor, "batch *maps frames height width 3"],
+    confidence: Float[Tensor, "batch *maps frames height width"],
+    c2w: Float[Tensor, "batch frames 4 4"],
+    sky: Bool[Tensor, "batch frames height width"],
+    alpha: float,
+) -> Float[Tensor, ""]:
+    """``max(0, 1 - distance / SKY_DISTANCE) + alpha * log C`` over pixels of sky: far from the own camera, and unsure.
+
+    Where it is in 3D there is no telling; a network that never hears of it puts it before the houses.
+    """
+    place = c2w[..., :3, 3][..., None, None, :]
+    ones = (1,) * (points.dim() - place.dim())
+    distance = (points.float() - place.reshape(len(place), *ones, *place.shape[1:])).norm(dim=-1)
+    loss = (1 - distance / SKY_DISTANCE).clamp_min(0) + alpha * confidence.float().log()
+    return per_example_mean(loss, sky.reshape(len(sky), *ones, *sky.shape[1:]).expand_as(loss))
 
 
 def camera_loss(

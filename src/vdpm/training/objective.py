@@ -7,7 +7,7 @@ from vdpm.model.pose_encoding import encoding_from_cameras
 from vdpm.model.vdpm import VDPMOutput
 from vdpm.structures import Snippet
 from vdpm.training.config import LossConfig
-from vdpm.training.losses import camera_loss, confidence_losses, motion_loss, per_example_mean
+from vdpm.training.losses import camera_loss, confidence_losses, motion_loss, per_example_mean, sky_loss
 from vdpm.training.matching import ground_truth_matches, matching_loss
 
 MOVING = 0.01
@@ -51,6 +51,11 @@ def objective(
         "zero_motion": per_example_mean(displacement, moving),
         "camera": camera.detach(),
     }
+    if snippet.sky is not None and weights.sky > 0:
+        sky = sky_loss(p.points, p.confidence, snippet.c2w, snippet.sky, alpha)
+        sky = sky + sky_loss(q.points, q.confidence, snippet.c2w, snippet.sky, alpha)
+        loss = loss + weights.sky * sky
+        parts["sky"] = sky.detach()
     if output.descriptors is not None and weights.matching > 0:
         matches = ground_truth_matches(snippet, patch_size)
         target = snippet.targets[:, 0]
