@@ -5,9 +5,8 @@ import base64
 import numpy as np
 import pytest
 
+from vdpm.viewer.confidence import LEVELS, ConfidenceScale
 from vdpm.viewer.packing import (
-    LEVELS,
-    ConfidenceScale,
     PositionGrid,
     as_text,
     from_text,

@@ -69,6 +69,7 @@ def _parse(arguments: list[str]) -> Any:
     from vdpm.cli.info import Info
     from vdpm.cli.page import Page
     from vdpm.cli.reconstruct import Reconstruct
+    from vdpm.cli.render import Render
     from vdpm.cli.scenes import Scenes
     from vdpm.cli.train import Train
 
@@ -79,6 +80,7 @@ def _parse(arguments: list[str]) -> Any:
         Annotated[Reconstruct, verb("reconstruct", "A video to point maps, cameras, a preview and point clouds.")]
         | Annotated[Info, verb("info", "What a result folder holds.")]
         | Annotated[Page, verb("page", "A result as one HTML file to look at in a browser.")]
+        | Annotated[Render, verb("render", "A film of a result, or a sheet of its pictures.")]
         | Annotated[Export, verb("export", "A result in the formats of other programs.")]
         | Annotated[Demo, verb("demo", "The bundled clip, with errors against its truth.")]
         | Annotated[Convert, verb("convert", "Weights of another make into a folder of ours.")]

@@ -112,6 +112,12 @@ def choose_points(
     return _bounded(sources, times, _joined(still), _joined(moving), MOVING_POSITIONS * max_points)
 
 
+def content_box(reconstruction: Reconstruction) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what shows the video, in pixels of the network's image."""
+    rows, columns = (reconstruction.content.any(dim=axis).nonzero() for axis in (1, 0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
 def _grid(size: tuple[int, int], stride: int, row: int) -> Bool[np.ndarray, "height width"]:
     chosen = np.zeros(size, dtype=bool)
     y, x = (int(phase * (row + 0.5) % 1 * stride) for phase in PHASES)

@@ -13,8 +13,6 @@ from jaxtyping import Float, Int, UInt8, UInt16
 LEAST_STEP = 1 / 4096
 """Of the scene's median distance. Maps are stored as float16, which rounds at 1/2048 to 1/4096 of a coordinate; finer
 steps would store that noise."""
-LEVELS = 256
-"""Levels of confidence."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,28 +34,6 @@ class PositionGrid:
     def decode(self, steps: UInt16[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape 3"]:
         """Grid -> world."""
         return self.low + steps.astype(np.float64) * self.step
-
-
-@dataclass(frozen=True, eq=False)
-class ConfidenceScale:
-    """Confidence as a level of 0 to 255, about as many points in each. ``least``: the confidence where each begins."""
-
-    least: Float[np.ndarray, "levels"]
-
-    @classmethod
-    def of(cls, confidence: Float[np.ndarray, "points"]) -> "ConfidenceScale":
-        """The scale that fits these values best."""
-        return cls(np.quantile(confidence, np.arange(LEVELS) / LEVELS))
-
-    def encode(self, confidence: Float[np.ndarray, "points"]) -> UInt8[np.ndarray, "points"]:
-        """The level of each; equal confidence, equal level, and more is never a lower one."""
-        return np.clip(np.searchsorted(self.least, confidence, side="right") - 1, 0, LEVELS - 1).astype(np.uint8)
-
-    def hiding(self, levels: UInt8[np.ndarray, "points"], percent: float) -> int:
-        """The level below which about ``percent`` of the points lie; a level whose middle is within them goes whole."""
-        counts = np.bincount(levels, minlength=LEVELS)
-        middle = np.cumsum(counts) - counts / 2
-        return min(int((middle <= len(levels) * percent / 100).sum()), LEVELS - 1) if percent > 0 else 0
 
 
 def pack_positions(steps: UInt16[np.ndarray, "times points 3"]) -> bytes:

@@ -21,9 +21,9 @@ from vdpm.export.colors import INFERNO, VIRIDIS
 from vdpm.export.files import replace_file
 from vdpm.progress import Report, silent
 from vdpm.structures import CONVENTIONS, Reconstruction
-from vdpm.viewer.choice import ChosenPoints, SceneChoice, choose_points
+from vdpm.viewer.choice import ChosenPoints, SceneChoice, choose_points, content_box
+from vdpm.viewer.confidence import ConfidenceScale, least_shown
 from vdpm.viewer.packing import (
-    ConfidenceScale,
     PositionGrid,
     as_text,
     pack_bytes,
@@ -85,7 +85,7 @@ def write_page(
         moving=len(choice.moving),
         times=len(choice.times),
         left_out=choice.left_out,
-        least_shown=_hidden_below(choice, hide_percent),
+        least_shown=least_shown(choice, hide_percent),
     )
 
 
@@ -97,7 +97,7 @@ def pack_scene(
     pivot = _pivot(choice.still if len(choice.still) else choice.moving, reconstruction)
     reach = float(np.linalg.norm(pivot - home)) or 1.0
     grid = PositionGrid.over(choice.low, choice.high, reach)
-    scale = _confidence_scale(choice)
+    scale = ConfidenceScale.of_scene(choice)
     parts: dict[str, bytes] = {}
     meta: dict[str, Any] = {}
     for kind, points in (("still", choice.still), ("moving", choice.moving)):
@@ -114,7 +114,7 @@ def pack_scene(
         "name": reconstruction.name,
         "model": str(reconstruction.provenance.get("model", "unknown model")),
         "size": list(reconstruction.size),
-        "box": _content_box(reconstruction),
+        "box": content_box(reconstruction),
         "reference": reconstruction.reference,
         "sources": list(choice.sources),
         "times": list(choice.times),
@@ -140,7 +140,7 @@ def _conventions(
 ) -> list[tuple[str, str]]:
     """What the page says of itself, as terms and their meaning."""
     least = f"points below {min_confidence:g} are not in this file; " if min_confidence > 1 else ""
-    below = _hidden_below(choice, hide_percent)
+    below = least_shown(choice, hide_percent)
     opened = f"the page opens with the least sure {hide_percent:g} % hidden (below {below:.2f})"
     left_out = f", {choice.left_out} far outside of the scene left out" if choice.left_out else ""
     if choice.times:
@@ -199,12 +199,6 @@ def _thumbnail(frame: np.ndarray) -> str:
     return base64.b64encode(stream.getvalue()).decode()
 
 
-def _content_box(reconstruction: Reconstruction) -> list[int]:
-    """Left, top, right and bottom of what shows the video, in pixels."""
-    rows, columns = (reconstruction.content.any(dim=axis).nonzero() for axis in (1, 0))
-    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
-
-
 def _pivot(points: ChosenPoints, reconstruction: Reconstruction) -> np.ndarray:
     """The middle of the scene as the reference camera sees it: what one turns about."""
     w2c = reconstruction.cameras.w2c[reconstruction.reference].double().numpy()
@@ -222,17 +216,6 @@ def _full_speed(reconstruction: Reconstruction, choice: SceneChoice, reach: floa
     seconds = np.diff(reconstruction.timestamps.double().numpy()[list(choice.times)])
     speeds = np.linalg.norm(steps, axis=2) / np.maximum(seconds, 1e-6)[:, None]
     return max(float(np.quantile(speeds, 0.95)), 1e-6 * reach)
-
-
-def _confidence_scale(choice: SceneChoice) -> ConfidenceScale:
-    return ConfidenceScale.of(np.concatenate([choice.still.confidence, choice.moving.confidence]).astype(np.float64))
-
-
-def _hidden_below(choice: SceneChoice, hide_percent: float) -> float:
-    """Confidence below which points are hidden when the page opens."""
-    scale = _confidence_scale(choice)
-    levels = np.concatenate([scale.encode(points.confidence) for points in (choice.still, choice.moving)])
-    return float(scale.least[scale.hiding(levels, hide_percent)])
 
 
 def _rounded(values: np.ndarray) -> list[float]:
