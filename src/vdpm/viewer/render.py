@@ -27,7 +27,7 @@ SHEET_TILES = 12
 SHORTEST, LONGEST = 4.0, 20.0
 """Seconds of a film where none are asked for: as long as the clip within these."""
 WIDE = 9 / 16
-FULLER = 1.4
+FULLER = 1.5
 """Points are drawn larger than what they stand for: discs that cover the squares they stand for."""
 
 

@@ -42,16 +42,19 @@ def draw_points(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The picture. ``diameters``: of the disc that each point is drawn as, in the world, facing the view."""
     height, width = (side * SUPERSAMPLING for side in view.size)
-    # A margin of the largest disc all around, so that nothing has to be cut at the rim.
-    rows, columns = height + 2 * LARGEST, width + 2 * LARGEST
+    # Room all around for discs that reach into the picture, and as much again so that nothing has to be cut at the rim.
+    margin = 2 * LARGEST
+    rows, columns = height + 2 * margin, width + 2 * margin
     pixels, depth = view.project(points)
     nearest = 1e-3 * float(np.median(np.abs(depth))) if len(depth) else 0.0
     corner = np.floor(pixels * SUPERSAMPLING)
-    shown = np.flatnonzero((depth > nearest) & ((corner >= 0) & (corner < [width, height])).all(axis=1))
+    shown = np.flatnonzero(
+        (depth > nearest) & ((corner >= -LARGEST) & (corner < [width + LARGEST, height + LARGEST])).all(axis=1)
+    )
     depth = depth[shown]
     drawn = diameters[shown] * float(view.focal[0]) * SUPERSAMPLING / depth
     radius = torch.from_numpy(np.clip(drawn / 2, 0.0, LARGEST).astype(np.float32))
-    x, y = torch.from_numpy(corner[shown].astype(np.int64) + LARGEST).unbind(-1)
+    x, y = torch.from_numpy(corner[shown].astype(np.int64) + margin).unbind(-1)
     place = y * columns + x
     # Depth above, number of the point below: the least key of a pixel is its nearest point. The bits of floats above 0
     # are in the order of the floats.
@@ -66,7 +69,7 @@ def draw_points(
             if not len(keys):
                 break
         front.scatter_reduce_(0, places + offset, keys, "amin")
-    front = front.view(rows, columns)[LARGEST:-LARGEST, LARGEST:-LARGEST].flatten()
+    front = front.view(rows, columns)[margin:-margin, margin:-margin].flatten()
     seen = (front != empty).numpy()
     canvas = np.full((height * width, 3), background, dtype=np.uint8)
     canvas[seen] = colors[front.numpy()[seen] & 0xFFFFFFFF]
