@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -230,6 +231,18 @@ def test_the_clock_can_rule_the_schedule(tmp_path: Path) -> None:
     run.run()
     assert run.step == 2
     assert run.position >= config.steps
+
+
+def test_a_deadline_counts_what_comes_before_the_first_line(tmp_path: Path) -> None:
+    """The schedule spans what is left when the first line is written: of a deadline that has passed, nothing."""
+    config = dataclasses.replace(RUN, steps=4000)
+    torch.manual_seed(3)
+    run = Trainer(VDPM(TINY), config, tmp_path, ALONE, deadline=time.monotonic())
+    run.run()
+    assert run.step == 2
+    assert run.position >= config.steps
+    with pytest.raises(UsageError, match="give one of them"):
+        train(RUN, tmp_path / "other", minutes=1.0, within=1.0)
 
 
 def test_a_resumed_log_holds_each_step_once(tmp_path: Path) -> None:

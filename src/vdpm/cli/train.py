@@ -36,7 +36,10 @@ class Train:
     seed: int | None = None
     """Seed of weights and scenes, if not the recipe's."""
     minutes: float | None = None
-    """Spend this time, counted from the first step, instead of a number of steps; the schedule follows the clock."""
+    """Spend this time, counted from the first line of the log, instead of a number of steps; the schedule follows the
+    clock."""
+    within: float | None = None
+    """The same, but start-up and compiling count as well: be done in this many minutes."""
     device: Literal["cuda", "cpu"] | None = None
     """Where to train; CUDA where there is one."""
     parallel: Literal["replicate", "shard"] | None = None
@@ -52,8 +55,6 @@ class Train:
 
         if self.recipe not in RECIPES:
             raise UsageError(f"no recipe {self.recipe!r}; there are {', '.join(RECIPES)}")
-        if self.minutes is not None and self.minutes <= 0:
-            raise UsageError(f"--minutes {self.minutes} is not a time; give a number above 0")
         train(
             RECIPES[self.recipe],
             self.output,
@@ -65,6 +66,7 @@ class Train:
             learning_rate=self.lr,
             seed=self.seed,
             minutes=self.minutes,
+            within=self.within,
             device=self.device,
             parallel=self.parallel,
             attention=self.attention,

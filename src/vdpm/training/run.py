@@ -1,6 +1,7 @@
 """Start, continue or extend a training run: the body of ``vdpm train``."""
 
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,7 @@ def train(
     learning_rate: float | None = None,
     seed: int | None = None,
     minutes: float | None = None,
+    within: float | None = None,
     device: str | None = None,
     parallel: Literal["replicate", "shard"] | None = None,
     attention: Attention | None = None,
@@ -35,14 +37,19 @@ def train(
 
     ``init``: weights to start from (folder, file or preset name) instead of random ones, with ``clips_seen`` clips
     already seen by them; give another ``seed`` then, so that new scenes come. ``resume``: go on from
-    ``output/state.pt``, with the recipe and seed it was begun with. ``minutes``: spend this time instead of a number of
-    steps; the schedule follows the clock. Under ``torchrun`` the run spreads over its processes. The other arguments
-    replace what the recipe says, where they are not None.
+    ``output/state.pt``, with the recipe and seed it was begun with. ``minutes``: spend this time, from the first line
+    of the log, instead of a number of steps; the schedule follows the clock. ``within``: the same, with all that
+    comes before that line (compiling above all) counted. Under ``torchrun`` the run spreads over its processes. The
+    other arguments replace what the recipe says, where they are not None.
     Raises UsageError for settings that make no sense, CheckpointError for weights that do not fit the recipe,
     OutputError when ``output`` cannot be written, or already holds a run and ``resume`` is off.
     """
-    if minutes is not None and not 0 < minutes < math.inf:
-        raise UsageError(f"{minutes} minutes is not a time to spend; give a number above 0")
+    begun = time.monotonic()
+    for time_given in (minutes, within):
+        if time_given is not None and not 0 < time_given < math.inf:
+            raise UsageError(f"{time_given} minutes is not a time to spend; give a number above 0")
+    if minutes is not None and within is not None:
+        raise UsageError("--minutes leaves out what --within counts; give one of them")
     if clips_seen < 0:
         raise UsageError(f"clips_seen is {clips_seen}; it must not be negative")
     if resume and init is not None:
@@ -72,7 +79,10 @@ def train(
             model = VDPM.from_pretrained(init, dtype=torch.float32)
             _check_fits(model, config, init)
         seconds = None if minutes is None else 60 * minutes
-        Trainer(model, config, output, ranks, resume=resume, seconds=seconds, clips_seen=clips_seen).run()
+        deadline = None if within is None else begun + 60 * within
+        Trainer(
+            model, config, output, ranks, resume=resume, seconds=seconds, deadline=deadline, clips_seen=clips_seen
+        ).run()
     finally:
         leave_ranks(ranks)
 

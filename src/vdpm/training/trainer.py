@@ -51,8 +51,9 @@ class Totals(NamedTuple):
 class Trainer:
     """One run of ``config`` on ``ranks``, writing to ``output`` (rank 0 only).
 
-    ``model`` starts from its given weights; ``resume`` loads ``output/state.pt`` on top. With ``seconds`` the schedule
-    follows the clock instead of the steps. SIGTERM and Ctrl-C stop early, with everything saved.
+    ``model`` starts from its given weights; ``resume`` loads ``output/state.pt`` on top. With ``seconds``, counted from
+    the first line of the log, or ``deadline``, a moment of ``time.monotonic()``, the schedule follows the clock instead
+    of the steps. SIGTERM and Ctrl-C stop early, with everything saved.
     Raises CheckpointError when the state to resume is of another run.
     """
 
@@ -65,10 +66,11 @@ class Trainer:
         *,
         resume: bool = False,
         seconds: float | None = None,
+        deadline: float | None = None,
         clips_seen: int = 0,
     ) -> None:
         self.model, self.config, self.output, self.ranks = model.to(ranks.device), config, output, ranks
-        self.limit = seconds
+        self.limit, self.deadline = seconds, deadline
         self.step, self.clips, self.seconds = 0, clips_seen, 0.0
         self.position = 0.0
         """Where the schedule stands, in steps: the step itself, unless the clock rules."""
@@ -120,14 +122,17 @@ class Trainer:
             if self.step % self.config.picture_every == 0:
                 self._draw(snippet)
             self.clips += bucket.batch * self.ranks.world
-            if self.limit is None:
+            if self.limit is None and self.deadline is None:
                 self.position += 1
 
             # Alone, a signal counts at once; several ranks agree on it when they log.
             stopping = self.ranks.world == 1 and self.stop_signal is not None
             if self.step % self.config.log_every == 0 or self.position >= self.config.steps or stopping:
                 now = time.monotonic()
-                clock = now if clock is None else clock
+                if clock is None:
+                    clock = now
+                    if self.deadline is not None:
+                        self.limit = max(self.deadline - now, 1e-3)
                 if self.limit is not None:
                     share = largest_over_ranks((now - clock) / self.limit, self.ranks)
                     self.position = began + share * (self.config.steps - began)
