@@ -133,6 +133,8 @@ def _is_out_of_memory(error: Exception) -> bool:
 @contextmanager
 def _terminated_by_sigterm() -> Iterator[None]:
     def on_sigterm(*_: object) -> NoReturn:
+        # A second signal, as a group of processes gets it, must not cut the cleaning up short.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Terminated
 
     previous = signal.signal(signal.SIGTERM, on_sigterm)

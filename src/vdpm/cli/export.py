@@ -9,6 +9,7 @@ import tyro
 from vdpm.cli.arguments import parse_frames
 from vdpm.cli.summary import print_table
 from vdpm.errors import UsageError
+from vdpm.progress import terminal_progress
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ class Export:
         check_place(self.to, output, self.overwrite)
         if form.extra is not None:
             require(*form.extra)
-        done = export(reconstruction, self.to, output, options, overwrite=self.overwrite)
+        with terminal_progress() as report:
+            done = export(reconstruction, self.to, output, options, overwrite=self.overwrite, report=report)
 
         rows = [("" if number else "holds", line) for number, line in enumerate(done.lines)]
         rows.append(("axes", str(done.said["world_axes"])))

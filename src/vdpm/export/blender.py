@@ -13,6 +13,7 @@ from vdpm.export.axes import Axes
 from vdpm.export.camera_path import CameraPath
 from vdpm.export.cameras_json import describe
 from vdpm.export.options import ExportOptions
+from vdpm.progress import Report, silent
 from vdpm.structures import Reconstruction
 
 SCRIPT = Path(__file__).with_name("blender_scene.py")
@@ -21,7 +22,12 @@ DATA_LINE = 'SCENE: dict[str, Any] = json.loads("{}")'
 
 
 def write(
-    reconstruction: Reconstruction, place: Path, options: ExportOptions, axes: Axes, said: dict[str, Any]
+    reconstruction: Reconstruction,
+    place: Path,
+    options: ExportOptions,
+    axes: Axes,
+    said: dict[str, Any],
+    report: Report = silent,
 ) -> list[str]:
     """Writes ``place``; returns what it holds, in lines."""
     path = CameraPath.choose(reconstruction, options, axes, "opengl")

@@ -7,11 +7,17 @@ from vdpm.export.axes import Axes, follow_world
 from vdpm.export.camera_path import CameraPath
 from vdpm.export.conventions import as_text
 from vdpm.export.options import ExportOptions
+from vdpm.progress import Report, silent
 from vdpm.structures import Reconstruction
 
 
 def write(
-    reconstruction: Reconstruction, place: Path, options: ExportOptions, axes: Axes, said: dict[str, Any]
+    reconstruction: Reconstruction,
+    place: Path,
+    options: ExportOptions,
+    axes: Axes,
+    said: dict[str, Any],
+    report: Report = silent,
 ) -> list[str]:
     """Writes ``place``; returns what it holds, in lines."""
     path = CameraPath.choose(reconstruction, options, axes, follow_world(axes))

@@ -33,6 +33,7 @@ from vdpm.geometry.pinhole import pixel_grid
 from vdpm.geometry.rigid import transform_points
 from vdpm.motion import motion_mask, project_to
 from vdpm.motion.views import in_view
+from vdpm.progress import Report, silent
 from vdpm.structures import PointCloud, Reconstruction
 
 MAX_POINTS = 50_000
@@ -43,12 +44,21 @@ DEPTH_TOLERANCE = 0.05
 
 
 def write(
-    reconstruction: Reconstruction, place: Path, options: ExportOptions, axes: Axes, said: dict[str, Any]
+    reconstruction: Reconstruction,
+    place: Path,
+    options: ExportOptions,
+    axes: Axes,
+    said: dict[str, Any],
+    report: Report = silent,
 ) -> list[str]:
     """Writes into the folder ``place``; returns what it holds, in lines. Raises UsageError when no point is left."""
     sources = chosen_sources(reconstruction, options)
     path = CameraPath.choose(reconstruction, options, axes, "opencv")
-    still = {source: _still(reconstruction, source) for source in sources}
+    still = {}
+    for done, source in enumerate(sources):
+        report("finding what moves", done, len(sources))
+        still[source] = _still(reconstruction, source)
+    report("finding what moves", len(sources), len(sources))
     cloud = _still_cloud(reconstruction, options, still)
     model = _model(reconstruction, path, cloud, still, options, axes)
     for name in ("images", "masks", "masks_colmap", "sparse/0"):

@@ -17,13 +17,19 @@ from vdpm.errors import UsageError
 from vdpm.export.axes import Axes
 from vdpm.export.frames import frame_maps
 from vdpm.export.options import ExportOptions
+from vdpm.progress import Report, silent
 from vdpm.structures import Reconstruction
 
 LARGEST = 65_535
 
 
 def write(
-    reconstruction: Reconstruction, place: Path, options: ExportOptions, axes: Axes, said: dict[str, Any]
+    reconstruction: Reconstruction,
+    place: Path,
+    options: ExportOptions,
+    axes: Axes,
+    said: dict[str, Any],
+    report: Report = silent,
 ) -> list[str]:
     """Writes a file for each chosen source into the folder ``place``; returns what it holds, in lines.
 

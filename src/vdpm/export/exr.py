@@ -18,11 +18,17 @@ from vdpm.export.conventions import as_lines
 from vdpm.export.extras import require
 from vdpm.export.frames import FrameMaps, frame_maps
 from vdpm.export.options import ExportOptions
+from vdpm.progress import Report, silent
 from vdpm.structures import Reconstruction
 
 
 def write(
-    reconstruction: Reconstruction, place: Path, options: ExportOptions, axes: Axes, said: dict[str, Any]
+    reconstruction: Reconstruction,
+    place: Path,
+    options: ExportOptions,
+    axes: Axes,
+    said: dict[str, Any],
+    report: Report = silent,
 ) -> list[str]:
     """Writes a file for each chosen source into the folder ``place``; returns what it holds, in lines."""
     open_exr = require("OpenEXR", "exr")

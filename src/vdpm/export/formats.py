@@ -13,6 +13,7 @@ from vdpm.export.conventions import EXPORT_FORMAT, SIDECAR, as_text, conventions
 from vdpm.export.extras import require
 from vdpm.export.files import replace_file, replace_folder, replace_path
 from vdpm.export.options import ExportOptions
+from vdpm.progress import Report, silent
 from vdpm.structures import Reconstruction
 
 ALWAYS = frozenset({"scale", "start", "end", "frames"})
@@ -169,6 +170,7 @@ def export(
     options: ExportOptions | None = None,
     *,
     overwrite: bool = False,
+    report: Report = silent,
 ) -> Exported:
     """Write ``reconstruction`` to ``output`` in the format called ``to`` (see ``FORMATS``).
 
@@ -187,11 +189,11 @@ def export(
     write = import_module(f"vdpm.export.{chosen.module}").write
     if not chosen.suffixes:
         with replace_folder(path) as folder:
-            lines = write(reconstruction, folder, options, axes, said)
+            lines = write(reconstruction, folder, options, axes, said, report)
             (folder / SIDECAR).write_text(as_text(said), encoding="utf-8")
     else:
         with replace_path(path) as beside:
-            lines = write(reconstruction, beside, options, axes, said)
+            lines = write(reconstruction, beside, options, axes, said, report)
             if chosen.sidecar:
                 with replace_file(_sidecar(path)) as stream:
                     stream.write(as_text(said).encode())

@@ -22,6 +22,7 @@ from vdpm.export.camera_path import CameraPath
 from vdpm.export.colors import linear
 from vdpm.export.options import ExportOptions
 from vdpm.export.selection import MovingCloud
+from vdpm.progress import Report, silent
 from vdpm.structures import Reconstruction
 
 MAX_POINTS = 100_000
@@ -32,14 +33,19 @@ UNLIT = "KHR_materials_unlit"
 
 
 def write(
-    reconstruction: Reconstruction, place: Path, options: ExportOptions, axes: Axes, said: dict[str, Any]
+    reconstruction: Reconstruction,
+    place: Path,
+    options: ExportOptions,
+    axes: Axes,
+    said: dict[str, Any],
+    report: Report = silent,
 ) -> list[str]:
     """Writes ``place``; returns what it holds, in lines. Raises UsageError when nothing is left to write."""
     cloud = MovingCloud.choose(reconstruction, options, axes, MAX_POINTS)
     path = CameraPath.choose(reconstruction, options, axes, "opengl")
     glb = _Glb()
     start = min(float(cloud.seconds[0]), float(path.seconds[0]))
-    _add_points(glb, cloud, start)
+    _add_points(glb, cloud, start, report)
     _add_camera(glb, path, start)
     nodes = [{"name": "vdpm", "children": [1, 2]}, {"name": "points", "mesh": 0}, glb.camera_node]
     document: dict[str, Any] = {
@@ -115,8 +121,8 @@ class _Glb:
         return [head, text, struct.pack("<I4s", self.length, b"BIN\0"), *self.chunks]
 
 
-def _add_points(glb: _Glb, cloud: MovingCloud, start: float) -> None:
-    base, _ = cloud.at(0)
+def _add_points(glb: _Glb, cloud: MovingCloud, start: float, report: Report) -> None:
+    base, _ = cloud.at(0, report)
     attributes = {"POSITION": glb.accessor(base, vertices=True, bounds=True)}
     attributes["COLOR_0"] = glb.accessor(linear(cloud.colors).astype(np.float32), vertices=True)
     primitive: dict[str, Any] = {"mode": 0, "attributes": attributes, "material": 0}
@@ -126,7 +132,7 @@ def _add_points(glb: _Glb, cloud: MovingCloud, start: float) -> None:
         return
     targets = []
     for row in range(1, count):
-        points, _ = cloud.at(row)
+        points, _ = cloud.at(row, report)
         targets.append({"POSITION": glb.accessor(points - base, vertices=True, bounds=True)})
     primitive["targets"] = targets
     glb.mesh["weights"] = [0.0] * (count - 1)

@@ -22,15 +22,21 @@ from vdpm.export.axes import Axes, follow_world, turn_points
 from vdpm.export.camera_path import CameraPath
 from vdpm.export.frames import FrameMaps, frame_maps
 from vdpm.export.options import ExportOptions
-from vdpm.export.selection import chosen_sources, chosen_times
+from vdpm.export.selection import READING, chosen_sources, chosen_times
 from vdpm.geometry.pinhole import pixel_grid
+from vdpm.progress import Report, silent
 from vdpm.structures import Reconstruction
 
 
 def write(
-    reconstruction: Reconstruction, place: Path, options: ExportOptions, axes: Axes, said: dict[str, Any]
+    reconstruction: Reconstruction,
+    place: Path,
+    options: ExportOptions,
+    axes: Axes,
+    said: dict[str, Any],
+    report: Report = silent,
 ) -> list[str]:
-    """Writes ``place``, one map in memory at a time; returns what it holds, in lines."""
+    """Writes ``place``, one map of points in memory at a time; returns what it holds, in lines."""
     sources = chosen_sources(reconstruction, options)
     times = [time for time in chosen_times(reconstruction, options) if time is not None]
     path = CameraPath.choose(reconstruction, options, axes, follow_world(axes))
@@ -43,6 +49,18 @@ def write(
 
     def points(maps: FrameMaps) -> np.ndarray:
         return turn_points(maps.points, axes, options.scale)
+
+    grid = [(time, source) for time in times for source in sources]
+    confidence: list[np.ndarray] = []
+
+    def at_times() -> Iterable[np.ndarray]:
+        """Points of each pair; keeps its confidence, so that no map is read twice."""
+        for done, pair in enumerate(grid):
+            report(READING, done, len(grid))
+            point_map = reconstruction.maps.at(*pair)
+            confidence.append(point_map.confidence.numpy()[::step, ::step].copy())
+            yield turn_points(point_map.points.numpy()[::step, ::step], axes, options.scale)
+        report(READING, len(grid), len(grid))
 
     with zipfile.ZipFile(place, "w", allowZip64=True) as archive:
         _add(archive, "conventions", (), np.array(json.dumps(said)), None)
@@ -59,16 +77,14 @@ def write(
         _add(archive, "confidence", shape, f4, each(lambda maps: maps.confidence))
         _add(archive, "depth", shape, f4, each(lambda maps: maps.depth * options.scale))
         shape = (len(times), *shape)
-        grid = [(time, source) for time in times for source in sources]
-        maps = reconstruction.maps
         _add(
             archive,
             "points_at",
             (*shape, 3),
             f4,
-            (turn_points(maps.at(*pair).points.numpy()[::step, ::step], axes, options.scale) for pair in grid),
+            at_times(),
         )
-        _add(archive, "confidence_at", shape, f4, (maps.at(*pair).confidence.numpy()[::step, ::step] for pair in grid))
+        _add(archive, "confidence_at", shape, f4, confidence)
     return [f"{len(sources)} sources at {len(times)} times, maps of {size[1]} x {size[0]}"]
 
 

@@ -15,11 +15,17 @@ from jaxtyping import Float
 from vdpm.export.axes import Axes
 from vdpm.export.camera_path import CameraPath
 from vdpm.export.options import ExportOptions
+from vdpm.progress import Report, silent
 from vdpm.structures import Reconstruction
 
 
 def write(
-    reconstruction: Reconstruction, place: Path, options: ExportOptions, axes: Axes, said: dict[str, Any]
+    reconstruction: Reconstruction,
+    place: Path,
+    options: ExportOptions,
+    axes: Axes,
+    said: dict[str, Any],
+    report: Report = silent,
 ) -> list[str]:
     """Writes ``place``; returns what it holds, in lines. Adds lens and columns to ``said``."""
     path = CameraPath.choose(reconstruction, options, axes, "opengl")

@@ -17,6 +17,7 @@ from vdpm.export.files import replace_file
 from vdpm.export.options import ExportOptions
 from vdpm.export.selection import chosen_cloud, chosen_times
 from vdpm.motion import fuse
+from vdpm.progress import Report, silent
 from vdpm.structures import CONVENTIONS, Reconstruction
 
 ROW = np.dtype(
@@ -61,18 +62,25 @@ def write_ply(
 
 
 def write(
-    reconstruction: Reconstruction, place: Path, options: ExportOptions, axes: Axes, said: dict[str, Any]
+    reconstruction: Reconstruction,
+    place: Path,
+    options: ExportOptions,
+    axes: Axes,
+    said: dict[str, Any],
+    report: Report = silent,
 ) -> list[str]:
     """Writes a file for each chosen time into the folder ``place``; returns what it holds, in lines."""
     times = chosen_times(reconstruction, options)
     count = 0
-    for time in times:
+    for done, time in enumerate(times):
+        report("fusing points", done, len(times))
         cloud = chosen_cloud(reconstruction, time, options, MAX_POINTS)
         points = torch.from_numpy(turn_points(cloud.points.numpy(), axes, options.scale))
         when = "each frame at its own time" if time is None else f"frame {time}"
         lines = (*as_lines(said), f"time: {when}")
         (place / cloud_file(time)).write_bytes(b"".join(_encode(points, cloud.colors, cloud.confidence, lines)))
         count += len(cloud)
+    report("fusing points", len(times), len(times))
     what = f"{count:,} points in {len(times)} file{'s' * (len(times) != 1)}"
     return [what] if times != (None,) else [f"{what}, each frame's at its own time: the result keeps no other times"]
 

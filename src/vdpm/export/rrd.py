@@ -18,13 +18,19 @@ from vdpm.export.conventions import as_lines
 from vdpm.export.extras import require
 from vdpm.export.options import ExportOptions
 from vdpm.export.selection import MovingCloud, grid_tracks
+from vdpm.progress import Report, silent
 from vdpm.structures import Reconstruction
 
 MAX_POINTS = 200_000
 
 
 def write(
-    reconstruction: Reconstruction, place: Path, options: ExportOptions, axes: Axes, said: dict[str, Any]
+    reconstruction: Reconstruction,
+    place: Path,
+    options: ExportOptions,
+    axes: Axes,
+    said: dict[str, Any],
+    report: Report = silent,
 ) -> list[str]:
     """Writes ``place``; returns what it holds, in lines. Raises UsageError when nothing is left to write."""
     rr = require("rerun", "rerun")
@@ -53,7 +59,7 @@ def write(
         recording.log("world/camera", pinhole)
         recording.log("world/camera/image", rr.Image(reconstruction.frames[frame].numpy()))
     for row, time in enumerate(cloud.times):
-        points, _ = cloud.at(row)
+        points, _ = cloud.at(row, report)
         if time is not None:
             _set_time(recording, time, float(cloud.seconds[row]))
         shown = rr.Points3D(points, colors=cloud.colors, radii=cloud.widths / 2)

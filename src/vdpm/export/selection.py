@@ -13,10 +13,13 @@ from vdpm.export.axes import Axes, turn_points
 from vdpm.export.options import ExportOptions
 from vdpm.geometry.pinhole import pixel_grid
 from vdpm.motion import depth, fuse, tracks
+from vdpm.progress import Report, silent
 from vdpm.structures import PointCloud, Reconstruction, Tracks
 
 MAX_PLACES = 5_000_000
 """Points times times of a moving cloud unless the options say otherwise: 60 MB of positions."""
+
+READING = "reading maps"
 
 
 def chosen_frames(reconstruction: Reconstruction, options: ExportOptions) -> tuple[int, ...]:
@@ -133,15 +136,20 @@ class MovingCloud:
     def __len__(self) -> int:
         return len(self.pixel)
 
-    def at(self, row: int) -> tuple[Float[np.ndarray, "points 3"], Float[np.ndarray, "points"]]:
+    def at(
+        self, row: int, report: Report = silent
+    ) -> tuple[Float[np.ndarray, "points 3"], Float[np.ndarray, "points"]]:
         """Positions and confidence at ``times[row]``; maps are read one at a time."""
         maps, time = self.reconstruction.maps, self.times[row]
         points, confidence = [], []
-        for source in _in_order(torch.from_numpy(self.source)):
+        sources = _in_order(torch.from_numpy(self.source))
+        for done, source in enumerate(sources):
+            report(READING, row * len(sources) + done, len(self.times) * len(sources))
             point_map = maps.time_variant(source) if time is None else maps.at(time, source)
             chosen = self.pixel[self.source == source]
             points.append(point_map.points.flatten(0, 1).numpy()[chosen])
             confidence.append(point_map.confidence.flatten().numpy()[chosen])
+        report(READING, (row + 1) * len(sources), len(self.times) * len(sources))
         return turn_points(np.concatenate(points), self.axes, self.scale), np.concatenate(confidence)
 
     def note(self) -> str:

@@ -25,13 +25,19 @@ from vdpm.export.camera_path import CameraPath
 from vdpm.export.options import ExportOptions
 from vdpm.export.selection import grid_tracks
 from vdpm.geometry.rigid import transform_points
+from vdpm.progress import Report, silent
 from vdpm.structures import Reconstruction
 
 JPEG_QUALITY = 95
 
 
 def write(
-    reconstruction: Reconstruction, place: Path, options: ExportOptions, axes: Axes, said: dict[str, Any]
+    reconstruction: Reconstruction,
+    place: Path,
+    options: ExportOptions,
+    axes: Axes,
+    said: dict[str, Any],
+    report: Report = silent,
 ) -> list[str]:
     """Writes ``place``; returns what it holds, in lines.
 

@@ -13,11 +13,17 @@ from vdpm.export.axes import Axes, follow_world, quaternions
 from vdpm.export.camera_path import CameraPath
 from vdpm.export.conventions import as_lines
 from vdpm.export.options import ExportOptions
+from vdpm.progress import Report, silent
 from vdpm.structures import Reconstruction
 
 
 def write(
-    reconstruction: Reconstruction, place: Path, options: ExportOptions, axes: Axes, said: dict[str, Any]
+    reconstruction: Reconstruction,
+    place: Path,
+    options: ExportOptions,
+    axes: Axes,
+    said: dict[str, Any],
+    report: Report = silent,
 ) -> list[str]:
     """Writes ``place``; returns what it holds, in lines."""
     path = CameraPath.choose(reconstruction, options, axes, follow_world(axes))

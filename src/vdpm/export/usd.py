@@ -19,6 +19,7 @@ from vdpm.export.conventions import as_lines
 from vdpm.export.extras import require
 from vdpm.export.options import ExportOptions
 from vdpm.export.selection import MovingCloud, grid_tracks
+from vdpm.progress import Report, silent
 from vdpm.structures import Reconstruction, Tracks
 
 MAX_POINTS = 100_000
@@ -27,7 +28,12 @@ TRACK_WIDTH = 0.3
 
 
 def write(
-    reconstruction: Reconstruction, place: Path, options: ExportOptions, axes: Axes, said: dict[str, Any]
+    reconstruction: Reconstruction,
+    place: Path,
+    options: ExportOptions,
+    axes: Axes,
+    said: dict[str, Any],
+    report: Report = silent,
 ) -> list[str]:
     """Writes ``place`` (.usdc, .usda or .usd); returns what it holds, in lines. Raises UsageError when nothing is left
     to write, OutputError when USD cannot write there.
@@ -48,7 +54,9 @@ def write(
         stage.SetEndTimeCode(float(path.numbers[-1]))
         root = usd_geom.Xform.Define(stage, "/vdpm")
         stage.SetDefaultPrim(root.GetPrim())
-        _define_points(stage, usd_geom, sdf, cloud, frame_numbers(cloud.seconds, path.rate, options.first_frame))
+        _define_points(
+            stage, usd_geom, sdf, cloud, frame_numbers(cloud.seconds, path.rate, options.first_frame), report
+        )
         _define_camera(stage, usd_geom, path, float(np.median(cloud.widths)))
         if found is not None:
             _define_tracks(stage, usd_geom, sdf, reconstruction, found, cloud)
@@ -60,7 +68,7 @@ def write(
 
 
 def _define_points(
-    stage: Any, usd_geom: Any, sdf: Any, cloud: MovingCloud, numbers: Float[np.ndarray, "times"]
+    stage: Any, usd_geom: Any, sdf: Any, cloud: MovingCloud, numbers: Float[np.ndarray, "times"], report: Report
 ) -> None:
     vt = require("pxr.Vt", "usd")
     points = usd_geom.Points.Define(stage, "/vdpm/points")
@@ -74,7 +82,7 @@ def _define_points(
         "confidence", sdf.ValueTypeNames.FloatArray, usd_geom.Tokens.vertex
     )
     place, extent, speed = points.CreatePointsAttr(), points.CreateExtentAttr(), points.CreateVelocitiesAttr()
-    here, confidence = cloud.at(0)
+    here, confidence = cloud.at(0, report)
     for row, number in enumerate(numbers.tolist()):
         place.Set(vt.Vec3fArray.FromNumpy(here), number)
         sure.Set(vt.FloatArray.FromNumpy(confidence), number)
@@ -84,7 +92,7 @@ def _define_points(
         if len(numbers) == 1:
             break
         if row + 1 < len(numbers):
-            after, confidence = cloud.at(row + 1)
+            after, confidence = cloud.at(row + 1, report)
             velocity = (after - here) / np.float32(cloud.seconds[row + 1] - cloud.seconds[row])
             here = after
         # The last sample keeps the velocity that led to it.
