@@ -1,4 +1,4 @@
-# make demo   environment, then the bundled clip through the network, errors against the truth, a picture
+# make demo   environment, then the bundled clip through the network, errors against the truth, a picture, a page
 # make test   environment with the tools of development, then the tests
 # make lint   ruff, mypy, import-linter
 #

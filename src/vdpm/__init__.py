@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vdpm.reconstruct import reconstruct
     from vdpm.structures import Cameras, DynamicPointMaps, PointMap, Reconstruction, Snippet, Tracks, Video
     from vdpm.video import read_video
+    from vdpm.viewer.page import write_page
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ _HOME_OF = {
     "reconstruct": ("reconstruct",),
     "structures": ("Cameras", "DynamicPointMaps", "PointMap", "Reconstruction", "Snippet", "Tracks", "Video"),
     "video": ("read_video",),
+    "viewer.page": ("write_page",),
 }
 _MODULE_OF = {name: module for module, names in _HOME_OF.items() for name in names}
 
@@ -63,6 +65,7 @@ __all__ = [
     "save",
     "scene_flow",
     "tracks",
+    "write_page",
     "write_ply",
     "write_preview",
 ]

@@ -38,6 +38,9 @@ def test_demo_prints_errors_against_the_truth(
         "points_t00000.ply",
         "points_t00002.ply",
     }
+    page = tmp_path / "out" / "scene.html"
+    assert str(page) in done.out
+    assert page.read_text().startswith("<!doctype html>")
     assert run("demo", "-o", tmp_path / "out", "--model", tiny_folder).code == 5
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 BUNDLED = Path(__file__).resolve().parents[1] / "demo"
+PAGE_FILE = "scene.html"
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ class Demo:
     """Replace a result that exists in the output folder."""
 
     def run(self) -> None:
-        from vdpm.archive import check_output
+        from vdpm.archive import check_output, record_derived
         from vdpm.reconstruct import make_plan
         from vdpm.synthetic.demo_clip import load_ground_truth
+        from vdpm.viewer.page import write_page
 
         check_output(self.output, self.overwrite)
         truth = load_ground_truth(BUNDLED / "truth.npz")
@@ -53,6 +55,8 @@ class Demo:
             )
             result = plan.run(self.output, overwrite=self.overwrite, report=report)
             files = write_pictures(result, self.output, [0, len(result) - 1], preview=True, report=report)
+            record_derived(self.output, [PAGE_FILE])
+            write_page(result, self.output / PAGE_FILE, report=report)
         scores = score(result, truth)
 
         seconds = result.provenance["seconds"]
@@ -62,7 +66,7 @@ class Demo:
             [
                 ("model", f"{self.model} ({result.provenance['fingerprint']}) on {result.provenance['device']}"),
                 ("time", f"{seconds['total']:.1f} s, all {len(result)} x {len(result)} maps"),
-                *(("", str(file)) for file in files),
+                *(("", str(file)) for file in (*files, self.output / PAGE_FILE)),
             ],
         )
         print()
@@ -71,7 +75,8 @@ class Demo:
             [("", "network", "without it"), *error_rows(scores)],
         )
         print()
-        print(f"Look at {self.output / 'preview.png'}; open the .ply files in MeshLab, CloudCompare or Blender.")
+        print(f"Open {self.output / PAGE_FILE} in a browser and press space; {self.output / 'preview.png'} is a picture.")
+        print("The .ply files open in MeshLab, CloudCompare or Blender.")
         print("Next, your own video: vdpm reconstruct VIDEO -o DIR")
 
 

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.error import FFmpegError
+from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
@@ -44,17 +46,11 @@ def write_film(path: Path, pictures: Iterable[Picture], rate: float) -> int:
         try:
             fast = {"movflags": "+faststart"} if path.suffix.lower() == ".mp4" else {}
             with av.open(str(beside), "w", options=fast) as container:
-                stream = None
+                stream: VideoStream | None = None
                 for picture in pictures:
                     height, width = (side // 2 * 2 for side in picture.pixels.shape[:2])
                     if stream is None:
-                        stream = container.add_stream(
-                            name, rate=Fraction(rate).limit_denominator(1001), options=options
-                        )
-                        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-                        # Without these a player guesses the colours from the picture's height.
-                        stream.codec_context.colorspace = stream.codec_context.color_primaries = 1
-                        stream.codec_context.color_trc, stream.codec_context.color_range = 1, 1
+                        stream = _add_stream(container, name, options, rate, (height, width))
                     pixels = np.ascontiguousarray(picture.pixels[:height, :width])
                     frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
                     frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
@@ -66,6 +62,18 @@ def write_film(path: Path, pictures: Iterable[Picture], rate: float) -> int:
         except FFmpegError as error:
             raise OutputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
     return count
+
+
+def _add_stream(
+    container: OutputContainer, name: str, options: dict[str, str], rate: float, size: tuple[int, int]
+) -> VideoStream:
+    stream = container.add_stream(name, rate=Fraction(rate).limit_denominator(1001), options=options)
+    assert isinstance(stream, VideoStream)
+    stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+    # BT.709 in all four; without these a player guesses the colours from the picture's height.
+    context = stream.codec_context
+    context.colorspace, context.color_primaries, context.color_trc, context.color_range = 1, 1, 1, 1
+    return stream
 
 
 def _codec(suffix: str) -> tuple[str, dict[str, str]]:

@@ -25,7 +25,7 @@ class Viewer {
     const sample = [];
     this.scene.eachShown({ kinds: ['still', 'moving'], level: this.scene.levelHiding(20), only: -1 }, (set, p) => sample.push([set, p]));
     const every = Math.max(1, Math.floor(sample.length / 400));
-    const places = sample.filter((_, n) => n % every === 0).map(([set, p]) => this.scene.position(set, p, { before: 0, mix: 0 }));
+    this.places = sample.filter((_, n) => n % every === 0).map(([set, p]) => this.scene.position(set, p, { before: 0, mix: 0 }));
     const { sources } = this.scene.meta;
     const cameras = [sources[0], sources.at(-1)].flatMap((frame) => this.scene.frustum(frame, this.frustumReach));
     for (this.orbit.distance *= 0.8; this.orbit.distance < 4 * reach; this.orbit.distance *= 1.06) {
@@ -33,7 +33,7 @@ class Viewer {
       // What is near moves more than the pivot, so half of the way at a time.
       for (let round = 0; round < 6; round++) {
         const view = this.view();
-        const [seen, ends] = [places, cameras].map((group) => group.map((place) => projectPoint(view, ...place)));
+        const [seen, ends] = [this.places, cameras].map((group) => group.map((place) => projectPoint(view, ...place)));
         if (ends.some(([, , z]) => z < 20 * view.near)) break;
         const front = seen.filter(([, , z]) => z > view.near);
         const [x, y] = [0, 1].map((axis) => extent(front.map((p) => p[axis]), ends.map((p) => p[axis])));
@@ -41,6 +41,14 @@ class Viewer {
         this.move((view.width - x[0] - x[1]) / 4, (1.06 * view.height - y[0] - y[1]) / 4);
       }
     }
+  }
+
+  /** Between which depths most points in view lie. */
+  depths(view) {
+    const seen = this.places.map((place) => projectPoint(view, ...place)).filter(([x, y, z]) =>
+      z > view.near && x > -view.width && x < 2 * view.width && y > -view.height && y < 2 * view.height);
+    const z = seen.map((p) => p[2]).sort((a, b) => a - b), at = (share) => z[Math.floor(share * (z.length - 1))];
+    return z.length ? [at(0.03), Math.max(at(0.97), 1.05 * at(0.03))] : [view.near, view.far];
   }
 
   /** Pose, focal lengths and centre in CSS pixels of the canvas. */

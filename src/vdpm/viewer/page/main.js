@@ -57,6 +57,10 @@ class Page {
     byId('length').max = Math.max(1, scene.seconds.length - 1);
     byId('length').value = this.state.length;
     byId('hide').value = this.state.hide;
+    // A clip of under three seconds begins slower.
+    const speeds = [...byId('speed').options].map((option) => Number(option.value)).filter((speed) => speed <= 1);
+    this.state.speed = speeds.findLast((speed) => (this.last - this.first) / speed >= 3) ?? speeds[0];
+    byId('speed').value = this.state.speed;
     for (const id of ['play', 'scrub', 'loop', 'speed']) byId(id).disabled = scene.seconds.length < 2;
     for (const button of byId('motion').children) button.disabled = button.dataset.value !== 'all' && !scene.sets[1].count;
     byId('trails').disabled = !scene.sets[1].count;
@@ -225,14 +229,14 @@ class Page {
     }
     const gap = (this.last - this.first) / Math.max(1, scene.seconds.length - 1);
     const center = [view.c2w[3], view.c2w[7], view.c2w[11]];
+    const [near, far] = state.mode === 1 ? viewer.depths(view) : [1, 2];
     const lit = meta.sources.includes(frame) ? frame : null;
     this.pictures = state.cameras ? scene.apart(lit ?? meta.sources[0], this.reach, center) : [];
     const lines = state.cameras ? scene.cameraLines(this.pictures.map((picture) => picture.frame), lit, this.reach) : [];
     this.drawing.setLines(this.drawing.frusta, lines);
-    const distance = Math.hypot(...meta.pivot.map((v, i) => v - center[i]));
     this.drawing.draw(view, {
       ...filter, ...moment, mode: state.mode, now: state.seconds, length: Math.max(1e-6, gap * state.length * 1.25),
-      near: Math.max(0.25 * distance, 0.02 * meta.reach), far: distance + 1.5 * meta.reach, cameras: state.cameras,
+      near, far, cameras: state.cameras,
       pictures: this.pictures, trails: state.trails !== 'off', size: state.size * (filter.only < 0 && meta.sources.length > 3 ? 0.65 : 1.15),
       speedScale: 1 / Math.max(1e-9, meta.fullSpeed * (gap || 1)),
     });
