@@ -72,7 +72,7 @@ def window_bytes(network: VDPM, num_frames: int, size: tuple[int, int], moved: i
             images = torch.empty(1, num_frames, 3, *size, device=parameter.device, dtype=parameter.dtype)
             torch.func.functional_call(window, weights, (images, moved))
     if parameter.device.type != "cpu":
-        return alive.peak
+        return float(alive.peak)
     patch = network.config.patch_size
     tokens = num_frames * (size[0] // patch) * (size[1] // patch)
     return alive.peak + KERNELS * tokens * network.config.dim
@@ -80,7 +80,7 @@ def window_bytes(network: VDPM, num_frames: int, size: tuple[int, int], moved: i
 
 def alignment_bytes(entries: int) -> float:
     """Memory of the alignment of ``entries`` (window, frame) pairs."""
-    return ALIGNMENT * SAMPLES * entries
+    return float(ALIGNMENT * SAMPLES * entries)
 
 
 def longest_window(network: VDPM, video: Video, max_memory: float | None, wanted: int) -> int:

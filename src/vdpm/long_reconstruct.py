@@ -62,10 +62,10 @@ class LongPlan:
         """The windows, one a line."""
         return [window.line(number) for number, window in enumerate(self.windows)]
 
-    def bytes_on_disk(self) -> int:
+    def bytes_on_disk(self) -> float:
         """Of the maps of the result."""
         maps = sum(len(w.frames) + len(w.targets) * len(w.moved) for w in self.windows if w.kind == "run")
-        return maps * self.video.size[0] * self.video.size[1] * 8
+        return float(maps * self.video.size[0] * self.video.size[1] * 8)
 
     def forecast(self, *, trial: bool = False) -> Forecast:
         """Memory and disk of the run; with ``trial`` also its time, from a few frames through the network."""

@@ -131,7 +131,7 @@ class Plan:
     def forecast(self, *, trial: bool = False) -> Forecast:
         """Memory and disk of the run, maps written to disk; with ``trial`` also its time."""
         sources, targets = len(self.sources), len(self.targets)
-        disk = (1 + targets) * sources * self.video.size[0] * self.video.size[1] * 8
+        disk = float((1 + targets) * sources * self.video.size[0] * self.video.size[1] * 8)
         return forecast(self.model, self.video, [(len(self.video), targets, sources)], disk, trial=trial)
 
     def run(

@@ -102,7 +102,7 @@ def _moving(reconstruction: "Reconstruction") -> str:
     from vdpm.motion import motion_mask
 
     maps = reconstruction.maps
-    known = [source for source in maps.sources if set(maps.targets) - {source}]
+    known = [source for source in maps.sources if {*maps.together(source)} - {source}]
     if not known:
         return "not known: no time other than a frame's own is kept"
     content = reconstruction.content

@@ -88,7 +88,7 @@ def adjust(
     begin = time.perf_counter()
     if fixed is None:
         fixed = torch.zeros(seen.num_frames, dtype=torch.bool, device=seen.points.device)
-    system = _System(seen, config, fixed)
+    system = System(seen, config, fixed)
     state, damping, costs = start, 1e-3, []
     for _ in range(config.iterations):
         residuals = system.residuals(state)
@@ -149,7 +149,7 @@ class _Normal:
     g: Tensor
 
 
-class _System:
+class System:
     """The normal equations of all entries. Frames have 6 unknowns (7 with a focal length each), windows 7."""
 
     def __init__(self, seen: Observations, config: AdjustmentConfig, fixed: Tensor) -> None:
@@ -209,13 +209,16 @@ class _System:
         return _Weights(point, camera, entry, window, sigma)
 
     def cost(self, found: _Residuals, weights: _Weights) -> float:
+        """``squares`` as a number."""
+        return float(self.squares(found, weights))
+
+    def squares(self, found: _Residuals, weights: _Weights) -> Float[Tensor, ""]:
         """Weighted squares with the weights held."""
         depth = found.unit * (found.z - self._depths(found, weights.point)[self.seen.frame])
         square = found.image.square().sum(-1) + depth.square()
         # Points that went behind the camera cost what the worst cost that does not.
         square = torch.where(found.in_front, square, 1.0)
-        total = (weights.point * square).sum() + (weights.camera * found.camera.square().sum(-1)).sum()
-        return float(total)
+        return (weights.point * square).sum() + (weights.camera * found.camera.square().sum(-1)).sum()
 
     def normal_equations(self, state: State, found: _Residuals, weights: _Weights) -> _Normal:
         seen, own = self.seen, self.own
@@ -353,7 +356,7 @@ class _System:
             log_focal = log_focal + by_frame[:, 6]
         return replace(
             state,
-            windows=_moved(state.windows, by_window),
+            windows=moved(state.windows, by_window),
             c2w=state.c2w @ rigid(rotation_vector_to_matrix(by_frame[:, 3:6]), by_frame[:, :3]),
             log_focal=log_focal,
         )
@@ -401,7 +404,7 @@ def _damped(blocks: Tensor, damping: float) -> Tensor:
     return blocks + torch.diag_embed(damping * diagonal + floor)
 
 
-def _moved(windows: Similarity, step: Float[Tensor, "windows 7"]) -> Similarity:
+def moved(windows: Similarity, step: Float[Tensor, "windows 7"]) -> Similarity:
     """S exp(step), to first order in the translation."""
     rotation = rotation_vector_to_matrix(step[:, 3:6])
     turned = (windows.rotation @ step[:, :3, None])[..., 0]

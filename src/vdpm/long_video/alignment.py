@@ -11,6 +11,7 @@ from vdpm.errors import UsageError
 from vdpm.geometry.alignment import Similarity
 from vdpm.geometry.rigid import invert_rigid, matrix_to_quaternion, quaternion_to_matrix, rigid
 from vdpm.long_video.adjustment import AdjustmentConfig, State, adjust
+from vdpm.long_video.gradient import adjust_by_adam
 from vdpm.long_video.initial import Edges, chain, fit_edges, place, spanning_tree
 from vdpm.long_video.observations import Observations
 from vdpm.long_video.priors import Priors, into_known_world
@@ -19,7 +20,7 @@ from vdpm.structures import Cameras
 BELIEVED = 0.3
 """Weight from which a window, or what a window says of a frame, is believed."""
 
-Method = Literal["chain", "tree", "adjust"]
+Method = Literal["chain", "tree", "adjust", "adam"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,8 @@ def align(
     """Brings all windows of ``seen`` into one world.
 
     ``method``: "chain" goes from each window to the next by plain least squares, "tree" takes robust pairs along a
-    maximum spanning tree, "adjust" (the default) starts there and optimises over everything (``adjustment``).
+    maximum spanning tree, "adjust" (the default) starts there and optimises over everything (``adjustment``),
+    "adam" does so by gradient steps.
     Raises UsageError for priors that do not fit and for windows that share no frames with the rest.
     """
     priors = priors or Priors()
@@ -86,10 +88,11 @@ def align(
         state = _in_known_world(state, priors)
         fixed[list(priors.pose_frames)] = True
     window_weight, entry_weight, seconds = believed, believed[seen.window], 0.0
-    if method == "adjust":
+    if method in ("adjust", "adam"):
         config = config or AdjustmentConfig()
         focal = "fixed" if priors.intrinsics is not None else "shared" if priors.shared_focal else "per-frame"
-        adjusted = adjust(seen, state, replace(config, focal=focal), fixed=fixed)
+        solve = adjust if method == "adjust" else adjust_by_adam
+        adjusted = solve(seen, state, replace(config, focal=focal), fixed=fixed)
         state, seconds = adjusted.state, adjusted.seconds
         window_weight, entry_weight = adjusted.window_weight, adjusted.entry_weight
     frame_weight = torch.zeros_like(c2w[:, 0, 0]).scatter_reduce(0, seen.frame, entry_weight, "amax")

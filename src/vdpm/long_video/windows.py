@@ -117,23 +117,25 @@ def repair_windows(
 ) -> list[Window]:
     """Runs placed otherwise, for frames that only ``doubtful`` windows (their numbers) show.
 
-    Each begins half a window before a stretch of such frames, so that it sees other company and meets believed windows
-    on either side. None that exists already.
+    They reach beyond each stretch of such frames by an overlap on either side, so that they meet believed windows
+    there. None that exists already: what was wrong would be wrong again.
     """
     kept = {frame for number, window in enumerate(windows) if number not in {*doubtful} for frame in window.frames}
     new: list[Window] = []
     for first, stop in scenes:
-        length = min(config.length, stop - first)
-        # Frames at the border of what is believed hang by few: they are shown once more as well.
         lost = [frame for frame in range(first, stop) if frame not in kept]
-        while lost:
-            start = min(max(first, lost[0] - length // 2), stop - length)
-            made = Window(tuple(range(start, start + length)))
-            while made in windows and start > first:
-                start -= 1
-                made = Window(tuple(range(start, start + length)))
-            new.append(made)
-            lost = [frame for frame in lost if frame not in made.frames]
+        begins = [frame for frame in lost if frame - 1 not in lost]
+        ends = [frame for frame in lost if frame + 1 not in lost]
+        for begin, end in zip(begins, ends):
+            low, high = max(first, begin - config.shared), min(stop, end + 1 + config.shared)
+            missing = max(0, min(config.length, stop - first) - (high - low))
+            low = max(first, min(low - missing // 2, stop - config.length))
+            high = min(stop, max(high, low + config.length))
+            made = run_windows(low, high, config)
+            if {*made} & {*windows}:
+                shift = -1 if low > first else 1
+                made = run_windows(max(first, low + shift), min(stop, high + shift), config)
+            new += made
     return [window for window in dict.fromkeys(new) if window not in windows]
 
 

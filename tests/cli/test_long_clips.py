@@ -1,0 +1,64 @@
+"""``vdpm reconstruct`` of clips of several windows: the plan, what is known, what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import vdpm
+from fixtures.clips import write_clip
+from fixtures.outcome import Run
+from vdpm.cli.knowledge import parse_distance, read_priors
+from vdpm.errors import InputError, UsageError
+from vdpm.geometry.image_transform import ImageTransform
+
+
+def test_the_plan_is_printed_and_nothing_is_made(run: Run, tmp_path: Path, tiny_folder: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", num_frames=20)
+    words = ("reconstruct", clip, "-o", tmp_path / "out", "--model", tiny_folder, "--size", 64, "--window", 8)
+    done = run(*words, "--fps", 10, "--plan")
+    assert done.code == 0, done.err
+    assert "frames 0-7" in done.out
+    assert "memory" in done.out
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith((".", "out"))) == []
+    ran = run(*words, "--fps", 10, "--distance", "0,19,3", "--no-preview", "--ply", "none")
+    assert ran.code == 0, ran.err
+    centres = vdpm.load(tmp_path / "out").cameras.centers
+    assert float((centres[0] - centres[19]).norm()) == pytest.approx(3, rel=1e-3)
+
+
+def test_distances_are_read() -> None:
+    cameras = parse_distance("0,39,7.5")
+    assert cameras is not None
+    assert (cameras.frame_a, cameras.frame_b, cameras.length, cameras.pixel_a) == (0, 39, 7.5, None)
+    points = parse_distance("4:120,80,4:200,90.5,0.6")
+    assert points is not None
+    assert (points.pixel_a, points.pixel_b, points.length) == ((120, 80), (200, 90.5), 0.6)
+    for bad in ("1,2", "a,b,c", "4:1,2,3", "0,1,2,3,4"):
+        with pytest.raises(UsageError, match="--distance"):
+            parse_distance(bad)
+
+
+def test_known_cameras_come_in_pixels_of_the_source(tmp_path: Path) -> None:
+    transform = ImageTransform.stretch((100, 200), (50, 100))
+    k = [[160.0, 0, 100], [0, 160, 50], [0, 0, 1]]
+    path = tmp_path / "cameras.json"
+    path.write_text(json.dumps({"intrinsics": k, "c2w": {"3": torch.eye(4).tolist()}}))
+    known = read_priors(None, path, None, transform)
+    assert known is not None
+    assert known.intrinsics is not None
+    assert known.intrinsics[0, 0] == 80
+    assert known.pose_frames == (3,)
+    focal = read_priors(160.0, None, "0:20,10,0:40,10,2", transform)
+    assert focal is not None
+    assert focal.intrinsics is not None
+    assert torch.allclose(focal.intrinsics, known.intrinsics)
+    assert focal.distance is not None
+    assert focal.distance.pixel_a == (10, 5)
+    assert read_priors(None, None, None, transform) is None
+    with pytest.raises(UsageError, match="exclude each other"):
+        read_priors(1.0, path, None, transform)
+    path.write_text("[]")
+    with pytest.raises(InputError, match="not a file of cameras"):
+        read_priors(None, path, None, transform)
