@@ -1,0 +1,59 @@
+"""Files of a data set that cannot be read: put aside with their path and counted; too many of them stop the run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from vdpm.errors import InputError, UsageError
+
+Read = TypeVar("Read")
+
+
+class CorruptFile(InputError):
+    """A file of a data set that is damaged, missing, or not what its name says. ``path`` names it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {' '.join(reason.split())[:240]}")
+        self.path = path
+
+
+class TooManyCorrupt(InputError):
+    """More of a data set's files are corrupt than the run puts up with."""
+
+
+@dataclass
+class Quarantine:
+    """Reads through ``attempt``; what raises CorruptFile is kept in ``files`` and answered by None.
+
+    Past ``max_share`` of the attempts, once there were ``patience`` of them, the run stops with TooManyCorrupt. A
+    file is listed once, but every attempt that fails counts.
+    """
+
+    max_share: float = 0.05
+    patience: int = 20
+    files: dict[Path, str] = field(default_factory=dict)
+    attempts: int = 0
+    failures: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_share <= 1 or self.patience < 1:
+            raise UsageError(
+                f"quarantine with max_share {self.max_share} and patience {self.patience}; "
+                "a share lies between 0 and 1, patience is at least 1"
+            )
+
+    def attempt(self, read: Callable[[], Read]) -> Read | None:
+        """What ``read`` gives, or None when it met a corrupt file. Raises TooManyCorrupt past the share."""
+        self.attempts += 1
+        try:
+            return read()
+        except CorruptFile as error:
+            self.failures += 1
+            self.files.setdefault(error.path, str(error))
+        if self.attempts >= self.patience and self.failures > self.max_share * self.attempts:
+            raise TooManyCorrupt(
+                f"{self.failures} of {self.attempts} reads met corrupt files, above the share of {self.max_share:g}; "
+                f"the last was {list(self.files.values())[-1]}; mend the data or allow a larger share"
+            )
+        return None

@@ -1,0 +1,30 @@
+"""Readers of data sets, one file each; all give sequences from which the same snippets are cut."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vdpm.data.readers.bonn import open_bonn
+from vdpm.data.readers.seven_scenes import open_seven_scenes
+from vdpm.data.readers.sintel import open_sintel
+from vdpm.data.readers.tum import open_tum
+from vdpm.data.sequence import DataSequence
+from vdpm.errors import UsageError
+
+READERS: dict[str, Callable[[Path], list[DataSequence]]] = {
+    "7scenes": open_seven_scenes,
+    "bonn": open_bonn,
+    "sintel": open_sintel,
+    "tum": open_tum,
+}
+"""By the name that ``--dataset`` takes."""
+
+
+def open_dataset(name: str, root: Path | str) -> list[DataSequence]:
+    """The sequences of the data set ``name`` under ``root``. Raises UsageError for an unknown name, InputError where
+    there are none."""
+    if name not in READERS:
+        raise UsageError(f"data set {name!r} is unknown; choose from {', '.join(READERS)}")
+    return READERS[name](Path(root))
+
+
+__all__ = ["READERS", "open_dataset"]

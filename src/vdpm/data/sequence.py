@@ -1,0 +1,164 @@
+"""A sequence of a data set: frames with depth and cameras, from which clips (``Snippet``) are cut.
+
+Every reader fills in ``frame`` and, where the data set knows how points move, ``moved``; what a snippet is, which world
+it lives in and which of its points are known is decided here, once for all of them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence as Indices
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from vdpm.errors import UsageError
+from vdpm.geometry.alignment import unit_mean_distance
+from vdpm.geometry.pinhole import unproject
+from vdpm.geometry.rigid import invert_rigid, transform_points
+from vdpm.structures import Snippet
+
+DYNAMIC_SHARE = 0.01
+"""A pixel is dynamic when its point moves by more than this share of the clip's mean distance, as in our scenes."""
+
+
+class Frame(NamedTuple):
+    """One frame as a data set has it, in OpenCV axes and pixels with centres at +0.5, whatever its files say.
+
+    ``depth`` is z in the camera (not the distance), in the data set's unit; it means something where ``valid``.
+    ``c2w`` goes to the data set's own world. ``instances`` numbers objects (0: background); ``sky`` marks pixels known
+    to show nothing at any distance. None: the data set does not say.
+    """
+
+    image: UInt8[Tensor, "height width 3"]
+    depth: Float[Tensor, "height width"]
+    valid: Bool[Tensor, "height width"]
+    c2w: Float[Tensor, "4 4"]
+    intrinsics: Float[Tensor, "3 3"]
+    instances: Int[Tensor, "height width"] | None = None
+    sky: Bool[Tensor, "height width"] | None = None
+
+    def points(self) -> Float[Tensor, "height width 3"]:
+        """The points its pixels see, in the data set's world, in float64; what lies where depth is unknown is 0."""
+        depth = torch.where(self.valid, self.depth, torch.zeros_like(self.depth)).double()
+        return transform_points(self.c2w.double(), unproject(depth, self.intrinsics.double()))
+
+
+class MovedPoints(NamedTuple):
+    """Where the pixels of one frame are at another time, in the data set's world, and for which of them it is known."""
+
+    points: Float[Tensor, "height width 3"]
+    valid: Bool[Tensor, "height width"]
+
+
+class DataSequence(ABC):
+    """One sequence on disk. ``name`` is unique in its data set; ``timestamps`` are seconds from its first frame.
+
+    ``static``: nothing moves, so that P_i(t_j) = P_i(t_i). ``sparse``: the points at other times are known for single
+    pixels only. ``tracked``: points at other times are known at all. ``metric``: lengths are in metres.
+    """
+
+    static: bool = False
+    sparse: bool = False
+    metric: bool = True
+
+    def __init__(self, name: str, timestamps: Float[Tensor, "frames"]) -> None:
+        self.name = name
+        self.timestamps = timestamps
+
+    def __len__(self) -> int:
+        return len(self.timestamps)
+
+    @property
+    def tracked(self) -> bool:
+        return self.static
+
+    @abstractmethod
+    def frame(self, index: int) -> Frame:
+        """Frame ``index`` from 0. Raises CorruptFile, which names the file, where it cannot be read."""
+
+    def moved(self, index: int, frame: Frame, target: int) -> MovedPoints | None:
+        """The points of the pixels of frame ``index`` (which is ``frame``) at the time of ``target``; None: unknown.
+
+        Asked for its own time, it answers from the same source as for any other time: the difference is motion.
+        """
+        return MovedPoints(frame.points(), frame.valid) if self.static else None
+
+    def snippet(self, frames: Indices[int], targets: Indices[int] | None = None, reference: int = 0) -> Snippet:
+        """A clip of the sequence's frames ``frames``, in that order.
+
+        ``targets`` (all if None) and ``reference`` count within the clip: 0 is ``frames[0]``. The world is the camera
+        of the reference; lengths stay in the data set's unit; times are seconds from the sequence's start.
+        ``target_valid`` says where P_i(t_j) is known; at a frame's own time that is where its depth is. ``dynamic`` is
+        False where no motion is known. Raises UsageError for frames that do not exist, CorruptFile for damaged files.
+        """
+        frames = list(frames)
+        places = list(range(len(frames))) if targets is None else list(targets)
+        self._check(frames, places, reference)
+        views = [self.frame(index) for index in frames]
+        sizes = {tuple(view.depth.shape) for view in views}
+        if len(sizes) > 1:
+            raise UsageError(f"{self.name}: frames {frames} differ in size: {sorted(sizes)}; choose frames of one size")
+        own = torch.stack([view.points() for view in views])
+        valid = torch.stack([view.valid for view in views])
+        world = invert_rigid(views[reference].c2w.double())
+        at_targets, known, travel = self._at_targets(frames, views, places, own)
+        points = transform_points(world, own)
+        distance = unit_mean_distance(points, valid, batch_axes=0)
+        return Snippet(
+            images=torch.stack([view.image for view in views]).permute(0, 3, 1, 2).float() / 255,
+            timestamps=self.timestamps[frames].float(),
+            c2w=(world @ torch.stack([view.c2w for view in views]).double()).float(),
+            intrinsics=torch.stack([view.intrinsics for view in views]).float(),
+            points=points.masked_fill(~valid[..., None], 0).float(),
+            targets=torch.tensor(places, dtype=torch.long),
+            target_points=transform_points(world, at_targets).masked_fill(~known[..., None], 0).float(),
+            valid=valid,
+            dynamic=(travel > DYNAMIC_SHARE * distance) & valid,
+            target_valid=known,
+            instances=_stacked([view.instances for view in views]),
+            sky=_stacked([view.sky for view in views]),
+            reference=reference,
+        )
+
+    def _at_targets(
+        self, frames: list[int], views: list[Frame], places: list[int], own: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """P_i(t_j) in the data set's world [targets frames h w 3], where it is known, and how far each pixel's point
+        gets from its own place in the times of the clip [frames h w]."""
+        count, size = len(frames), own.shape[1:3]
+        points = torch.zeros(len(places), *own.shape, dtype=own.dtype)
+        known = torch.zeros(len(places), count, *size, dtype=torch.bool)
+        travel = torch.zeros(count, *size, dtype=own.dtype)
+        for source, (index, view) in enumerate(zip(frames, views)):
+            for row, place in enumerate(places):
+                if frames[place] == index:
+                    points[row, source], known[row, source] = own[source], view.valid
+            start = None if self.static else self.moved(index, view, index)
+            for place in range(count):
+                rows = [row for row, wanted in enumerate(places) if wanted == place]
+                if frames[place] == index or (self.static and not rows) or (start is None and not self.static):
+                    continue
+                there = self.moved(index, view, frames[place])
+                if there is None:
+                    continue
+                for row in rows:
+                    points[row, source], known[row, source] = there.points, there.valid & view.valid
+                if start is not None:
+                    way = (there.points - start.points).norm(dim=-1).masked_fill(~(there.valid & start.valid), 0)
+                    travel[source] = torch.maximum(travel[source], way)
+        return points, known, travel
+
+    def _check(self, frames: list[int], places: list[int], reference: int) -> None:
+        if not frames or not all(0 <= index < len(self) for index in frames):
+            raise UsageError(f"{self.name}: frames {frames[:9]} are not among its frames 0 to {len(self) - 1}")
+        if not all(0 <= place < len(frames) for place in [*places, reference]):
+            raise UsageError(
+                f"{self.name}: targets {places[:9]} and reference {reference} count within the clip, "
+                f"from 0 to {len(frames) - 1}"
+            )
+
+
+def _stacked(maps: list[Tensor | None]) -> Tensor | None:
+    known = [one for one in maps if one is not None]
+    return torch.stack(known) if known and len(known) == len(maps) else None
