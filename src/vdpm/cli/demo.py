@@ -75,8 +75,8 @@ class Demo:
             [("", "network", "without it"), *error_rows(scores)],
         )
         print()
-        print(f"Open {self.output / PAGE_FILE} in a browser and press space; {self.output / 'preview.png'} is a picture.")
-        print("The .ply files open in MeshLab, CloudCompare or Blender.")
+        print(f"Open {self.output / PAGE_FILE} in a browser and press space; it needs no network.")
+        print(f"Look at {self.output / 'preview.png'}; open the .ply files in MeshLab, CloudCompare or Blender.")
         print("Next, your own video: vdpm reconstruct VIDEO -o DIR")
 
 

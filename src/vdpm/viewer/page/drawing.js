@@ -1,7 +1,7 @@
 /** Puts points, trails and cameras on the canvas; knows nothing of controls. */
 class Drawing {
   constructor(canvas, meta, sets) {
-    const gl = canvas.getContext('webgl2', { antialias: true, alpha: false, preserveDrawingBuffer: false });
+    const gl = canvas.getContext('webgl2', { antialias: false, alpha: false, preserveDrawingBuffer: false });
     if (!gl) throw new Error('this browser offers no WebGL 2, which the page draws with; try another browser or another machine');
     this.gl = gl;
     this.meta = meta;

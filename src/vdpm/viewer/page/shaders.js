@@ -49,7 +49,7 @@ uniform mat4 uClip;
 uniform vec2 uViewport;
 uniform float uWidth;
 out vec3 vColor;
-out float vTime;
+out float vTime, vAcross;
 void main() {
   vec4 a = uClip * vec4(aFrom, 1), b = uClip * vec4(aTo, 1);
   const float near = 1e-3;
@@ -62,7 +62,8 @@ void main() {
   vec2 across = len > 1e-4 ? vec2(-along.y, along.x) / len : vec2(0, 1);
   float end = float(gl_VertexID & 1), side = float(gl_VertexID >> 1) * 2.0 - 1.0;
   vec4 at = end > 0.5 ? q : p;
-  gl_Position = vec4(at.xy + across * side * uWidth / uViewport * at.w, at.z - 2e-4 * at.w, at.w);
+  gl_Position = vec4(at.xy + across * side * (uWidth + 1.0) / uViewport * at.w, at.z - 2e-4 * at.w, at.w);
+  vAcross = side * (uWidth + 1.0) / 2.0;
   vColor = mix(aColorFrom, aColorTo, end);
   vTime = mix(aTimes.x, aTimes.y, end);
 }`;
@@ -70,12 +71,14 @@ void main() {
 const LINE_FRAGMENT = `#version 300 es
 precision highp float;
 in vec3 vColor;
-in float vTime;
-uniform float uNow, uLength, uOpacity;
+in float vTime, vAcross;
+uniform float uNow, uLength, uOpacity, uWidth;
 out vec4 color;
 void main() {
   if (vTime > uNow || vTime < uNow - uLength) discard;
-  color = vec4(vColor, uOpacity * (1.0 - 0.8 * (uNow - vTime) / uLength));
+  // Soft edges half a pixel wide: smoothing the whole canvas would take twice as long without a graphics card.
+  float inside = clamp(uWidth / 2.0 + 0.5 - abs(vAcross), 0.0, 1.0);
+  color = vec4(vColor, inside * uOpacity * (1.0 - 0.8 * (uNow - vTime) / uLength));
 }`;
 
 const PICTURE_VERTEX = `#version 300 es
