@@ -141,6 +141,10 @@ def test_times_that_are_asked_for(network: VDPM, video: Video) -> None:
     assert every.targets == tuple(range(FRAMES))
     some = make_plan(video, model=network, windows=CONFIG, targets=[2, 9])
     assert some.targets == (2, 9)
+    one = vdpm.reconstruct(video, model=network, windows=CONFIG, targets=[2])
+    assert one.maps.targets == (2,)
+    assert one.maps.at(2, 13).points.isfinite().all(), "through windows that do not hold frame 2"
+    assert one.maps.together(13) == ()
     none = vdpm.reconstruct(video, model=network, windows=CONFIG, targets="none")
     assert none.maps.targets == ()
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from vdpm.errors import UsageError
 from vdpm.geometry.alignment import Similarity
 from vdpm.long_video.trial import Walk, walk_through_room
 from vdpm.structures import PointMap
@@ -83,5 +84,5 @@ def test_borders_do_not_break_exact_windows_at_shared_times(walk: Walk) -> None:
 
 
 def test_a_time_no_window_shows_is_an_error(walk: Walk) -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(UsageError, match="cannot be followed"):
         WindowedMaps([window(walk, range(12), (6,))], walk.cameras).read(20, 3)

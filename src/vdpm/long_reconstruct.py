@@ -51,7 +51,7 @@ class LongPlan:
     @property
     def targets(self) -> tuple[int, ...]:
         """Times that the result will keep."""
-        return tuple(sorted({target for window in self.windows for target in window.targets}))
+        return self._kept_times(self.windows)
 
     @property
     def sources(self) -> tuple[int, ...]:
@@ -99,9 +99,9 @@ class LongPlan:
         with timed(self.seconds, "align"):
             found = self._align(stored)
         for _ in range(REPAIRS):
-            mended = with_times(
-                repair_windows(windows, found.doubtful_windows(), self.config, [(0, len(self.video))]), self.wanted
-            )
+            new = repair_windows(windows, found.doubtful_windows(), self.config, [(0, len(self.video))])
+            # All of their frames move, so that points can come from their neighbours and go on to them.
+            mended = [replace(w, moved=w.frames if w.targets else ()) for w in with_times(new, self.wanted)]
             if not mended:
                 break
             stored += self._reconstructed(store, mended, len(windows), report)
@@ -110,6 +110,12 @@ class LongPlan:
                 found = self._align(stored)
         report("aligning the windows", 1, 1)
         return self._finish(store, Path(output), overwrite, windows, stored, found)
+
+    def _kept_times(self, windows: Sequence[Window | WindowEntry]) -> tuple[int, ...]:
+        """Those asked for; some windows have one more, for points to travel through."""
+        if not isinstance(self.wanted, str):
+            return tuple(sorted({*self.wanted}))
+        return tuple(sorted({target for window in windows for target in window.targets}))
 
     def _windows(self) -> list[Window]:
         loops: list[tuple[int, int]] = []
@@ -203,7 +209,7 @@ class LongPlan:
             frame_indices=video.frame_indices,
             transform=video.transform,
             sources=self.sources,
-            targets=sorted({target for entry in entries for target in entry.targets}),
+            targets=self._kept_times(entries),
             reference=self.reference,
             name=video.name,
             provenance={**made_by(self.model, self.model_name, video), "windows": self._told(windows, found)},

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from vdpm.errors import UsageError
 from vdpm.geometry.alignment import Similarity
 from vdpm.geometry.nearest import nearest_pixels
 from vdpm.structures import Cameras, PointMap
@@ -176,7 +177,10 @@ class WindowedMaps:
                 if link not in came and self.windows[link].targets:
                     came[link] = at
                     waiting.append(link)
-        raise KeyError((target, source))
+        raise UsageError(
+            f"frame {source} cannot be followed to the time of {target}: no windows that hand points over lie between; "
+            "reconstruct with a larger --overlap"
+        )
 
     def _steps(self, path: list[int]) -> list[_Step]:
         steps = []

@@ -51,10 +51,14 @@ def load(folder: Path | str) -> Reconstruction:
     cameras = _read_cameras(folder, manifest)
     frames = torch.stack([_read_frame(folder, frame, manifest.size) for frame in range(manifest.num_frames)])
     read: Callable[[int | None, int], PointMap]
-    together = None
+    together: Callable[[int], tuple[int, ...]] | None = None
     if manifest.windows:
         aligned = WindowedMaps([_aligned_window(folder, entry, manifest.size) for entry in manifest.windows], cameras)
-        read, together = aligned.read, aligned.together
+        read = aligned.read
+
+        def together(source: int) -> tuple[int, ...]:
+            return tuple(target for target in aligned.together(source) if target in manifest.targets)
+
     else:
         time_invariant = {target: target_file(target) for target in manifest.targets}
         read = map_reader(folder, TIME_VARIANT_FILE, time_invariant, manifest.sources, manifest.sources, manifest.size)

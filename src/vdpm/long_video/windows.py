@@ -165,7 +165,8 @@ def with_times(windows: Sequence[Window], wanted: Literal["auto", "all", "none"]
     """The windows with the times that each shows points at.
 
     "auto": the middle frame of each run, for the pixels nearest to it and those of the frame on either side that the
-    next window has too: one time a window. "all": every frame of each run. Numbers: these frames.
+    next window has too: one time a window. "all": every frame of each run. Numbers: these frames; runs without one of
+    them get one time as by "auto", so that points can travel through.
     """
     runs = [window for window in windows if window.kind == "run"]
     timed = []
@@ -173,12 +174,10 @@ def with_times(windows: Sequence[Window], wanted: Literal["auto", "all", "none"]
         frames = window.frames
         if wanted == "none":
             timed.append(window)
-        elif wanted == "auto":
-            middle = frames[len(frames) // 2]
-            timed.append(Window(frames, "run", (middle,), _near_the_middle(runs, number)))
+        elif targets := frames if wanted == "all" else tuple(sorted({*_numbers(wanted)} & {*frames})):
+            timed.append(Window(frames, "run", targets, frames))
         else:
-            targets = frames if wanted == "all" else tuple(sorted({*wanted} & {*frames}))
-            timed.append(Window(frames, "run", targets, frames if targets else ()))
+            timed.append(Window(frames, "run", (frames[len(frames) // 2],), _near_the_middle(runs, number)))
     return [*timed, *(window for window in windows if window.kind != "run")]
 
 
@@ -203,6 +202,10 @@ def _near_the_middle(runs: Sequence[Window], number: int) -> tuple[int, ...]:
             if shared:
                 kept.add(shared[len(shared) // 2])
     return tuple(sorted(kept))
+
+
+def _numbers(wanted: str | Sequence[int]) -> Sequence[int]:
+    return () if isinstance(wanted, str) else wanted
 
 
 def _listed(frames: tuple[int, ...]) -> str:

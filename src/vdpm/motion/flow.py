@@ -47,7 +47,7 @@ def motion_mask(
 ) -> Bool[Tensor, "height width"]:
     """Pixels of ``source`` whose world point moves by more than ``threshold``, at any kept target.
 
-    In a clip of several windows: at any that the network saw beside ``source``.
+    In a clip of several windows: at any that the network saw beside ``source``, or at the nearest where it saw none.
 
     ``threshold`` is a share of the point's distance (see ``displacement``), the same for all pixels. By default each
     displacement is first divided by 1 + ``DOUBT`` / confidence, and the threshold is the larger of 1 % and four times
@@ -56,6 +56,10 @@ def motion_mask(
     """
     maps, content = reconstruction.maps, reconstruction.content
     targets = [target for target in maps.together(source) if target != source]
+    if not targets:
+        # The frame whose own time its window shows: the nearest time of another window says what moves.
+        others = [target for target in maps.targets if target != source]
+        targets = [min(others, key=lambda target: abs(target - source))] if others else []
     if not targets:
         raise UsageError(f"motion of frame {source} needs another target than its own; reconstruct with --targets all")
     if threshold is not None and not threshold > 0:
