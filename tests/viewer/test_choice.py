@@ -114,6 +114,19 @@ def test_long_results_are_thinned_in_time() -> None:
     assert choice.times == choice.sources == (0, 3, 5, 8)
 
 
+def test_a_clip_of_several_windows() -> None:
+    """Times that the network did not see beside a frame, and times that are thinned away, do not stand in the way."""
+    result = make_moving_sphere(num_frames=9).reconstruction
+
+    def window(source: int) -> tuple[int, ...]:
+        return tuple(range(source // 3 * 3, source // 3 * 3 + 3))
+
+    windowed = replace(result, maps=replace(result.maps, seen_together=window))
+    choice = choose_points(windowed, max_frames=5)
+    assert choice.times == (0, 2, 4, 6, 8)
+    assert len(choice.moving) > 300
+
+
 @pytest.mark.parametrize("wrong", [{"max_points": 0}, {"max_frames": 0}, {"max_frames": 65}])
 def test_numbers_out_of_range(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError):

@@ -99,7 +99,15 @@ def choose_points(
     sources, times = tuple(evenly(maps.sources, max_frames)), tuple(evenly(maps.targets, max_frames))
     # One source at a time, each of its maps needed several times.
     read = lru_cache(maxsize=len(times) + 2)(maps.read)
-    shown = replace(reconstruction, maps=replace(maps, targets=times, read=read))
+    shown = replace(
+        reconstruction,
+        maps=replace(
+            maps,
+            targets=times,
+            read=read,
+            seen_together=lambda source: tuple(time for time in maps.together(source) if time in times),
+        ),
+    )
     stride = max(1, math.ceil(math.sqrt(len(sources) * int(reconstruction.content.sum()) / max_points)))
     still, moving = [], []
     for row, source in enumerate(sources):
