@@ -165,6 +165,24 @@ def test_a_click_on_a_camera_stands_in_it(open_page: Open, path: Path) -> None:
     assert page.ask("vdpm.standing()") is None, "dragging leaves it"
 
 
+@pytest.mark.parametrize(
+    ("num_frames", "targets", "sources"), [(1, (0,), (0,)), (3, (), (0, 1, 2)), (4, (1, 3), (0, 2)), (2, (1,), (0,))]
+)
+def test_any_choice_of_times_and_frames(
+    open_page: Open, tmp_path: Path, num_frames: int, targets: tuple[int, ...], sources: tuple[int, ...]
+) -> None:
+    result = make_moving_sphere(num_frames=num_frames, targets=targets, sources=sources).reconstruction
+    write_page(result, tmp_path / "a.html", hide_percent=0.0)
+    page = open_page(tmp_path / "a.html")
+    assert page.ask("vdpm.count()") == len(choose_points(result))
+    assert page.ask("vdpm.frames") == list(targets or sources)
+    for key in ("End", "Home", "Space", "c", "t", "t", "m", "m", "r", "ArrowRight"):
+        page.tab.keyboard.press(key)
+    assert page.ask("vdpm.count()") > 0
+    assert page.ask("vdpm.error()") == 0
+    assert page.said == []
+
+
 def test_play_and_keys(open_page: Open, path: Path) -> None:
     page = open_page(path)
     page.tab.keyboard.press("End")

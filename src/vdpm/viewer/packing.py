@@ -1,6 +1,6 @@
 """Numbers small enough for a page: positions on a grid of 16 bits, differences of neighbours, deflate, base64.
 
-``page/unpack.js`` is the other half; what is undone here for tests is undone there the same way.
+``browser/unpack.js`` is the other half; what is undone here for tests is undone there the same way.
 """
 
 import base64

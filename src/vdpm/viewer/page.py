@@ -1,6 +1,6 @@
 """A result as one HTML file: points at every time, cameras, frames and the controls to look at them.
 
-The file asks nothing of any network. Its script and style are those of ``page/``; its Content-Security-Policy allows
+The file asks nothing of any network. Its script and style are those of ``browser/``; its Content-Security-Policy allows
 them by their hashes and nothing else.
 """
 
@@ -163,7 +163,7 @@ def _conventions(
 
 
 def _assemble(name: str, meta: dict[str, Any], data: str, images: dict[int, str]) -> str:
-    folder = files("vdpm.viewer") / "page"
+    folder = files("vdpm.viewer") / "browser"
     script = "'use strict';\n" + "\n".join((folder / part).read_text("utf-8") for part in SCRIPTS)
     style = (folder / "page.css").read_text("utf-8")
     values = {

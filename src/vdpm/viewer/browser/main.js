@@ -33,8 +33,13 @@ class Page {
     return {
       kinds: motion === 'all' ? ['still', 'moving'] : [motion],
       level: this.scene.levelHiding(this.state.hide),
-      only: source === 'all' ? -1 : sources.reduce((best, f, row) => Math.abs(f - frame) < Math.abs(sources[best] - frame) ? row : best, 0),
+      only: source === 'all' ? -1 : sources.indexOf(this.sourceNear(frame)),
     };
+  }
+
+  /** The frame with points of its own that is nearest to a frame. */
+  sourceNear(frame) {
+    return this.meta.sources.reduce((best, f) => Math.abs(f - frame) < Math.abs(best - frame) ? f : best);
   }
 
   resize() {
@@ -230,8 +235,8 @@ class Page {
     const gap = (this.last - this.first) / Math.max(1, scene.seconds.length - 1);
     const center = [view.c2w[3], view.c2w[7], view.c2w[11]];
     const [near, far] = state.mode === 1 ? viewer.depths(view) : [1, 2];
-    const lit = meta.sources.includes(frame) ? frame : null;
-    this.pictures = state.cameras ? scene.apart(lit ?? meta.sources[0], this.reach, center) : [];
+    const lit = this.sourceNear(frame);
+    this.pictures = state.cameras ? scene.apart(lit, this.reach, center) : [];
     const lines = state.cameras ? scene.cameraLines(this.pictures.map((picture) => picture.frame), lit, this.reach) : [];
     this.drawing.setLines(this.drawing.frusta, lines);
     this.drawing.draw(view, {
