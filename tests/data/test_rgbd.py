@@ -19,7 +19,7 @@ FRAMES = [0, 2, 3]
 
 def test_tum_is_the_truth(tmp_path: Path) -> None:
     folder = write_tum(tmp_path / "rgbd_dataset_freiburg3_walking_xyz", clip())
-    (sequence,) = open_tum(folder, calibration(clip()))
+    (sequence,) = open_tum(folder, calibration=calibration(clip()))
     snippet = sequence.snippet(FRAMES, reference=1)
     assert_is(snippet, clip(), FRAMES, DEPTH_QUANTUM)
     own = torch.eye(3, dtype=torch.bool)[:, :, None, None] & clip().valid[FRAMES]
@@ -50,12 +50,12 @@ def test_frames_without_depth_or_pose_are_left_out(tmp_path: Path) -> None:
     (folder / "depth.txt").write_text("\n".join(depths[:2] + depths[3:]))
     poses = (folder / "groundtruth.txt").read_text().splitlines()
     (folder / "groundtruth.txt").write_text("\n".join(poses[:-1]))
-    (sequence,) = open_tum(folder, calibration(clip()))
+    (sequence,) = open_tum(folder, calibration=calibration(clip()))
     assert len(sequence) == 3
     assert_is(sequence.snippet([0, 1, 2]), clip(), [0, 2, 3], DEPTH_QUANTUM)
     folder = write_tum(tmp_path / "lag", clip(), depth_lag=0.4)
     with pytest.raises(CorruptFile, match=r"within 0.02 s"):
-        open_tum(folder, calibration(clip()))
+        open_tum(folder, calibration=calibration(clip()))
 
 
 def test_nearest_in_time() -> None:

@@ -1,6 +1,6 @@
 """Files of a data set that cannot be read: put aside with their path and counted; too many of them stop the run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -57,3 +57,10 @@ class Quarantine:
                 f"the last was {list(self.files.values())[-1]}; mend the data or allow a larger share"
             )
         return None
+
+
+def open_each(opens: Iterable[Callable[[], Read]], quarantine: Quarantine | None) -> list[Read]:
+    """What each of ``opens`` gives. A corrupt one goes to the ``quarantine``, or raises where there is none."""
+    if quarantine is None:
+        return [one() for one in opens]
+    return [read for one in opens if (read := quarantine.attempt(one)) is not None]

@@ -3,28 +3,35 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from vdpm.data.quarantine import Quarantine
 from vdpm.data.readers.bonn import open_bonn
+from vdpm.data.readers.kubric import open_kubric
+from vdpm.data.readers.pointodyssey import open_pointodyssey
 from vdpm.data.readers.seven_scenes import open_seven_scenes
 from vdpm.data.readers.sintel import open_sintel
 from vdpm.data.readers.tum import open_tum
 from vdpm.data.sequence import DataSequence
 from vdpm.errors import UsageError
 
-READERS: dict[str, Callable[[Path], list[DataSequence]]] = {
+READERS: dict[str, Callable[[Path, Quarantine | None], list[DataSequence]]] = {
     "7scenes": open_seven_scenes,
     "bonn": open_bonn,
+    "kubric": open_kubric,
+    "pointodyssey": open_pointodyssey,
     "sintel": open_sintel,
     "tum": open_tum,
 }
 """By the name that ``--dataset`` takes."""
 
 
-def open_dataset(name: str, root: Path | str) -> list[DataSequence]:
-    """The sequences of the data set ``name`` under ``root``. Raises UsageError for an unknown name, InputError where
-    there are none."""
+def open_dataset(name: str, root: Path | str, quarantine: Quarantine | None = None) -> list[DataSequence]:
+    """The sequences of the data set ``name`` under ``root``; corrupt ones go to the ``quarantine``, if there is one.
+
+    Raises UsageError for an unknown name, InputError where there are none.
+    """
     if name not in READERS:
         raise UsageError(f"data set {name!r} is unknown; choose from {', '.join(READERS)}")
-    return READERS[name](Path(root))
+    return READERS[name](Path(root), quarantine)
 
 
 __all__ = ["READERS", "open_dataset"]

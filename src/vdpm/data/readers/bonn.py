@@ -7,8 +7,10 @@ that was tracked is not exactly the camera (the authors' own scripts correct it 
 rigid motion), so that ``vdpm data check`` may find that depth does not carry over between frames far apart.
 """
 
+from functools import partial
 from pathlib import Path
 
+from vdpm.data.quarantine import Quarantine, open_each
 from vdpm.data.readers.tum import MAX_GAP, RGBDSequence, rgbd_folders
 from vdpm.data.sequence import DataSequence
 
@@ -16,6 +18,6 @@ CALIBRATION = (542.822841, 542.576870, 315.593520, 237.756098)
 """fx, fy, cx, cy of the colour camera, from the data set's page."""
 
 
-def open_bonn(root: Path, max_gap: float = MAX_GAP) -> list[DataSequence]:
+def open_bonn(root: Path, quarantine: Quarantine | None = None, max_gap: float = MAX_GAP) -> list[DataSequence]:
     """The sequences under ``root``, or the one that it is. Raises InputError where there are none."""
-    return [RGBDSequence(folder, CALIBRATION, max_gap) for folder in rgbd_folders(root)]
+    return open_each([partial(RGBDSequence, folder, CALIBRATION, max_gap) for folder in rgbd_folders(root)], quarantine)

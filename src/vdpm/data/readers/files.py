@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import av
 import numpy as np
@@ -51,9 +51,9 @@ def read_bytes(path: Path, limit: int) -> bytes:
     return content
 
 
-def read_rgb(path: Path) -> UInt8[Tensor, "height width 3"]:
-    """A picture as RGB; alpha is dropped."""
-    with _picture(path) as image:
+def read_rgb(path: Path, content: bytes | None = None) -> UInt8[Tensor, "height width 3"]:
+    """A picture as RGB; alpha is dropped. ``content``: its bytes, where they come from within ``path``."""
+    with _picture(path, content) as image:
         return torch.from_numpy(np.array(image.convert("RGB")))
 
 
@@ -170,7 +170,7 @@ class Archive:
             raise CorruptFile(self.path, f"array {name!r} cannot be read ({error})") from None
 
 
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, kind = read(stream)

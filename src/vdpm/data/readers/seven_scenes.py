@@ -7,12 +7,13 @@ Depth: 16 bit, millimetres along z, 0 and 65535 unknown. Poses: 4 x 4, camera to
 principal point (320, 240), the middle of the picture: pixel centres at +0.5. Frames come 30 a second.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from vdpm.data.quarantine import CorruptFile
+from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.files import as_intrinsics, as_rigid, list_folders, read_gray, read_numbers, read_rgb
 from vdpm.data.sequence import DataSequence, Frame
 from vdpm.errors import InputError
@@ -50,7 +51,7 @@ class SevenScenesSequence(DataSequence):
         return Frame(picture, depth, valid, as_rigid(pose, _matrix(pose, 4)), self._intrinsics)
 
 
-def open_seven_scenes(root: Path) -> list[DataSequence]:
+def open_seven_scenes(root: Path, quarantine: Quarantine | None = None) -> list[DataSequence]:
     """The recordings in ``root``, in the folders in it, or in theirs. Raises InputError where there are none."""
     folders = list_folders(root, "give the folder of the scenes")
     candidates = [root, *folders, *(inner for folder in folders for inner in list_folders(folder, ""))]
@@ -58,7 +59,7 @@ def open_seven_scenes(root: Path) -> list[DataSequence]:
     if not found:
         raise InputError(f"{root}: no frame-000000.pose.txt in it or two folders below; give the folder of the scenes")
     names = [folder.relative_to(root).as_posix() if folder != root else root.name for folder in found]
-    return [SevenScenesSequence(folder, name) for folder, name in zip(found, names)]
+    return open_each([partial(SevenScenesSequence, *one) for one in zip(found, names)], quarantine)
 
 
 def _matrix(path: Path, side: int) -> np.ndarray:

@@ -8,6 +8,7 @@ K counts pixel centres from 0 (its principal point is 511.5, 217.5 for 1024 x 43
 have 24 frames a second. The sky has a depth too, far beyond everything: what lies beyond ``MAX_DEPTH`` is not valid.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vdpm.data.quarantine import CorruptFile
+from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.files import (
     MAX_PICTURE_BYTES,
     MAX_SIDE,
@@ -60,13 +61,15 @@ class SintelSequence(DataSequence):
         return Frame(picture, depth, valid, invert_rigid(w2c), intrinsics)
 
 
-def open_sintel(root: Path, render: Literal["final", "clean"] = "final") -> list[DataSequence]:
+def open_sintel(
+    root: Path, quarantine: Quarantine | None = None, render: Literal["final", "clean"] = "final"
+) -> list[DataSequence]:
     """All films under ``root``, which holds ``training`` or is it. Raises InputError where there are none."""
     training = root / "training" if (root / "training").is_dir() else root
     folders = list_folders(training / render, f"give Sintel's folder, which holds training/{render}")
     if not (training / "depth").is_dir():
         raise InputError(f"{training}: holds no 'depth'; Sintel's depth and cameras are a download of their own")
-    return [SintelSequence(training, folder.name, render) for folder in folders]
+    return open_each([partial(SintelSequence, training, folder.name, render) for folder in folders], quarantine)
 
 
 def read_dpt(path: Path) -> Float[Tensor, "height width"]:

@@ -11,6 +11,7 @@ pictures without either are left out. Calibrations count pixel centres from 0, s
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vdpm.data.quarantine import CorruptFile
+from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.files import list_folders, read_gray, read_numbers, read_rgb, read_words
 from vdpm.data.sequence import DataSequence, Frame
 from vdpm.errors import InputError
@@ -67,12 +68,15 @@ class RGBDSequence(DataSequence):
         return Frame(picture, depth, depth > 0, self._c2w[pose], self._intrinsics)
 
 
-def open_tum(root: Path, calibration: Calibration | None = None, max_gap: float = MAX_GAP) -> list[DataSequence]:
+def open_tum(
+    root: Path, quarantine: Quarantine | None = None, calibration: Calibration | None = None, max_gap: float = MAX_GAP
+) -> list[DataSequence]:
     """The sequences under ``root``, or the one that it is, with TUM's calibrations by name or one for all.
 
     Raises InputError where there are none, or a name says no camera.
     """
-    return [RGBDSequence(folder, calibration or _named(folder), max_gap) for folder in rgbd_folders(root)]
+    cameras = {folder: calibration or _named(folder) for folder in rgbd_folders(root)}
+    return open_each([partial(RGBDSequence, folder, camera, max_gap) for folder, camera in cameras.items()], quarantine)
 
 
 def rgbd_folders(root: Path) -> list[Path]:

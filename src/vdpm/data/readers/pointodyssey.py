@@ -1,0 +1,125 @@
+"""PointOdyssey: long rendered films with dense depth and sparse tracks of points.
+
+    {train,val,test}/<sequence>/rgbs/rgb_00000.jpg, depths/depth_00000.png, anno.npz
+
+``anno.npz`` holds trajs_2d [S, N, 2], trajs_3d [S, N, 3] (world), valids, visibs [S, N], intrinsics [S, 3, 3] and
+extrinsics [S, 4, 4] (world to camera, OpenCV). The first release calls it annotations.npz and has visibilities of 0, 1
+or 2 (invalid). Depth: 16 bit, 65535 is 1000 m, along z.
+
+Principal points lie at half the size, so centres of pixels at +0.5: a track is in the pixel that its floor names. Smoke
+has no depth, so what lies beyond ``MAX_DEPTH`` is not valid. Some sequences have no trajs_3d: depth and cameras alone.
+Tracks that are not finite, or that the camera does not see where trajs_2d says, are dropped.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
+from vdpm.data.readers.files import Archive, as_intrinsics, as_rigid, list_folders, read_gray, read_rgb
+from vdpm.data.sequence import DataSequence, Frame, MovedPoints
+from vdpm.errors import InputError
+from vdpm.geometry.rigid import invert_rigid
+
+FRAME_RATE = 30.0
+MAX_DEPTH = 80.0
+"""Metres; beyond lies smoke."""
+MAX_REPROJECTION = 2.0
+"""Pixels between a track's 2D and its projected 3D position before it counts as wrong."""
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Tracks of a sequence. ``visible`` and ``valid``: [S, N]."""
+
+    pixels: np.ndarray
+    points: np.ndarray
+    visible: np.ndarray
+    valid: np.ndarray
+
+
+class PointOdysseySequence(DataSequence):
+    """One film of PointOdyssey."""
+
+    sparse = True
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._images = sorted((folder / "rgbs").glob("rgb_*.jpg"))
+        if not self._images:
+            raise CorruptFile(folder / "rgbs", "holds no rgb_*.jpg")
+        count = len(self._images)
+        super().__init__(name, torch.arange(count, dtype=torch.float64) / FRAME_RATE)
+        given = folder / "anno.npz"
+        self._annotations = given if given.is_file() else folder / "annotations.npz"
+        archive = Archive(self._annotations)
+        self._intrinsics = archive.array("intrinsics", (count, 3, 3)).astype(np.float64)
+        self._w2c = archive.array("extrinsics", (count, 4, 4)).astype(np.float64)
+        self._has_tracks = "trajs_3d" in archive.names
+
+    @property
+    def tracked(self) -> bool:
+        return self._has_tracks
+
+    def frame(self, index: int) -> Frame:
+        image = self._images[index]
+        picture = read_rgb(image)
+        path = image.parents[1] / "depths" / f"{image.stem.replace('rgb', 'depth')}.png"
+        depth = read_gray(path) / 65535 * 1000
+        if picture.shape[:2] != depth.shape:
+            raise CorruptFile(path, f"is {[*depth.shape]} high and wide, its picture {[*picture.shape[:2]]}")
+        w2c = as_rigid(self._annotations, self._w2c[index])
+        intrinsics = as_intrinsics(self._annotations, self._intrinsics[index], centre=0.5)
+        return Frame(picture, depth, (depth > 0) & (depth < MAX_DEPTH), invert_rigid(w2c), intrinsics)
+
+    def moved(self, index: int, frame: Frame, target: int) -> MovedPoints | None:
+        if not self._has_tracks:
+            return None
+        tracks = _tracks(self._annotations, len(self))
+        height, width = frame.depth.shape
+        start, end, pixels = tracks.points[index], tracks.points[target], tracks.pixels[index]
+        usable = tracks.visible[index] & tracks.valid[index] & tracks.valid[target]
+        usable &= np.isfinite(start).all(1) & np.isfinite(end).all(1) & np.isfinite(pixels).all(1)
+        chosen = usable.nonzero()[0]
+        in_camera = start[chosen].astype(np.float64) @ self._w2c[index, :3, :3].T + self._w2c[index, :3, 3]
+        z = np.maximum(in_camera[:, 2], 1e-9)
+        projected = in_camera @ self._intrinsics[index].T
+        off = np.linalg.norm(projected[:, :2] / z[:, None] - pixels[chosen], axis=1)
+        column, row = np.floor(np.clip(pixels[chosen], -1, 1e6)).astype(np.int64).T
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        kept = (inside & (in_camera[:, 2] > 0) & (off <= MAX_REPROJECTION)).nonzero()[0]
+        # Far to near, so that of several tracks in a pixel the one in front stays.
+        kept = kept[np.argsort(-z[kept], kind="stable")]
+        points, valid = np.zeros((height, width, 3)), np.zeros((height, width), dtype=bool)
+        points[row[kept], column[kept]] = end[chosen[kept]]
+        valid[row[kept], column[kept]] = True
+        return MovedPoints(torch.from_numpy(points), torch.from_numpy(valid))
+
+
+def open_pointodyssey(root: Path, quarantine: Quarantine | None = None) -> list[DataSequence]:
+    """The films under ``root``: those of all splits, of one split, or the one that it is. Raises InputError if none."""
+    folders = list_folders(root, "give PointOdyssey's folder, which holds train, val and test")
+    splits = [folder for folder in folders if folder.name in SPLITS]
+    films = [film for split in splits for film in list_folders(split, "")] if splits else folders
+    films = [root] if (root / "rgbs").is_dir() else [film for film in films if (film / "rgbs").is_dir()]
+    if not films:
+        raise InputError(f"{root}: holds no sequence with a folder 'rgbs'; give PointOdyssey's folder")
+    names = [film.relative_to(root).as_posix() if film != root else root.name for film in films]
+    return open_each([partial(PointOdysseySequence, *one) for one in zip(films, names)], quarantine)
+
+
+@lru_cache(maxsize=2)
+def _tracks(path: Path, count: int) -> Tracks:
+    """Kept for the last sequences read: unpacking them takes longer than all else."""
+    archive = Archive(path)
+    points = archive.array("trajs_3d", (count, None, 3))
+    number = points.shape[1]
+    pixels = archive.array("trajs_2d", (count, number, 2))
+    if "visibilities" in archive.names:
+        kinds = archive.array("visibilities", (count, number))
+        return Tracks(pixels, points, kinds == 1, kinds != 2)
+    visible, valid = (archive.array(name, (count, number)).astype(bool) for name in ("visibs", "valids"))
+    return Tracks(pixels, points, visible, valid)
