@@ -27,7 +27,8 @@ class Frame(NamedTuple):
 
     ``depth`` is z in the camera (not the distance), in the data set's unit; it means something where ``valid``.
     ``c2w`` goes to the data set's own world. ``instances`` numbers objects (0: background); ``sky`` marks pixels known
-    to show nothing at any distance. None: the data set does not say.
+    to show nothing at any distance; ``measured`` are points in the data set's world, where files hold points and not
+    depth. None: the data set does not say.
     """
 
     image: UInt8[Tensor, "height width 3"]
@@ -37,9 +38,12 @@ class Frame(NamedTuple):
     intrinsics: Float[Tensor, "3 3"]
     instances: Int[Tensor, "height width"] | None = None
     sky: Bool[Tensor, "height width"] | None = None
+    measured: Float[Tensor, "height width 3"] | None = None
 
     def points(self) -> Float[Tensor, "height width 3"]:
         """The points its pixels see, in the data set's world, in float64; what lies where depth is unknown is 0."""
+        if self.measured is not None:
+            return self.measured.double()
         depth = torch.where(self.valid, self.depth, torch.zeros_like(self.depth)).double()
         return transform_points(self.c2w.double(), unproject(depth, self.intrinsics.double()))
 
