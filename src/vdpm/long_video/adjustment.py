@@ -39,7 +39,7 @@ class AdjustmentConfig:
     iterations: int = 30
     scale: float = 2.5
     finest: float = 5e-4
-    cameras: float = 4.0
+    cameras: float = 20.0
     focal: str = "shared"
 
 
@@ -200,6 +200,8 @@ class System:
             usual = by_window.median().clamp(min=config.finest)
             window = 1 / (1 + (by_window / (3 * usual)).pow(4))
             entry = window[seen.window] / (1 + (middle / (4 * usual)).pow(4))
+            # Beside outliers, windows differ in how good they are: those with larger errors count less, as variances.
+            entry = entry * (usual / torch.maximum(by_window, usual)).square()[seen.window]
             sigma = config.scale * error[found.in_front].median().clamp(min=config.finest)
             point = base * entry[:, None] / (1 + (error / sigma).square()).square()
         size = found.camera.norm(dim=-1)
