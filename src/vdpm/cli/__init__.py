@@ -63,6 +63,7 @@ def _parse(arguments: list[str]) -> Any:
     import tyro
 
     from vdpm.cli.convert import Convert
+    from vdpm.cli.data import Data
     from vdpm.cli.demo import Demo
     from vdpm.cli.evaluate import Evaluate
     from vdpm.cli.export import Export
@@ -86,6 +87,7 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Convert, verb("convert", "Weights of another make into a folder of ours.")]
         | Annotated[Train, verb("train", "Train a network on our own scenes.")]
         | Annotated[Evaluate, verb("evaluate", "Errors of a network on held-out scenes.")]
+        | Annotated[Data, verb("data", "Whether the ground truth of a data set holds.")]
         | Annotated[Scenes, verb("scenes", "A picture of our own scenes, or folders with their ground truth.")]
     )
     complaint = io.StringIO()

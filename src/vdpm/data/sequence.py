@@ -49,10 +49,14 @@ class Frame(NamedTuple):
 
 
 class MovedPoints(NamedTuple):
-    """Where the pixels of one frame are at another time, in the data set's world, and for which of them it is known."""
+    """Where the pixels of one frame are at another time, in the data set's world, and for which of them it is known.
+
+    ``rejected``: how many more the files hold that the reader found to belie their own frame.
+    """
 
     points: Float[Tensor, "height width 3"]
     valid: Bool[Tensor, "height width"]
+    rejected: int = 0
 
 
 class DataSequence(ABC):

@@ -122,7 +122,7 @@ class KubricSequence(DataSequence):
         here = frame.points()
         assert frame.instances is not None
         shown = frame.instances > 0
-        points, valid = here.clone(), frame.valid.clone()
+        points, valid, rejected = here.clone(), frame.valid.clone(), 0
         if bool(shown.any()):
             inside = self._files.coordinates(index)
             if inside.shape[:2] != shown.shape:
@@ -135,8 +135,9 @@ class KubricSequence(DataSequence):
             )
             distance = (here - frame.c2w[:3, 3]).norm(dim=-1)
             agree = (at_start - here[shown]).norm(dim=-1) <= MAX_DISAGREEMENT * distance[shown]
+            rejected = int((frame.valid[shown] & ~agree).sum())
             points[shown], valid[shown] = there, valid[shown] & agree
-        return MovedPoints(points, valid)
+        return MovedPoints(points, valid, rejected)
 
     def _scene(self) -> KubricScene:
         scene = self._files.scene()

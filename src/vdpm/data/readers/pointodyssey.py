@@ -96,7 +96,8 @@ class PointOdysseySequence(DataSequence):
         points, valid = np.zeros((height, width, 3)), np.zeros((height, width), dtype=bool)
         points[row[kept], column[kept]] = end[chosen[kept]]
         valid[row[kept], column[kept]] = True
-        return MovedPoints(torch.from_numpy(points), torch.from_numpy(valid))
+        rejected = int((inside & ~((in_camera[:, 2] > 0) & (off <= MAX_REPROJECTION))).sum())
+        return MovedPoints(torch.from_numpy(points), torch.from_numpy(valid), rejected)
 
 
 def open_pointodyssey(root: Path, quarantine: Quarantine | None = None) -> list[DataSequence]:
