@@ -49,4 +49,5 @@ def test_a_forecast_in_words(network: VDPM, video: Video) -> None:
     assert told.seconds > 0
     assert "disk 3 MB" in told.line()
     assert alignment_bytes(20) == 2 * alignment_bytes(10)
-    assert Forecast(2.0**31, 2.0**30, 0.0, 600.0).line() == "memory 2.00 GiB, device memory 1.00 GiB, disk 0 MB, about 10 min"
+    line = Forecast(2.0**31, 2.0**30, 0.0, 600.0).line()
+    assert line == "memory 2.00 GiB, device memory 1.00 GiB, disk 0 MB, about 10 min"
