@@ -23,7 +23,7 @@ from vdpm.structures import Snippet
 Scores = dict[str, float]
 """Errors by name; NaN where a snippet has no pixel to measure one on."""
 
-_PER_FRAME = ("images", "timestamps", "c2w", "intrinsics", "points", "valid", "dynamic", "instances")
+_PER_FRAME = ("images", "timestamps", "c2w", "intrinsics", "points", "valid", "dynamic", "instances", "sky")
 _PER_TARGET = ("target_points", "target_valid", "visible")
 
 
