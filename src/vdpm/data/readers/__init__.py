@@ -8,6 +8,7 @@ from vdpm.data.readers.blended_mvs import open_blended_mvs
 from vdpm.data.readers.bonn import open_bonn
 from vdpm.data.readers.kubric import open_kubric
 from vdpm.data.readers.pointodyssey import open_pointodyssey
+from vdpm.data.readers.scannetpp import open_scannetpp
 from vdpm.data.readers.seven_scenes import open_seven_scenes
 from vdpm.data.readers.sintel import open_sintel
 from vdpm.data.readers.snippet_folders import open_snippets
@@ -21,6 +22,7 @@ READERS: dict[str, Callable[[Path, Quarantine | None], list[DataSequence]]] = {
     "bonn": open_bonn,
     "kubric": open_kubric,
     "pointodyssey": open_pointodyssey,
+    "scannetpp": open_scannetpp,
     "sintel": open_sintel,
     "snippets": open_snippets,
     "tum": open_tum,
