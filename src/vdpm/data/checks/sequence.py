@@ -184,8 +184,8 @@ def _check_motion(
     """Points at their own time against depth, and at the other frame's time against what that frame sees."""
     own_error, floating, landed, kept, rejected = [], [], [], 0, 0
     for a, b in chosen:
-        start = quarantine.attempt(lambda a=a: sequence.moved(a, read[a], a))  # type: ignore[misc]
-        there = quarantine.attempt(lambda a=a, b=b: sequence.moved(a, read[a], b))  # type: ignore[misc]
+        moved = quarantine.attempt(lambda a=a, b=b: sequence.moved(a, read[a], [a, b]))  # type: ignore[misc]
+        start, there = moved or (None, None)
         if start is None or there is None:
             continue
         both = start.valid & read[a].valid

@@ -14,6 +14,7 @@ times.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import product
@@ -117,27 +118,31 @@ class KubricSequence(DataSequence):
         depth = torch.where(valid, distance, torch.zeros_like(distance)) / rays.norm(dim=-1)
         return Frame(image, depth, valid, scene.c2w[index], k, instances, sky=~valid)
 
-    def moved(self, index: int, frame: Frame, target: int) -> MovedPoints:
+    def moved(self, index: int, frame: Frame, targets: Sequence[int]) -> list[MovedPoints | None]:
         scene = self._scene()
         here = frame.points()
         assert frame.instances is not None
-        shown = frame.instances > 0
-        points, valid, rejected = here.clone(), frame.valid.clone(), 0
-        if bool(shown.any()):
-            inside = self._files.coordinates(index)
-            if inside.shape[:2] != shown.shape:
-                raise CorruptFile(self._files.path, f"pictures of frame {index} differ in size")
-            place = torch.nn.functional.pad(inside[shown] / 65535 - 0.5, (0, 1), value=1.0)
-            number = frame.instances[shown] - 1
-            at_start, there = (
-                torch.einsum("pi,pij->pj", place, torch.from_numpy(_TO_AFFINE @ scene.boxes[:, time])[number])
-                for time in (index, target)
-            )
-            distance = (here - frame.c2w[:3, 3]).norm(dim=-1)
-            agree = (at_start - here[shown]).norm(dim=-1) <= MAX_DISAGREEMENT * distance[shown]
-            rejected = int((frame.valid[shown] & ~agree).sum())
-            points[shown], valid[shown] = there, valid[shown] & agree
-        return MovedPoints(points, valid, rejected)
+        shown = frame.instances.flatten().nonzero()[:, 0]
+        inside = self._files.coordinates(index)
+        if inside.shape != here.shape:
+            raise CorruptFile(self._files.path, f"pictures of frame {index} differ in size")
+        place = torch.nn.functional.pad(inside.reshape(-1, 3)[shown] / 65535 - 0.5, (0, 1), value=1.0)
+        number = frame.instances.flatten()[shown] - 1
+
+        def at(time: int) -> Float[Tensor, "shown 3"]:
+            to_world = torch.from_numpy(_TO_AFFINE @ scene.boxes[:, time])
+            return (to_world[number] * place[..., None]).sum(1)
+
+        seen, valid = here.reshape(-1, 3)[shown], frame.valid.flatten().clone()
+        agree = (at(index) - seen).norm(dim=-1) <= MAX_DISAGREEMENT * (seen - frame.c2w[:3, 3]).norm(dim=-1)
+        rejected = int((valid[shown] & ~agree).sum())
+        valid[shown] &= agree
+        found: list[MovedPoints | None] = []
+        for target in targets:
+            points = here.clone()
+            points.view(-1, 3)[shown] = at(target)
+            found.append(MovedPoints(points, valid.view_as(frame.valid), rejected))
+        return found
 
     def _scene(self) -> KubricScene:
         scene = self._files.scene()

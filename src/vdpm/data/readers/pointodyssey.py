@@ -11,6 +11,7 @@ has no depth, so what lies beyond ``MAX_DEPTH`` is not valid. Some sequences hav
 Tracks that are not finite, or that the camera does not see where trajs_2d says, are dropped.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -75,14 +76,13 @@ class PointOdysseySequence(DataSequence):
         intrinsics = as_intrinsics(self._annotations, self._intrinsics[index], centre=0.5)
         return Frame(picture, depth, (depth > 0) & (depth < MAX_DEPTH), invert_rigid(w2c), intrinsics)
 
-    def moved(self, index: int, frame: Frame, target: int) -> MovedPoints | None:
+    def moved(self, index: int, frame: Frame, targets: Sequence[int]) -> list[MovedPoints | None]:
         if not self._has_tracks:
-            return None
+            return [None] * len(targets)
         tracks = _tracks(self._annotations, len(self))
         height, width = frame.depth.shape
-        start, end, pixels = tracks.points[index], tracks.points[target], tracks.pixels[index]
-        usable = tracks.visible[index] & tracks.valid[index] & tracks.valid[target]
-        usable &= np.isfinite(start).all(1) & np.isfinite(end).all(1) & np.isfinite(pixels).all(1)
+        start, pixels = tracks.points[index], tracks.pixels[index]
+        usable = tracks.visible[index] & tracks.valid[index] & np.isfinite(start).all(1) & np.isfinite(pixels).all(1)
         chosen = usable.nonzero()[0]
         in_camera = start[chosen].astype(np.float64) @ self._w2c[index, :3, :3].T + self._w2c[index, :3, 3]
         z = np.maximum(in_camera[:, 2], 1e-9)
@@ -90,14 +90,18 @@ class PointOdysseySequence(DataSequence):
         off = np.linalg.norm(projected[:, :2] / z[:, None] - pixels[chosen], axis=1)
         column, row = np.floor(np.clip(pixels[chosen], -1, 1e6)).astype(np.int64).T
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        kept = (inside & (in_camera[:, 2] > 0) & (off <= MAX_REPROJECTION)).nonzero()[0]
+        right = inside & (in_camera[:, 2] > 0) & (off <= MAX_REPROJECTION)
+        kept = right.nonzero()[0]
         # Far to near, so that of several tracks in a pixel the one in front stays.
         kept = kept[np.argsort(-z[kept], kind="stable")]
-        points, valid = np.zeros((height, width, 3)), np.zeros((height, width), dtype=bool)
-        points[row[kept], column[kept]] = end[chosen[kept]]
-        valid[row[kept], column[kept]] = True
-        rejected = int((inside & ~((in_camera[:, 2] > 0) & (off <= MAX_REPROJECTION))).sum())
-        return MovedPoints(torch.from_numpy(points), torch.from_numpy(valid), rejected)
+        row, column, chosen, rejected = row[kept], column[kept], chosen[kept], int((inside & ~right).sum())
+        found: list[MovedPoints | None] = []
+        for target in targets:
+            end, there = tracks.points[target][chosen], tracks.valid[target][chosen]
+            points, valid = np.zeros((height, width, 3), np.float32), np.zeros((height, width), dtype=bool)
+            points[row, column], valid[row, column] = end, there & np.isfinite(end).all(1)
+            found.append(MovedPoints(torch.from_numpy(points), torch.from_numpy(valid), rejected))
+        return found
 
 
 def open_pointodyssey(root: Path, quarantine: Quarantine | None = None) -> list[DataSequence]:

@@ -1,5 +1,6 @@
 """Snippet folders, our own layout (docs/data.md), as a data set: a clip each, in a folder or in the folders of one."""
 
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -37,7 +38,10 @@ class SnippetFolderSequence(DataSequence):
             measured=points,
         )
 
-    def moved(self, index: int, frame: Frame, target: int) -> MovedPoints | None:
+    def moved(self, index: int, frame: Frame, targets: Sequence[int]) -> list[MovedPoints | None]:
+        return [self._at(index, frame, target) for target in targets]
+
+    def _at(self, index: int, frame: Frame, target: int) -> MovedPoints | None:
         clip = _read(self._folder)
         rows = (clip.targets == target).nonzero()
         if not len(rows):
