@@ -55,14 +55,25 @@ class Frame(NamedTuple):
 
 
 class MovedPoints(NamedTuple):
-    """Where the pixels of one frame are at another time, in the data set's world, and for which of them it is known.
+    """Where pixels of one frame are at another time, in the data set's world, and for which of them it is known.
 
-    ``rejected``: how many more the files hold that the reader found to belie their own frame.
+    ``pixels``: which pixels it speaks of, numbered along the rows. ``rest_stands``: all others stand still (else they
+    are unknown). ``rejected``: how many more the files hold that the reader found to belie their own frame.
     """
 
-    points: Float[Tensor, "height width 3"]
-    valid: Bool[Tensor, "height width"]
+    pixels: Int[Tensor, "pixels"]
+    points: Float[Tensor, "pixels 3"]
+    valid: Bool[Tensor, "pixels"]
+    rest_stands: bool = False
     rejected: int = 0
+
+    def maps(self, frame: Frame) -> tuple[Float[Tensor, "height width 3"], Bool[Tensor, "height width"]]:
+        """The same for all pixels of ``frame``, whose pixels these are: points in float64, and where they are known."""
+        points = frame.points() if self.rest_stands else torch.zeros(*frame.depth.shape, 3, dtype=torch.float64)
+        known = frame.valid.clone() if self.rest_stands else torch.zeros_like(frame.valid)
+        points.view(-1, 3)[self.pixels] = self.points.double()
+        known.view(-1)[self.pixels] = self.valid & frame.valid.flatten()[self.pixels]
+        return points, known
 
 
 class DataSequence(ABC):
@@ -94,7 +105,8 @@ class DataSequence(ABC):
     def moved(self, index: int, frame: Frame, targets: Indices[int]) -> list[MovedPoints | None]:
         """The points of the pixels of frame ``index`` (which is ``frame``) at the times of ``targets``; None: unknown.
 
-        Asked for its own time, it answers from the same source as for any other time: the difference is motion.
+        Asked for its own time, it answers from the same source as for any other time, and of the same pixels: the
+        difference is motion.
         """
         return [None] * len(targets)
 
@@ -154,14 +166,18 @@ class DataSequence(ABC):
             for frame, there in zip(others, moved):
                 if there is None:
                     continue
+                good = there.valid & view.valid.flatten()[there.pixels]
+                new = torch.addmm(world[:3, 3], there.points.double(), world[:3, :3].T).to(own.dtype)
+                new = new.masked_fill_(~good[:, None], 0)
                 for row in (row for row, place in enumerate(places) if frames[place] == frame):
-                    known[row, source] = there.valid & view.valid
-                    points[row, source] = placed(world, there.points.double()).masked_fill_(
-                        ~known[row, source, ..., None], 0
-                    )
+                    if there.rest_stands:
+                        points[row, source], known[row, source] = own[source], view.valid
+                    points[row, source].view(-1, 3)[there.pixels] = new
+                    known[row, source].view(-1)[there.pixels] = good
                 if start is not None:
-                    way = (there.points - start.points).square().sum(-1).masked_fill_(~(there.valid & start.valid), 0)
-                    travel[source] = torch.maximum(travel[source], way.float())
+                    way = (there.points - start.points).square().sum(-1).masked_fill_(~(good & start.valid), 0)
+                    farthest = torch.maximum(travel[source].view(-1)[there.pixels], way.to(own.dtype))
+                    travel[source].view(-1)[there.pixels] = farthest
         return points, known, travel.sqrt()
 
     def _check(self, frames: list[int], places: list[int], reference: int) -> None:

@@ -188,14 +188,12 @@ def _check_motion(
         start, there = moved or (None, None)
         if start is None or there is None:
             continue
-        both = start.valid & read[a].valid
-        shown = read[a].instances
-        kept += int((start.valid if shown is None else start.valid & (shown > 0)).sum())
-        rejected += start.rejected
-        if bool(both.any()):
-            distance = (read[a].points() - read[a].c2w[:3, 3]).norm(dim=-1)
-            own_error.append(((start.points - read[a].points()).norm(dim=-1) / distance.clamp_min(1e-9))[both])
-        carried = land(there.points, there.valid & read[a].valid, read[b])
+        both = start.valid & read[a].valid.flatten()[start.pixels]
+        kept, rejected = kept + int(both.sum()), rejected + start.rejected
+        here = read[a].points().view(-1, 3)[start.pixels]
+        distance = (here - read[a].c2w[:3, 3]).norm(dim=-1).clamp_min(1e-9)
+        own_error.append(((start.points - here).norm(dim=-1) / distance)[both])
+        carried = land(*there.maps(read[a]), read[b])
         if bool(carried.seen.any()):
             floating.append(_in_front(carried.error, carried.seen))
             landed.append((floating[-1], a, b, carried))
@@ -206,8 +204,8 @@ def _check_motion(
                 f"{check.measures['rejected_points']:.0%} of the tracked points belie their own frame at its own time: "
                 "tracks, boxes or coordinates belong to other frames or cameras"
             )
-    if own_error:
-        errors = torch.cat(own_error)
+    errors = torch.cat(own_error) if own_error else torch.zeros(0)
+    if len(errors):
         check.measures |= {"own_time_error": float(errors.median()), "own_time_wrong": _share(errors > IN_FRONT)}
         if check.measures["own_time_wrong"] > LARGEST_FLOATING_SHARE:
             check.findings.append(

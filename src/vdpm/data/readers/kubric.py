@@ -120,11 +120,10 @@ class KubricSequence(DataSequence):
 
     def moved(self, index: int, frame: Frame, targets: Sequence[int]) -> list[MovedPoints | None]:
         scene = self._scene()
-        here = frame.points()
         assert frame.instances is not None
         shown = frame.instances.flatten().nonzero()[:, 0]
         inside = self._files.coordinates(index)
-        if inside.shape != here.shape:
+        if inside.shape[:2] != frame.depth.shape:
             raise CorruptFile(self._files.path, f"pictures of frame {index} differ in size")
         place = torch.nn.functional.pad(inside.reshape(-1, 3)[shown] / 65535 - 0.5, (0, 1), value=1.0)
         number = frame.instances.flatten()[shown] - 1
@@ -133,16 +132,10 @@ class KubricSequence(DataSequence):
             to_world = torch.from_numpy(_TO_AFFINE @ scene.boxes[:, time])
             return (to_world[number] * place[..., None]).sum(1)
 
-        seen, valid = here.reshape(-1, 3)[shown], frame.valid.flatten().clone()
+        seen, valid = frame.points().reshape(-1, 3)[shown], frame.valid.flatten()[shown]
         agree = (at(index) - seen).norm(dim=-1) <= MAX_DISAGREEMENT * (seen - frame.c2w[:3, 3]).norm(dim=-1)
-        rejected = int((valid[shown] & ~agree).sum())
-        valid[shown] &= agree
-        found: list[MovedPoints | None] = []
-        for target in targets:
-            points = here.clone()
-            points.view(-1, 3)[shown] = at(target)
-            found.append(MovedPoints(points, valid.view_as(frame.valid), rejected))
-        return found
+        rejected = int((valid & ~agree).sum())
+        return [MovedPoints(shown, at(target), valid & agree, True, rejected) for target in targets]
 
     def _scene(self) -> KubricScene:
         scene = self._files.scene()

@@ -92,15 +92,17 @@ class PointOdysseySequence(DataSequence):
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
         right = inside & (in_camera[:, 2] > 0) & (off <= MAX_REPROJECTION)
         kept = right.nonzero()[0]
-        # Far to near, so that of several tracks in a pixel the one in front stays.
-        kept = kept[np.argsort(-z[kept], kind="stable")]
-        row, column, chosen, rejected = row[kept], column[kept], chosen[kept], int((inside & ~right).sum())
+        # Near to far, and of several tracks in a pixel the first: the one in front.
+        kept = kept[np.argsort(z[kept], kind="stable")]
+        places, first = np.unique(row[kept] * width + column[kept], return_index=True)
+        chosen, rejected = chosen[kept[first]], int((inside & ~right).sum())
+        at_pixels = torch.from_numpy(places)
         found: list[MovedPoints | None] = []
         for target in targets:
-            end, there = tracks.points[target][chosen], tracks.valid[target][chosen]
-            points, valid = np.zeros((height, width, 3), np.float32), np.zeros((height, width), dtype=bool)
-            points[row, column], valid[row, column] = end, there & np.isfinite(end).all(1)
-            found.append(MovedPoints(torch.from_numpy(points), torch.from_numpy(valid), rejected))
+            end = tracks.points[target][chosen].astype(np.float32)
+            valid = tracks.valid[target][chosen] & np.isfinite(end).all(1)
+            end[~valid] = 0
+            found.append(MovedPoints(at_pixels, torch.from_numpy(end), torch.from_numpy(valid), rejected=rejected))
         return found
 
 

@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.files import list_folders
 from vdpm.data.sequence import DataSequence, Frame, MovedPoints
@@ -45,10 +49,10 @@ class SnippetFolderSequence(DataSequence):
         clip = _read(self._folder)
         rows = (clip.targets == target).nonzero()
         if not len(rows):
-            return MovedPoints(frame.points(), frame.valid) if target == index else None
+            return _whole(frame.points(), frame.valid) if target == index else None
         row = int(rows[0])
         known = clip.valid[index] if clip.target_valid is None else clip.target_valid[row, index]
-        return MovedPoints(clip.target_points[row, index].double().masked_fill(~known[..., None], 0), known)
+        return _whole(clip.target_points[row, index].masked_fill(~known[..., None], 0), known)
 
 
 def open_snippets(root: Path, quarantine: Quarantine | None = None) -> list[DataSequence]:
@@ -58,6 +62,10 @@ def open_snippets(root: Path, quarantine: Quarantine | None = None) -> list[Data
     if not folders:
         raise InputError(f"{root}: neither it nor a folder in it holds {SNIPPET_FILE}; give a folder of snippets")
     return open_each([partial(SnippetFolderSequence, folder) for folder in folders], quarantine)
+
+
+def _whole(points: Float[Tensor, "height width 3"], valid: Bool[Tensor, "height width"]) -> MovedPoints:
+    return MovedPoints(torch.arange(valid.numel()), points.reshape(-1, 3).double(), valid.flatten())
 
 
 @lru_cache(maxsize=2)
