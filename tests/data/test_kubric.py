@@ -1,8 +1,10 @@
 """Kubric's reader, from folders and from TFRecord files, against the truth behind the files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from native.kubric import Scene, closed_scene, kubric_scene, write_kubric_folder, write_movi
@@ -54,8 +56,6 @@ def test_records_are_the_truth(tmp_path: Path, scene: Scene) -> None:
 
 
 def test_pixels_whose_coordinates_belie_their_depth_are_unknown(tmp_path: Path, scene: Scene) -> None:
-    from dataclasses import replace
-
     shown = scene.instances[0] > 0
     row, column = (int(part[0]) for part in shown.nonzero())
     distance = scene.distance.copy()
@@ -66,6 +66,16 @@ def test_pixels_whose_coordinates_belie_their_depth_are_unknown(tmp_path: Path, 
     assert snippet.valid.all()
     unknown = ~snippet.target_valid[1, 0]
     assert unknown.nonzero().tolist() == [[row, column]]
+
+
+def test_a_scene_without_objects_stands_still(tmp_path: Path, scene: Scene) -> None:
+    empty = replace(scene, boxes=scene.boxes[:0], instances=np.zeros_like(scene.instances))
+    write_kubric_folder(tmp_path / "0001", empty)
+    snippet = open_dataset("kubric", tmp_path)[0].snippet([0, 2], targets=[0])
+    assert torch.equal(snippet.target_points[0], snippet.points)
+    assert snippet.target_valid is not None
+    assert snippet.target_valid.all()
+    assert not snippet.dynamic.any()
 
 
 def test_damaged_scenes_are_put_aside(tmp_path: Path, scene: Scene) -> None:

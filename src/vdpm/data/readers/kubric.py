@@ -69,7 +69,8 @@ class KubricScene:
             raise CorruptFile(path, "a camera's quaternion is 0")
         place = torch.from_numpy(positions.reshape(count, 3).astype(np.float64))
         c2w = rigid(quaternion_to_matrix(turned), place) @ _FROM_OPENGL
-        return cls(c2w, focal / width, boxes.reshape(-1, count, 8, 3).astype(np.float64))
+        instances = boxes.size // (count * 24)
+        return cls(c2w, focal / width, boxes.reshape(instances, count, 8, 3).astype(np.float64))
 
 
 @runtime_checkable
@@ -121,16 +122,19 @@ class KubricSequence(DataSequence):
     def moved(self, index: int, frame: Frame, targets: Sequence[int]) -> list[MovedPoints | None]:
         scene = self._scene()
         assert frame.instances is not None
-        shown = frame.instances.flatten().nonzero()[:, 0]
+        labels = frame.instances.flatten()
+        shown = labels.nonzero()[:, 0]
+        # Instance by instance, so that each is one product with one matrix.
+        shown = shown[labels[shown].argsort(stable=True)]
         inside = self._files.coordinates(index)
         if inside.shape[:2] != frame.depth.shape:
             raise CorruptFile(self._files.path, f"pictures of frame {index} differ in size")
         place = torch.nn.functional.pad(inside.reshape(-1, 3)[shown] / 65535 - 0.5, (0, 1), value=1.0)
-        number = frame.instances.flatten()[shown] - 1
+        of_instance = place.split(labels[shown].bincount(minlength=len(scene.boxes) + 1)[1:].tolist())
 
         def at(time: int) -> Float[Tensor, "shown 3"]:
             to_world = torch.from_numpy(_TO_AFFINE @ scene.boxes[:, time])
-            return (to_world[number] * place[..., None]).sum(1)
+            return torch.cat([place[:0, :3], *[one @ matrix for one, matrix in zip(of_instance, to_world)]])
 
         seen, valid = frame.points().reshape(-1, 3)[shown], frame.valid.flatten()[shown]
         agree = (at(index) - seen).norm(dim=-1) <= MAX_DISAGREEMENT * (seen - frame.c2w[:3, 3]).norm(dim=-1)
