@@ -10,11 +10,12 @@ from torch import Tensor
 from vdpm.errors import UsageError
 from vdpm.geometry.alignment import Similarity
 from vdpm.geometry.rigid import invert_rigid, matrix_to_quaternion, quaternion_to_matrix, rigid
-from vdpm.long_video.adjustment import AdjustmentConfig, State, adjust
+from vdpm.long_video.adjustment import adjust
 from vdpm.long_video.gradient import adjust_by_adam
 from vdpm.long_video.initial import Edges, chain, fit_edges, place, spanning_tree
 from vdpm.long_video.observations import Observations
 from vdpm.long_video.priors import Priors, into_known_world
+from vdpm.long_video.system import AdjustmentConfig, State
 from vdpm.structures import Cameras
 
 BELIEVED = 0.3

@@ -8,8 +8,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vdpm.geometry.rigid import rigid, rotation_vector_to_matrix
-from vdpm.long_video.adjustment import Adjusted, AdjustmentConfig, State, System, moved
+from vdpm.long_video.adjustment import Adjusted
 from vdpm.long_video.observations import Observations
+from vdpm.long_video.system import AdjustmentConfig, State, System, moved
 
 RATE = 0.01
 """Learning rate of DUSt3R's and MonST3R's alignment, falling to nothing along a cosine."""
