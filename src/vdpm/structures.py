@@ -8,7 +8,7 @@ pixels of the image that the network saw, pixel centres at +0.5; ``source`` is t
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -257,6 +257,14 @@ class Snippet:
     visible: Bool[Tensor, "*batch targets frames height width"] | None = None
     sky: Bool[Tensor, "*batch frames height width"] | None = None
     reference: int = 0
+
+    FRAME_AXES: ClassVar[dict[str, int]] = {
+        **{"images": -4, "timestamps": -1, "c2w": -3, "intrinsics": -3, "points": -4, "target_points": -4},
+        **{"valid": -3, "dynamic": -3, "target_valid": -3, "instances": -3, "visible": -3, "sky": -3},
+    }
+    """Which axis of each tensor counts the frames, from the end; ``targets`` has none."""
+    TARGET_AXES: ClassVar[dict[str, int]] = {"targets": -1, "target_points": -5, "target_valid": -4, "visible": -4}
+    """Which axis counts the targets."""
 
     @property
     def num_frames(self) -> int:

@@ -136,7 +136,7 @@ def test_sheets_are_met_where_brute_force_meets_their_triangles(kind: str) -> No
             apart = ((length[clip, frame] / t - 1).abs() > 1e-4) & both
             different += int(apart.sum())
     assert hits > 40
-    assert different <= 4 + 0.004 * hits
+    assert different <= 2 + 0.002 * hits
 
 
 @pytest.mark.parametrize("lamp", [True, False])

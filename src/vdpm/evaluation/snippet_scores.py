@@ -23,9 +23,6 @@ from vdpm.structures import Snippet
 Scores = dict[str, float]
 """Errors by name; NaN where a snippet has no pixel to measure one on."""
 
-_PER_FRAME = ("images", "timestamps", "c2w", "intrinsics", "points", "valid", "dynamic", "instances", "sky")
-_PER_TARGET = ("target_points", "target_valid", "visible")
-
 
 @dataclass(frozen=True)
 class ProtocolOptions:
@@ -145,14 +142,12 @@ def frames_of(truth: Snippet, frames: Sequence[int]) -> Snippet:
         raise UsageError(f"no truth at the times of frames {sorted(set(frames) - set(known))}")
     which = torch.tensor(list(frames), device=truth.points.device)
     rows = torch.tensor([known.index(frame) for frame in frames], device=truth.points.device)
-    axis = truth.targets.dim() - 1
     picked: dict[str, Any] = {}
-    for name in (f.name for f in fields(truth)):
-        value = getattr(truth, name)
-        if isinstance(value, Tensor) and name in _PER_FRAME:
+    for name, axis in Snippet.FRAME_AXES.items():
+        if (value := getattr(truth, name)) is not None:
             picked[name] = value.index_select(axis, which)
-        elif isinstance(value, Tensor) and name in _PER_TARGET:
-            picked[name] = value.index_select(axis, rows).index_select(axis + 1, which)
+            if name in Snippet.TARGET_AXES:
+                picked[name] = picked[name].index_select(Snippet.TARGET_AXES[name], rows)
     targets = torch.arange(len(which), device=which.device).expand(*truth.targets.shape[:-1], -1)
     return replace(truth, **picked, targets=targets, reference=0)
 

@@ -25,11 +25,6 @@ def turned(matrix: Float[Tensor, "3 3 *#shape"], vector: Float[Tensor, "3 *#shap
     return matrix[:, 0] * vector[0] + matrix[:, 1] * vector[1] + matrix[:, 2] * vector[2]
 
 
-def turned_back(matrix: Float[Tensor, "3 3 *#shape"], vector: Float[Tensor, "3 *#shape"]) -> Float[Tensor, "3 *shape"]:
-    """``unrotate`` with the matrix and the vector along the first axes."""
-    return matrix[0] * vector[0] + matrix[1] * vector[1] + matrix[2] * vector[2]
-
-
 def axis_rotation(axis: int, angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3 3"]:
     """Rotation by ``angle`` radians about coordinate axis 0, 1 or 2 (right-handed)."""
     cosine, sine = torch.cos(angle), torch.sin(angle)

@@ -60,9 +60,8 @@ def reference_first(snippet: Snippet) -> Snippet:
         parts = [value.narrow(axis, reference, 1), value.narrow(axis, 0, reference)]
         return torch.cat([*parts, value.narrow(axis, reference + 1, count - reference - 1)], axis)
 
-    axes = {"images": -4, "timestamps": -1, "c2w": -3, "intrinsics": -3, "points": -4, "target_points": -4}
-    axes |= {"valid": -3, "dynamic": -3, "target_valid": -3, "instances": -3, "visible": -3, "sky": -3}
-    values = {name: moved(value, axis) for name, axis in axes.items() if (value := getattr(snippet, name)) is not None}
+    axes = Snippet.FRAME_AXES.items()
+    values = {name: moved(value, axis) for name, axis in axes if (value := getattr(snippet, name)) is not None}
     # Frames before the reference move back by one place.
     targets = snippet.targets + (snippet.targets < reference)
     targets = torch.where(snippet.targets == reference, torch.zeros_like(targets), targets)
