@@ -125,13 +125,7 @@ class LongPlan:
         return with_times(plan_windows(count, self.config, loops=loops), self.wanted)
 
     def _store(self, output: Path, overwrite: bool) -> WindowStore:
-        identity = {
-            "frames": hashlib.sha256(self.video.frames.contiguous().numpy().tobytes()).hexdigest(),
-            "network": self.model.fingerprint(),
-            "dtype": str(next(self.model.parameters()).dtype),
-            "size": list(self.video.size),
-        }
-        return WindowStore(output, identity, self.video.size, overwrite=overwrite)
+        return WindowStore(output, identity_of(self.model, self.video), self.video.size, overwrite=overwrite)
 
     def _reconstructed(
         self, store: WindowStore, windows: Sequence[Window], first: int, report: Report
@@ -143,45 +137,11 @@ class LongPlan:
             report(stage, done, len(windows))
             number = first + done
             if not store.finished(number, window.frames, window.targets, window.moved):
-                with timed(self.seconds, "windows"), torch.inference_mode():
-                    self._reconstruct(store, number, window)
+                with timed(self.seconds, "windows"):
+                    reconstruct_window(self.model, self.video, window, store, number, self.times_per_step)
             stored.append(store.read(number))
         report(stage, len(windows), len(windows))
         return stored
-
-    def _reconstruct(self, store: WindowStore, number: int, window: Window) -> None:
-        """One window through the network: its first frame is its world."""
-        parameter = next(self.model.parameters())
-        begin = time.perf_counter()
-        frames = torch.tensor(window.frames)
-        images = self.video.frames[frames].permute(0, 3, 1, 2).to(parameter.device, parameter.dtype) / 255
-        tokens = self.model.encode(images[None])
-        predicted = self.model.cameras(tokens)
-        c2w = predicted.c2w[0].double().cpu()
-        rows = {frame: row for row, frame in enumerate(window.frames)}
-
-        def time_variant() -> Iterator[PointMap]:
-            maps = self.model.time_variant(tokens)
-            yield from map(PointMap, maps.points[0].float().cpu(), maps.confidence[0].float().cpu())
-
-        def at_targets() -> Iterator[tuple[int, Iterator[PointMap]]]:
-            moved = tuple(rows[frame] for frame in window.moved)
-            for begin in range(0, len(window.targets), self.times_per_step):
-                step = window.targets[begin : begin + self.times_per_step]
-                maps = self.model.decode(tokens, torch.tensor([rows[target] for target in step]), moved)
-                points, confidence = maps.points[0].float().cpu(), maps.confidence[0].float().cpu()
-                for row, target in enumerate(step):
-                    yield target, map(PointMap, points[row], confidence[row])
-
-        store.write(
-            number,
-            frames=window.frames,
-            moved=window.moved,
-            cameras=Cameras(invert_rigid(c2w[0]) @ c2w, predicted.intrinsics[0].float().cpu(), self.video.size),
-            time_variant=time_variant(),
-            targets=at_targets(),
-            seconds=lambda: time.perf_counter() - begin,
-        )
 
     def _align(self, stored: Sequence[StoredWindow]) -> Alignment:
         maps = [WindowMaps(w.frames, w.cameras, _own_times(w)) for w in stored]
@@ -234,6 +194,54 @@ class LongPlan:
             "frames placed between others": found.doubtful_frames(),
             "scale": "the user's unit" if found.known_scale else "arbitrary",
         }
+
+
+def identity_of(model: VDPM, video: Video) -> dict[str, Any]:
+    """What windows on disk are of: windows of other frames or another network are not taken up."""
+    return {
+        "frames": hashlib.sha256(video.frames.contiguous().numpy().tobytes()).hexdigest(),
+        "network": model.fingerprint(),
+        "dtype": str(next(model.parameters()).dtype),
+        "size": list(video.size),
+    }
+
+
+@torch.inference_mode()
+def reconstruct_window(
+    model: VDPM, video: Video, window: Window, store: WindowStore, number: int, times_per_step: int = 1
+) -> None:
+    """One window of ``video`` through the network and to disk, as ``number``. Its first frame is its world."""
+    parameter = next(model.parameters())
+    begin = time.perf_counter()
+    frames = torch.tensor(window.frames)
+    images = video.frames[frames].permute(0, 3, 1, 2).to(parameter.device, parameter.dtype) / 255
+    tokens = model.encode(images[None])
+    predicted = model.cameras(tokens)
+    c2w = predicted.c2w[0].double().cpu()
+    rows = {frame: row for row, frame in enumerate(window.frames)}
+
+    def time_variant() -> Iterator[PointMap]:
+        maps = model.time_variant(tokens)
+        yield from map(PointMap, maps.points[0].float().cpu(), maps.confidence[0].float().cpu())
+
+    def at_targets() -> Iterator[tuple[int, Iterator[PointMap]]]:
+        moved = tuple(rows[frame] for frame in window.moved)
+        for first in range(0, len(window.targets), times_per_step):
+            step = window.targets[first : first + times_per_step]
+            maps = model.decode(tokens, torch.tensor([rows[target] for target in step]), moved)
+            points, confidence = maps.points[0].float().cpu(), maps.confidence[0].float().cpu()
+            for row, target in enumerate(step):
+                yield target, map(PointMap, points[row], confidence[row])
+
+    store.write(
+        number,
+        frames=window.frames,
+        moved=window.moved,
+        cameras=Cameras(invert_rigid(c2w[0]) @ c2w, predicted.intrinsics[0].float().cpu(), video.size),
+        time_variant=time_variant(),
+        targets=at_targets(),
+        seconds=lambda: time.perf_counter() - begin,
+    )
 
 
 def _entries(windows: list[Window], found: Alignment) -> list[WindowEntry]:

@@ -161,23 +161,30 @@ def plan_windows(
     return [*runs, *strided, *dict.fromkeys(tied)]
 
 
-def with_times(windows: Sequence[Window], wanted: Literal["auto", "all", "none"] | Sequence[int]) -> list[Window]:
+def with_times(
+    windows: Sequence[Window],
+    wanted: Literal["auto", "all", "none"] | Sequence[int],
+    sources: Sequence[int] | None = None,
+) -> list[Window]:
     """The windows with the times that each shows points at.
 
     "auto": the middle frame of each run, for the pixels nearest to it and those of the frame on either side that the
     next window has too: one time a window. "all": every frame of each run. Numbers: these frames; runs without one of
-    them get one time as by "auto", so that points can travel through.
+    them get one time as by "auto", so that points can travel through. ``sources``: frames whose pixels are kept, all
+    unless told; others move only where they hand points over.
     """
     runs = [window for window in windows if window.kind == "run"]
+    kept = {frame for window in runs for frame in window.frames} if sources is None else {*sources}
     timed = []
     for number, window in enumerate(runs):
         frames = window.frames
         if wanted == "none":
             timed.append(window)
         elif targets := frames if wanted == "all" else tuple(sorted({*_numbers(wanted)} & {*frames})):
-            timed.append(Window(frames, "run", targets, frames))
+            moved = {*frames} & kept | _handed_over(runs, number)
+            timed.append(Window(frames, "run", targets, tuple(sorted(moved))))
         else:
-            timed.append(Window(frames, "run", (frames[len(frames) // 2],), _near_the_middle(runs, number)))
+            timed.append(Window(frames, "run", (frames[len(frames) // 2],), _near_the_middle(runs, number, kept)))
     return [*timed, *(window for window in windows if window.kind != "run")]
 
 
@@ -192,16 +199,22 @@ def home_windows(windows: Sequence[Window]) -> dict[int, int]:
     return {frame: number for frame, (_, number) in sorted(homes.items())}
 
 
-def _near_the_middle(runs: Sequence[Window], number: int) -> tuple[int, ...]:
-    """Frames at home in this run, and for each neighbour the frame that both keep, to hand points over."""
+def _near_the_middle(runs: Sequence[Window], number: int, kept: set[int]) -> tuple[int, ...]:
+    """Frames of ``kept`` at home in this run, and those that hand points over."""
     homes = home_windows(runs)
-    kept = {frame for frame in runs[number].frames if homes[frame] == number}
+    near = {frame for frame in runs[number].frames if homes[frame] == number}
+    return tuple(sorted(near & kept | _handed_over(runs, number)))
+
+
+def _handed_over(runs: Sequence[Window], number: int) -> set[int]:
+    """For each neighbour of a run the frame in the middle of those that both hold."""
+    middles = set()
     for a in (number - 1, number):
         if a >= 0 and a + 1 < len(runs):
             shared = sorted({*runs[a].frames} & {*runs[a + 1].frames})
             if shared:
-                kept.add(shared[len(shared) // 2])
-    return tuple(sorted(kept))
+                middles.add(shared[len(shared) // 2])
+    return middles
 
 
 def _numbers(wanted: str | Sequence[int]) -> Sequence[int]:
