@@ -29,3 +29,9 @@ class OutputError(VDPMError):
     """A result that cannot be written: the folder exists, the disk is full, no permission."""
 
     exit_code = 5
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """torch has a class of its own on accelerators, and a plain RuntimeError on the CPU."""
+    by_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or by_torch

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from typing import Annotated, Any, NoReturn
 
-from vdpm.errors import UsageError, VDPMError
+from vdpm.errors import UsageError, VDPMError, is_out_of_memory
 
 INTERNAL_ERROR = 70
 """EX_SOFTWARE of sysexits.h."""
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             return _fail("out of memory; use fewer frames (--max-frames) or a smaller --size", 1)
         hint = "this is a fault of vdpm; VDPM_TRACEBACK=1 shows where"
         return _fail(f"{type(error).__name__}: {error} ({hint})", INTERNAL_ERROR)
@@ -124,12 +124,6 @@ def _fail(message: str, code: int) -> int:
         traceback.print_exc()
     print(f"vdpm: error: {' '.join(message.split())}", file=sys.stderr)
     return code
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """torch has a class of its own on accelerators, and a plain RuntimeError on the CPU."""
-    by_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-    return isinstance(error, MemoryError) or by_torch
 
 
 @contextmanager
