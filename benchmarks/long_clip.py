@@ -1,151 +1,242 @@
-"""A long clip of our own scenes through a network, against its truth: python benchmarks/long_clip.py [--frames 300]
+"""Long clips of our own scenes through a network, against their truth, and what each part of the method is worth.
 
-A camera orbits while things move. Windows of 16 frames in one world, compared with single windows of 20 frames, each
-aligned with the truth by itself, and with windows chained naively. ATE of cameras after one similarity; AbsRel of
-depths after one scale; EPE of the pixels of frame 0 (of each single window's first) at later times, after the
-similarity of the cameras' path. Lengths are over the mean distance of the scene from the first camera.
+    python benchmarks/long_clip.py --out DIR [--frames 300] [--seeds 3,4,5] [--device cuda] [--minutes 25]
+
+A camera orbits while things move. Windows of 16 frames in one world are compared with single windows of 20 frames, each
+brought to the truth by itself, and with windows chained naively. Every window goes through the network once and is kept
+in DIR, so that all variants, and a second run, use it again. Errors are given over the whole clip, and over
+stretches of 20 frames, each brought to the truth by itself as the single windows are. DIR/results.json is written after
+each scene; when the minutes are over, what is there is kept, and the same command goes on from it.
 """
 
 import argparse
-import tempfile
+import json
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from long_truth import SINGLE, Errors, Found, Truth, errors_of, long_truth
 
-from vdpm.evaluation.trajectory import trajectory_errors
-from vdpm.geometry.alignment import umeyama, unit_mean_distance
-from vdpm.geometry.image_transform import ImageTransform
-from vdpm.geometry.rigid import invert_rigid, transform_points
-from vdpm.long_video.alignment import align
-from vdpm.long_video.observations import WindowMaps, observe
-from vdpm.long_video.windows import WindowConfig, plan_windows
+from vdpm.archive import StoredWindow, WindowStore
+from vdpm.geometry.alignment import Similarity
+from vdpm.long_reconstruct import REPAIRS, identity_of, kept_windows, reconstruct_window, window_maps
+from vdpm.long_video.alignment import Alignment, Method, align
+from vdpm.long_video.likeness import find_loops, thumbnails
+from vdpm.long_video.observations import observe
+from vdpm.long_video.windows import Window, WindowConfig, plan_windows, repair_windows, with_times
 from vdpm.model import VDPM
-from vdpm.motion import depth
-from vdpm.reconstruct import reconstruct
-from vdpm.structures import Reconstruction, Snippet, Video
-from vdpm.synthetic.config import SceneConfig
-from vdpm.synthetic.generator import SceneGenerator, held_out_seeds
+from vdpm.network_choice import choose_device, load_network
+from vdpm.windowed_maps import AlignedWindow, WindowedMaps
 
-SINGLE = 20
-OTHER_CAMERAS = (
-    "still_camera_weight", "handheld_weight", "dolly_weight", "pan_weight", "follow_weight", "walk_weight",
-    "truck_weight", "crane_weight", "drone_weight", "dolly_zoom_weight",
-)  # fmt: skip
+SINGLES = "single windows of 20"
+CHAIN = "chain"
+WHOLE = "+ loops by likeness"
+
+
+class OutOfTime(Exception):
+    """The minutes are over."""
+
+
+@dataclass
+class Clock:
+    """Stops before a window that would not be done in time."""
+
+    end: float
+    longest: float = 0.0
+
+    def check(self) -> None:
+        if time.monotonic() + 1.5 * self.longest > self.end:
+            raise OutOfTime
+
+
+class Bank:
+    """Windows of one clip, through the network when first asked for, then from disk."""
+
+    def __init__(self, folder: Path, network: VDPM, truth: Truth, clock: Clock) -> None:
+        self.network, self.video, self.clock = network, truth.video, clock
+        self.store = WindowStore(folder, identity_of(network, truth.video), truth.video.size, overwrite=True)
+        self._index = self.store.folder / "windows" / "numbers.json"
+        self._numbers: dict[str, int] = json.loads(self._index.read_text()) if self._index.exists() else {}
+
+    def get(self, window: Window) -> StoredWindow:
+        key = json.dumps([window.frames, window.targets, window.moved])
+        number = self._numbers.setdefault(key, len(self._numbers))
+        if not self.store.finished(number, window.frames, window.targets, window.moved):
+            self.clock.check()
+            begin = time.monotonic()
+            reconstruct_window(self.network, self.video, window, self.store, number)
+            self._index.write_text(json.dumps(self._numbers))
+            self.clock.longest = max(self.clock.longest, time.monotonic() - begin)
+        return self.store.read(number)
 
 
 @dataclass(frozen=True)
-class Errors:
-    ate: float
-    abs_rel: float
-    epe: float
+class Variant:
+    """What of the method is used."""
 
-    def line(self, name: str) -> str:
-        return f"{name:<42}{self.ate:9.4f}{self.abs_rel:9.4f}{self.epe:9.4f}"
+    method: Method = "adjust"
+    repairs: bool = False
+    strided: bool = False
+    loops: bool = False
+
+
+VARIANTS = {
+    CHAIN: Variant("chain"),
+    "tree": Variant("tree"),
+    "tree + optimisation": Variant(),
+    "+ repairs (--no-strided --no-loops)": Variant(repairs=True),
+    "+ strided windows (--no-loops)": Variant(repairs=True, strided=True),
+    WHOLE: Variant(repairs=True, strided=True, loops=True),
+}
+
+
+@dataclass
+class Row:
+    """Errors over the whole clip and over its stretches; seconds of the network for these windows and of the rest."""
+
+    whole: Errors | None
+    stretches: Errors
+    windows: int
+    network_seconds: float
+    align_seconds: float = 0.0
+    doubtful: list[int] = field(default_factory=list)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=3, help="of the held-out scene")
+    parser.add_argument("--seeds", default="3,4,5", help="of the held-out scenes")
+    parser.add_argument("--size", default="168x112", help="width x height, divisible by the network's patches")
     parser.add_argument("--model", default="vdpm-small")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--no-strided", action="store_true")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--threads", type=int, help="of the CPU")
     options = parser.parse_args()
-    clip = long_clip(options.frames, options.seed, options.device)
-    video = video_of(clip, 0, options.frames)
-    network = VDPM.from_pretrained(options.model, device=torch.device(options.device)).eval()
-    config = WindowConfig(strided=not options.no_strided)
-    print(f"{options.frames} frames of 224 x 128, scene {options.seed}, {options.model} on {options.device}")
-    print(f"{'':<42}{'ATE':>9}{'AbsRel':>9}{'EPE':>9}")
-    with tempfile.TemporaryDirectory() as folder:
-        begin = time.perf_counter()
-        kept = [frame for frame in clip.targets.tolist() if frame % SINGLE]
-        result = reconstruct(video, model=network, windows=config, targets=kept, output=Path(folder) / "out")
-        seconds = time.perf_counter() - begin
-        print(errors_of(result, clip, 0).line("windows in one world"))
-        made_by = result.provenance
-    singles = []
-    for start in range(0, options.frames - SINGLE + 1, SINGLE):
-        part = video_of(clip, start, start + SINGLE)
-        targets = [k - start for k in clip.targets.tolist() if start <= k < start + SINGLE]
-        alone = reconstruct(part, model=network, targets=targets or "none")
-        singles.append(errors_of(alone, clip, start))
-    means = [sum(getattr(e, name) for e in singles) / len(singles) for name in ("ate", "abs_rel", "epe")]
-    print(Errors(*means).line(f"{len(singles)} single windows of {SINGLE}, mean"))
-    print(f"{'windows chained naively':<42}{chained(video, clip, network):9.4f}")
-    taken = made_by["seconds"]
-    print(f"{seconds:.0f} s: network {taken['windows']:.1f}, alignment {taken['align']:.1f}; {made_by['windows']}")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    width, height = map(int, options.size.split("x"))
+    clock = Clock(time.monotonic() + 60 * options.minutes)
+    device = choose_device(options.device)
+    network = load_network(options.model, device, "auto")
+    results: dict[str, dict[str, Row]] = {}
+    complete = True
+    for seed in map(int, options.seeds.split(",")):
+        rows = results.setdefault(str(seed), {})
+        try:
+            clock.check()
+            truth = long_truth(options.frames, seed, (height, width), str(device), options.out)
+            folder = options.out / f"{options.frames}_{seed}_{options.size}_{network.fingerprint()[:12]}"
+            one_scene(Bank(folder, network, truth, clock), truth, rows)
+        except OutOfTime:
+            complete = False
+        told = {
+            "frames": options.frames,
+            "size": options.size,
+            "model": options.model,
+            "fingerprint": network.fingerprint(),
+            "device": str(device),
+            "complete": complete,
+            "scenes": {name: {key: asdict(row) for key, row in scene.items()} for name, scene in results.items()},
+        }
+        (options.out / "results.json").write_text(json.dumps(told, indent=1))
+        report(f"scene {seed}", [rows])
+        if not complete:
+            break
+    whole = [rows for rows in results.values() if len(rows) == len(VARIANTS) + 1]
+    if len(whole) > 1:
+        report(f"mean of {len(whole)} scenes", whole)
+    print("complete" if complete else "stopped when the minutes were over; the same command goes on")
 
 
-def long_clip(frames: int, seed: int, device: str) -> Snippet:
-    """One held-out scene; targets every tenth of the clip, and the middle of every single window."""
-    weights = dict.fromkeys(OTHER_CAMERAS, 0.0)
-    config = SceneConfig(
-        num_frames=frames,
-        height=128,
-        width=224,
-        baseline=(0.08, 0.08),
-        travel=(0.1, 0.3),
-        zoom_share=0.0,
-        time_step=(1 / 15, 1 / 15),
-        uneven_share=0.0,
-        field_of_view=(50, 70),
-        colour_samples=1,
-    )
-    targets = torch.tensor([sorted({*range(0, frames, SINGLE), *range(SINGLE // 2, frames, SINGLE)})])
-    generator = SceneGenerator(replace(config, **weights), device)  # type: ignore[arg-type]
-    return generator(held_out_seeds(1, seed), targets).clip(0).to("cpu")
+def one_scene(bank: Bank, truth: Truth, rows: dict[str, Row]) -> None:
+    """Adds a row for each variant."""
+    count = len(truth.video)
+    runs = with_times(plan_windows(count, WindowConfig(strided=False)), truth.times, truth.starts)
+    for name, variant in VARIANTS.items():
+        rows[name] = joined(bank, truth, runs, variant)
+    singles, seconds = [], 0.0
+    for start in truth.starts:
+        frames = tuple(range(start, start + SINGLE))
+        times = tuple(time for time in truth.times if time in frames)
+        stored = bank.get(Window(frames, "run", times, (start,)))
+        seconds += stored.seconds
+        singles.append(errors_of(Found(start, stored.cameras.c2w, stored.read), truth, start, start + SINGLE))
+    rows[SINGLES] = Row(None, Errors.mean(singles), len(singles), seconds)
 
 
-def video_of(clip: Snippet, first: int, stop: int) -> Video:
-    """Frames ``first`` to before ``stop``."""
-    frames = (clip.images[first:stop].permute(0, 2, 3, 1) * 255).round().byte()
-    return Video(
-        frames, clip.timestamps[first:stop].double(), torch.arange(stop - first), ImageTransform.identity(clip.size)
-    )
+def joined(bank: Bank, truth: Truth, runs: list[Window], variant: Variant) -> Row:
+    """Windows brought into one world, as ``reconstruct`` does it with the parts that ``variant`` names."""
+    video, count = truth.video, len(truth.video)
+    config = WindowConfig(strided=variant.strided, loops=variant.loops)
+    loops = find_loops(thumbnails(video.frames), (0, count), gap=2 * config.length)
+    windows = [*runs, *plan_windows(count, config, loops=loops)[len(runs) :]]
+    stored = [bank.get(window) for window in windows]
+    begin = time.perf_counter()
+    found = aligned(bank, truth, stored, variant.method)
+    for _ in range(REPAIRS if variant.repairs else 0):
+        mended = with_times(repair_windows(windows, found.doubtful_windows(), config, [(0, count)]), truth.times)
+        if not mended:
+            break
+        windows += mended
+        stored += [bank.get(window) for window in mended]
+        found = aligned(bank, truth, stored, variant.method)
+    seconds = time.perf_counter() - begin
+    maps = world(windows, stored, found)
+    result = Found(0, found.cameras.c2w, maps.read)
+    stretches = [errors_of(result, truth, start, start + SINGLE) for start in truth.starts]
+    network = sum(window.seconds for window in stored)
+    doubtful = found.doubtful_windows()
+    return Row(errors_of(result, truth, 0, count), Errors.mean(stretches), len(windows), network, seconds, doubtful)
 
 
-def errors_of(result: Reconstruction, clip: Snippet, start: int) -> Errors:
-    """Errors of a result of frames ``start`` and on."""
-    count = len(result)
-    c2w = clip.c2w[start : start + count]
-    unit = float(unit_mean_distance(clip.points[0], clip.valid[0], batch_axes=0))
-    similarity = umeyama(result.cameras.c2w[:, :3, 3].double(), c2w[:, :3, 3].double())
-    ratios, depths = [], []
-    for frame in range(0, count, 3):
-        true = transform_points(invert_rigid(clip.c2w[start + frame]), clip.points[start + frame])[..., 2]
-        valid = clip.valid[start + frame]
-        depths.append((depth(result, frame)[valid], true[valid]))
-        ratios.append((depths[-1][1] / depths[-1][0]).median())
-    scale = torch.stack(ratios).median()
-    abs_rel = torch.stack([((found * scale - true).abs() / true).mean() for found, true in depths]).mean()
-    distances: list[Tensor] = []
-    for row, target in enumerate(clip.targets.tolist()):
-        if start < target < start + count:
-            local = target - start
-            if local in result.maps.targets:
-                found = similarity.apply(result.maps.at(local, 0).points.double())
-                distances.append((found - clip.target_points[row, start])[clip.valid[start]].norm(dim=-1).mean())
-    epe = float(torch.stack(distances).mean()) / unit if distances else float("nan")
-    return Errors(trajectory_errors(result.cameras.c2w, c2w).ate / unit, float(abs_rel), epe)
+def aligned(bank: Bank, truth: Truth, stored: Sequence[StoredWindow], method: Method) -> Alignment:
+    device = next(bank.network.parameters()).device
+    seen = observe(window_maps(stored), truth.video.transform.content_mask(), len(truth.video))
+    return align(seen.to(device) if device.type == "cuda" else seen, method=method).cpu()
 
 
-def chained(video: Video, clip: Snippet, network: VDPM) -> float:
-    """ATE of windows chained from one to the next."""
-    maps = []
-    for window in plan_windows(len(video), WindowConfig(strided=False)):
-        part = video_of(clip, window.frames[0], window.frames[-1] + 1)
-        alone = reconstruct(part, model=network, targets="none")
-        read = alone.maps.time_variant
-        maps.append(
-            WindowMaps(window.frames, alone.cameras, lambda f, read=read, first=window.frames[0]: read(f - first))
-        )
-    found = align(observe(maps, torch.ones(clip.size, dtype=torch.bool), len(video)), method="chain")
-    unit = float(unit_mean_distance(clip.points[0], clip.valid[0], batch_axes=0))
-    return trajectory_errors(found.cameras.c2w, clip.c2w).ate / unit
+def world(windows: Sequence[Window], stored: Sequence[StoredWindow], found: Alignment) -> WindowedMaps:
+    """The maps of a result, as ``vdpm.load`` would read them."""
+    placed = []
+    for number in kept_windows(windows, found):
+        one = stored[number]
+        similarity = Similarity(*(part[number].float() for part in found.windows))
+        weight = min(1.0, max(0.0, float(found.window_weight[number])))
+        placed.append(AlignedWindow(one.frames, one.targets, one.moved, similarity, weight, one.read))
+    return WindowedMaps(placed, found.cameras)
+
+
+def report(title: str, scenes: list[dict[str, Row]]) -> None:
+    """A table; the mean where there are several scenes."""
+    print(f"\n{title:<42}{'whole clip':^30}{'stretches of 20':^30}{'seconds':^20}")
+    heads = "".join(f"{name:>10}" for name in ("ATE", "AbsRel", "EPE") * 2)
+    print(f"{'':<42}{heads}{'network':>10}{'align':>10}")
+    for name in (SINGLES, *VARIANTS):
+        of = [rows[name] for rows in scenes if name in rows]
+        if not of:
+            continue
+        whole = [row.whole for row in of if row.whole is not None]
+        cells = [*values(Errors.mean(whole))] if whole else [""] * 3
+        cells += values(Errors.mean([row.stretches for row in of]))
+        seconds = [sum(row.network_seconds for row in of) / len(of), sum(row.align_seconds for row in of) / len(of)]
+        cells += [f"{value:.1f}" for value in seconds]
+        print(f"{name:<42}" + "".join(f"{cell:>10}" for cell in cells))
+    if all({SINGLES, CHAIN, WHOLE} <= {*rows} for rows in scenes):
+        singles = Errors.mean([rows[SINGLES].stretches for rows in scenes])
+        whole = Errors.mean([rows[WHOLE].whole for rows in scenes if rows[WHOLE].whole])
+        stretches = Errors.mean([rows[WHOLE].stretches for rows in scenes])
+        chain = Errors.mean([rows[CHAIN].whole for rows in scenes if rows[CHAIN].whole])
+        for words, errors in (("whole clip", whole), ("stretches", stretches)):
+            ratios = [f"{a / b:.2f}" for a, b in zip(asdict(errors).values(), asdict(singles).values())]
+            print(f"over single windows, {words}: ATE {ratios[0]}, AbsRel {ratios[1]}, EPE {ratios[2]}")
+        print(f"drift of the chain over ours: {chain.ate / whole.ate:.2f}")
+
+
+def values(errors: Errors) -> list[str]:
+    return [f"{value:.4f}" for value in asdict(errors).values()]
 
 
 if __name__ == "__main__":

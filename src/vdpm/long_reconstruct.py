@@ -3,8 +3,9 @@
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -144,8 +145,7 @@ class LongPlan:
         return stored
 
     def _align(self, stored: Sequence[StoredWindow]) -> Alignment:
-        maps = [WindowMaps(w.frames, w.cameras, _own_times(w)) for w in stored]
-        seen = observe(maps, self.video.transform.content_mask(), len(self.video))
+        seen = observe(window_maps(stored), self.video.transform.content_mask(), len(self.video))
         device = next(self.model.parameters()).device
         # In float64, which MPS lacks; a few megabytes, so the way there costs nothing.
         found = align(seen.to(device) if device.type == "cuda" else seen, reference=self.reference, priors=self.priors)
@@ -244,8 +244,15 @@ def reconstruct_window(
     )
 
 
-def _entries(windows: list[Window], found: Alignment) -> list[WindowEntry]:
-    """Runs that are believed, and those without which a frame would be missing, in the order of time."""
+def window_maps(stored: Sequence[StoredWindow]) -> list[WindowMaps]:
+    """What the alignment reads of windows on disk."""
+    return [WindowMaps(window.frames, window.cameras, partial(window.read, None)) for window in stored]
+
+
+def kept_windows(windows: Sequence[Window], found: Alignment) -> list[int]:
+    """Numbers of the runs that a result holds, in the order of time: those that are believed, and those without which
+    a frame would be missing.
+    """
     runs = [number for number, window in enumerate(windows) if window.kind == "run"]
     kept = [number for number in runs if float(found.window_weight[number]) >= BELIEVED]
     shown = {frame for number in kept for frame in windows[number].frames}
@@ -253,8 +260,12 @@ def _entries(windows: list[Window], found: Alignment) -> list[WindowEntry]:
         if not {*windows[number].frames} <= shown:
             kept.append(number)
             shown |= {*windows[number].frames}
+    return sorted(kept, key=lambda k: windows[k].frames)
+
+
+def _entries(windows: Sequence[Window], found: Alignment) -> list[WindowEntry]:
     entries = []
-    for number in sorted(kept, key=lambda k: windows[k].frames):
+    for number in kept_windows(windows, found):
         window, scale = windows[number], float(found.windows.scale[number])
         entries.append(
             WindowEntry(
@@ -269,7 +280,3 @@ def _entries(windows: list[Window], found: Alignment) -> list[WindowEntry]:
             )
         )
     return entries
-
-
-def _own_times(window: StoredWindow) -> Callable[[int], PointMap]:
-    return lambda frame: window.read(None, frame)
