@@ -13,7 +13,6 @@ from vdpm.evaluation.baselines import ConstantDepth, Oracle, ZeroMotion, without
 from vdpm.evaluation.protocol import Prediction, Predictor
 from vdpm.evaluation.snippet_scores import (
     ProtocolOptions,
-    answer_of_batch,
     camera_scores,
     frames_of,
     shape_scores,
@@ -96,7 +95,7 @@ def test_the_oracle_has_no_error_in_any_unit(scale: float) -> None:
     c2w[..., :3, 3] *= scale
     said = Prediction(scale * said.time_variant, scale * said.at_targets, c2w, said.intrinsics)
     for row in range(2):
-        truth, one = batch.clip(row), answer_of_batch(said, row)
+        truth, one = batch.clip(row), said.clip(row)
         scores = tracking_scores(one, truth, PLAIN) | shape_scores(one, truth, PLAIN)
         scores |= camera_scores(one, truth, PLAIN)
         for name in ("epe", "epe_per_map", "epe_moving", "p_epe", "abs_rel", "abs_rel_lsq", "translation", "focal"):

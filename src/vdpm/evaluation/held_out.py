@@ -11,7 +11,6 @@ from vdpm.evaluation.protocol import Prediction, Predictor
 from vdpm.evaluation.snippet_scores import (
     ProtocolOptions,
     Scores,
-    answer_of_batch,
     camera_scores,
     frames_of,
     shape_scores,
@@ -81,7 +80,7 @@ def score_batch(
     for row, scores in enumerate(result):
         clip = truth.clip(row)
         for name, answer in snippet.items():
-            one = answer_of_batch(answer, row)
+            one = answer.clip(row)
             scores[name] = tracking_scores(one, clip, options)
             if name in (NETWORK, PLANE):
                 scores[name] |= shape_scores(one, clip, options)
@@ -91,7 +90,7 @@ def score_batch(
         pair = frames_of(truth, frames)
         for name, answer in _answers(predictor, pair, [0, 1]).items():
             for row, scores in enumerate(result):
-                errors = two_view_scores(answer_of_batch(answer, row), pair.clip(row), options)
+                errors = two_view_scores(answer.clip(row), pair.clip(row), options)
                 scores[name] |= {f"margin{margin}.{key}": value for key, value in errors.items()}
     return result
 

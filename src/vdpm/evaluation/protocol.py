@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vdpm.errors import UsageError
@@ -17,13 +17,22 @@ class Prediction:
     """The answer to one clip, or to a batch of clips. World: the camera of frame 0; any unit of length.
 
     ``time_variant``: P_i(t_i) of every frame. ``at_targets[k, s]``: P_i(t_j) of the frame i = ``sources[s]`` that was
-    asked for, at the time of frame j = ``targets[k]``. ``intrinsics``: in pixels of the images.
+    asked for, at the time of frame j = ``targets[k]``. ``intrinsics``: in pixels of the images. ``visible``: whether
+    these points are seen at that time, from a model that says so itself (None: follows from the maps).
     """
 
     time_variant: Float[Tensor, "*batch frames height width 3"]
     at_targets: Float[Tensor, "*batch targets sources height width 3"]
     c2w: Float[Tensor, "*batch frames 4 4"]
     intrinsics: Float[Tensor, "*batch frames 3 3"]
+    visible: Bool[Tensor, "*batch targets sources height width"] | None = None
+
+    def clip(self, row: int) -> "Prediction":
+        """One clip's answer out of a batch's."""
+        return Prediction(*(None if part is None else part[row] for part in self._parts()))
+
+    def _parts(self) -> tuple[Tensor | None, ...]:
+        return self.time_variant, self.at_targets, self.c2w, self.intrinsics, self.visible
 
 
 @runtime_checkable
@@ -95,6 +104,8 @@ class ClipByClip:
             raise UsageError("no clip to answer; give at least one")
         chosen = list(range(images.shape[-4])) if sources is None else list(sources)
         answers = [self.predict_one(clip, targets) for clip in clips]
-        stacked = {f.name: torch.stack([getattr(a, f.name) for a in answers]) for f in fields(Prediction)}
-        stacked["at_targets"] = stacked["at_targets"][:, :, chosen]
+        told = [f.name for f in fields(Prediction) if all(getattr(a, f.name) is not None for a in answers)]
+        stacked = {name: torch.stack([getattr(a, name) for a in answers]) for name in told}
+        for name in {"at_targets", "visible"} & {*told}:
+            stacked[name] = stacked[name][:, :, chosen]
         return Prediction(**{name: value.reshape(*batch, *value.shape[1:]) for name, value in stacked.items()})

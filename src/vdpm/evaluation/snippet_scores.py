@@ -6,7 +6,7 @@ field of ProtocolOptions, or is answered in several ways under names of their ow
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -122,11 +122,6 @@ def camera_scores(prediction: Prediction, truth: Snippet, options: ProtocolOptio
         "rpe_translation": path.rpe_translation / true_scale,
         "rpe_rotation": path.rpe_rotation,
     }
-
-
-def answer_of_batch(batch: Prediction, row: int) -> Prediction:
-    """One clip's answer out of a batch's."""
-    return Prediction(*(getattr(batch, f.name)[row] for f in fields(batch)))
 
 
 def frames_of(truth: Snippet, frames: Sequence[int]) -> Snippet:
