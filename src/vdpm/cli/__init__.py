@@ -62,6 +62,7 @@ def _parse(arguments: list[str]) -> Any:
     """The verb named by ``arguments``, filled in. Leaves with 0 after --help. Raises UsageError for a mistake."""
     import tyro
 
+    from vdpm.cli.app import App
     from vdpm.cli.convert import Convert
     from vdpm.cli.data import Data
     from vdpm.cli.demo import Demo
@@ -81,6 +82,7 @@ def _parse(arguments: list[str]) -> Any:
         Annotated[Reconstruct, verb("reconstruct", "A video to point maps, cameras, a preview and point clouds.")]
         | Annotated[Info, verb("info", "What a result folder holds.")]
         | Annotated[Page, verb("page", "A result as one HTML file to look at in a browser.")]
+        | Annotated[App, verb("app", "A page on this machine to drop videos into.")]
         | Annotated[Render, verb("render", "A film of a result, or a sheet of its pictures.")]
         | Annotated[Export, verb("export", "A result in the formats of other programs.")]
         | Annotated[Demo, verb("demo", "The bundled clip, with errors against its truth.")]
