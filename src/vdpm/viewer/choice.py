@@ -23,6 +23,8 @@ EDGE = 0.06
 between two surfaces."""
 REACH = 0.5
 """The box of the scene holds all but 1 % of the points along each axis, and this share of it more on each side."""
+CACHED_BYTES = 256 * 2**20
+"""Maps kept in memory while the points of a source are chosen."""
 PHASES = (0.7548776662466927, 0.5698402909980532)
 """Roberts' R2 sequence: the grids of the frames are shifted against each other, so that together they are denser."""
 
@@ -97,9 +99,29 @@ def choose_points(
         raise UsageError(f"--frames {max_frames} must be from 1 to 64")
     maps = reconstruction.maps
     sources, times = tuple(evenly(maps.sources, max_frames)), tuple(evenly(maps.targets, max_frames))
+    shown = at_times(reconstruction, times)
+    stride = grid_stride(reconstruction, len(sources), max_points)
+    still, moving = [], []
+    for row, source in enumerate(sources):
+        report("choosing points", row, len(sources))
+        points = choose_source(shown, source, row, stride, min_confidence=min_confidence)
+        still.append(points[0])
+        moving.append(points[1])
+    report("choosing points", len(sources), len(sources))
+    return _bounded(sources, times, joined(still), joined(moving), MOVING_POSITIONS * max_points)
+
+
+def grid_stride(reconstruction: Reconstruction, sources: int, max_points: int) -> int:
+    """Pixels from one point to the next, such that so many sources give at most about ``max_points``."""
+    return max(1, math.ceil(math.sqrt(sources * int(reconstruction.content.sum()) / max_points)))
+
+
+def at_times(reconstruction: Reconstruction, times: tuple[int, ...]) -> Reconstruction:
+    """The same result, keeping these times alone. The maps read last stay in memory, up to as many as a source has."""
+    maps, (height, width) = reconstruction.maps, reconstruction.size
     # One source at a time, each of its maps needed several times.
-    read = lru_cache(maxsize=len(times) + 2)(maps.read)
-    shown = replace(
+    read = lru_cache(maxsize=min(len(times) + 2, max(2, CACHED_BYTES // (16 * height * width))))(maps.read)
+    return replace(
         reconstruction,
         maps=replace(
             maps,
@@ -108,22 +130,51 @@ def choose_points(
             seen_together=lambda source: tuple(time for time in maps.together(source) if time in times),
         ),
     )
-    stride = max(1, math.ceil(math.sqrt(len(sources) * int(reconstruction.content.sum()) / max_points)))
-    still, moving = [], []
-    for row, source in enumerate(sources):
-        report("choosing points", row, len(sources))
-        chosen = _grid(reconstruction.size, stride, row) & _clear(shown, source, min_confidence)
-        moves = motion_mask(shown, source).numpy() if set(times) - {source} else np.zeros_like(chosen)
-        still.append(_take(shown, source, (None,), chosen & ~moves, stride))
-        moving.append(_take(shown, source, times or (None,), chosen & moves, stride))
-    report("choosing points", len(sources), len(sources))
-    return _bounded(sources, times, _joined(still), _joined(moving), MOVING_POSITIONS * max_points)
+
+
+def choose_source(
+    reconstruction: Reconstruction,
+    source: int,
+    row: int,
+    stride: int,
+    *,
+    min_confidence: float = 1.0,
+    times: tuple[int, ...] | None = None,
+) -> tuple[ChosenPoints, ChosenPoints]:
+    """Points of one source: those that stand still, as P, and those that move, at ``times`` (all kept ones).
+
+    ``row``: number of the source among those shown, by which its grid is shifted.
+    """
+    maps = reconstruction.maps
+    times = maps.targets if times is None else times
+    chosen = _grid(reconstruction.size, stride, row) & clear_pixels(reconstruction, source, min_confidence)
+    moves = motion_mask(reconstruction, source).numpy() if {*maps.targets} - {source} else np.zeros_like(chosen)
+    still = _take(reconstruction, source, (None,), chosen & ~moves, stride)
+    return still, _take(reconstruction, source, times or (None,), chosen & moves, stride)
 
 
 def content_box(reconstruction: Reconstruction) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of what shows the video, in pixels of the network's image."""
     rows, columns = (reconstruction.content.any(dim=axis).nonzero() for axis in (1, 0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def patch_sides(
+    reconstruction: Reconstruction, points: ChosenPoints, positions: Float[np.ndarray, "points 3"]
+) -> Float[np.ndarray, "points"]:
+    """Length in the world of the patch that each point stands for, from its distance to the camera that saw it."""
+    centers = reconstruction.cameras.centers.double().numpy()[points.source]
+    focal = reconstruction.cameras.intrinsics[:, 0, 0].double().numpy()[points.source]
+    return np.linalg.norm(positions - centers, axis=1) / focal * points.spacing
+
+
+def pivot(reconstruction: Reconstruction, positions: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "3"]:
+    """The middle of the scene as the reference camera sees it: what one turns about."""
+    w2c = reconstruction.cameras.w2c[reconstruction.reference].double().numpy()
+    seen = positions @ w2c[:3, :3].T + w2c[:3, 3]
+    middle = np.array([*np.median(seen[:, :2], axis=0), max(np.quantile(seen[:, 2], 0.4), 1e-3)])
+    c2w = reconstruction.cameras.c2w[reconstruction.reference].double().numpy()
+    return c2w[:3, :3] @ middle + c2w[:3, 3]
 
 
 def _grid(size: tuple[int, int], stride: int, row: int) -> Bool[np.ndarray, "height width"]:
@@ -133,7 +184,9 @@ def _grid(size: tuple[int, int], stride: int, row: int) -> Bool[np.ndarray, "hei
     return chosen
 
 
-def _clear(reconstruction: Reconstruction, source: int, min_confidence: float) -> Bool[np.ndarray, "height width"]:
+def clear_pixels(
+    reconstruction: Reconstruction, source: int, min_confidence: float
+) -> Bool[np.ndarray, "height width"]:
     """Sure pixels of the video, in front of their camera and on no edge of depth."""
     point_map = reconstruction.maps.time_variant(source)
     z = depth(reconstruction, source)
@@ -168,7 +221,8 @@ def _take(
     )
 
 
-def _joined(parts: list[ChosenPoints]) -> ChosenPoints:
+def joined(parts: Sequence[ChosenPoints]) -> ChosenPoints:
+    """Points of several sources at the same times, in their order."""
     return ChosenPoints(
         positions=np.concatenate([part.positions for part in parts], axis=1),
         colors=np.concatenate([part.colors for part in parts]),
@@ -186,9 +240,7 @@ def _bounded(
     everything = np.concatenate([still.positions.reshape(-1, 3), moving.positions.reshape(-1, 3)])
     if not len(everything):
         raise InputError("no point of this result is left to show; lower --min-confidence")
-    near, far = (np.quantile(everything, q, axis=0) for q in (0.005, 0.995))
-    margin = REACH * (far - near) + 1e-6
-    low, high = near - margin, far + margin
+    low, high = scene_box(everything)
 
     def inside(points: ChosenPoints) -> ChosenPoints:
         return points.select(((points.positions >= low) & (points.positions <= high)).all(axis=(0, 2)))
@@ -201,3 +253,10 @@ def _bounded(
         spread = np.floor(np.arange(most) * (len(moving) / most)).astype(int)
         moving = moving.select(spread, moving.spacing * math.sqrt(len(moving) / most))
     return SceneChoice(sources, times, still, moving, low, high, left_out)
+
+
+def scene_box(positions: Float[np.ndarray, "points 3"]) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+    """Least and largest coordinates of what belongs to the scene (``REACH``); points outside of it are strays."""
+    near, far = (np.quantile(positions, q, axis=0) for q in (0.005, 0.995))
+    margin = REACH * (far - near) + 1e-6
+    return near - margin, far + margin

@@ -21,7 +21,7 @@ from vdpm.export.colors import INFERNO, VIRIDIS
 from vdpm.export.files import replace_file
 from vdpm.progress import Report, silent
 from vdpm.structures import CONVENTIONS, Reconstruction
-from vdpm.viewer.choice import ChosenPoints, SceneChoice, choose_points, content_box
+from vdpm.viewer.choice import SceneChoice, choose_points, content_box, pivot
 from vdpm.viewer.confidence import ConfidenceScale, least_shown
 from vdpm.viewer.packing import (
     PositionGrid,
@@ -94,8 +94,8 @@ def pack_scene(
 ) -> tuple[dict[str, Any], str]:
     """What the page's script reads: a description (plain JSON), and all points as text (see ``packing``)."""
     home = reconstruction.cameras.centers[reconstruction.reference].double().numpy()
-    pivot = _pivot(choice.still if len(choice.still) else choice.moving, reconstruction)
-    reach = float(np.linalg.norm(pivot - home)) or 1.0
+    middle = pivot(reconstruction, (choice.still if len(choice.still) else choice.moving).positions[0])
+    reach = float(np.linalg.norm(middle - home)) or 1.0
     grid = PositionGrid.over(choice.low, choice.high, reach)
     scale = ConfidenceScale.of_scene(choice)
     parts: dict[str, bytes] = {}
@@ -125,7 +125,7 @@ def pack_scene(
         ],
         "grid": {"low": choice.low.tolist(), "step": grid.step},
         "confidence": {"levels": _rounded(scale.least), "hide": hide_percent},
-        "pivot": _rounded(pivot),
+        "pivot": _rounded(middle),
         "home": _rounded(home),
         "reach": reach,
         "fullSpeed": _full_speed(reconstruction, choice, reach),
@@ -197,15 +197,6 @@ def _thumbnail(frame: np.ndarray) -> str:
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=QUALITY, optimize=True)
     return base64.b64encode(stream.getvalue()).decode()
-
-
-def _pivot(points: ChosenPoints, reconstruction: Reconstruction) -> np.ndarray:
-    """The middle of the scene as the reference camera sees it: what one turns about."""
-    w2c = reconstruction.cameras.w2c[reconstruction.reference].double().numpy()
-    seen = points.positions[0] @ w2c[:3, :3].T + w2c[:3, 3]
-    middle = np.array([*np.median(seen[:, :2], axis=0), max(np.quantile(seen[:, 2], 0.4), 1e-3)])
-    c2w = reconstruction.cameras.c2w[reconstruction.reference].double().numpy()
-    return c2w[:3, :3] @ middle + c2w[:3, 3]
 
 
 def _full_speed(reconstruction: Reconstruction, choice: SceneChoice, reach: float) -> float:

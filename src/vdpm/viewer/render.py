@@ -17,7 +17,7 @@ from vdpm.motion import depth, scene_flow
 from vdpm.progress import Report, silent
 from vdpm.structures import Reconstruction
 from vdpm.viewer.camera_moves import Move, along, around, through_the_video
-from vdpm.viewer.choice import ChosenPoints, choose_points, content_box
+from vdpm.viewer.choice import ChosenPoints, choose_points, content_box, patch_sides
 from vdpm.viewer.confidence import least_shown
 from vdpm.viewer.film import Picture, counted, write_film, write_sheet
 from vdpm.viewer.splatting import draw_points
@@ -123,10 +123,8 @@ def _points(reconstruction: Reconstruction, options: FilmOptions, report: Report
     def draw(share: float, seconds: float) -> UInt8[np.ndarray, "height width 3"]:
         moved = _interpolated(moving, stamps, seconds)
         positions = np.concatenate([still.positions[0], moved]).astype(np.float64)
-        sides = np.concatenate(
-            [_sides(reconstruction, still, still.positions[0]), _sides(reconstruction, moving, moved)]
-        )
-        return draw_points(move(share, seconds), positions, colors, sides, options.background)
+        sides = [patch_sides(reconstruction, still, still.positions[0]), patch_sides(reconstruction, moving, moved)]
+        return draw_points(move(share, seconds), positions, colors, FULLER * np.concatenate(sides), options.background)
 
     return draw
 
@@ -138,13 +136,6 @@ def _interpolated(moving: ChosenPoints, stamps: Float[np.ndarray, "times"], seco
     row = int(np.clip(np.searchsorted(stamps, seconds, side="right") - 1, 0, len(stamps) - 2))
     mix = np.clip((seconds - stamps[row]) / max(stamps[row + 1] - stamps[row], 1e-9), 0, 1).astype(np.float32)
     return (1 - mix) * moving.positions[row] + mix * moving.positions[row + 1]
-
-
-def _sides(reconstruction: Reconstruction, points: ChosenPoints, positions: np.ndarray) -> Float[np.ndarray, "points"]:
-    """Length in the world of the patch that each point stands for, from its distance to the camera that saw it."""
-    centers = reconstruction.cameras.centers.double().numpy()[points.source]
-    focal = reconstruction.cameras.intrinsics[:, 0, 0].double().numpy()[points.source]
-    return np.linalg.norm(positions - centers, axis=1) / focal * points.spacing * FULLER
 
 
 def _move(reconstruction: Reconstruction, options: FilmOptions, points: np.ndarray) -> Move:
