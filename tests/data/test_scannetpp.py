@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vdpm.data.quarantine import CorruptFile
 from vdpm.data.readers import open_dataset
-from vdpm.data.readers.colmap import LensCamera, mixed_pixels
+from vdpm.data.readers.lens import LensCamera, mixed_pixels
 from vdpm.geometry.pinhole import pixel_grid, unproject
 
 LENSES = {"OPENCV": (0.12, -0.03, 0.01, -0.02), "OPENCV_FISHEYE": (0.05, -0.02, 0.01, -0.004)}

@@ -22,7 +22,7 @@ class Data:
     """Folder of the data set."""
 
     dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "snippets"
-    """snippets (our own folders), 7scenes, blendedmvs, bonn, kubric, pointodyssey, scannetpp, sintel or tum."""
+    """snippets (our own folders), 7scenes, blendedmvs, bonn, kubric, pointodyssey, scannetpp, sintel, tum or waymo."""
 
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="DIR")] = None
     """Folder for a report with pictures."""

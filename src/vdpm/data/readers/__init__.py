@@ -13,6 +13,7 @@ from vdpm.data.readers.seven_scenes import open_seven_scenes
 from vdpm.data.readers.sintel import open_sintel
 from vdpm.data.readers.snippet_folders import open_snippets
 from vdpm.data.readers.tum import open_tum
+from vdpm.data.readers.waymo import open_waymo
 from vdpm.data.sequence import DataSequence
 from vdpm.errors import UsageError
 
@@ -26,6 +27,7 @@ READERS: dict[str, Callable[[Path, Quarantine | None], list[DataSequence]]] = {
     "sintel": open_sintel,
     "snippets": open_snippets,
     "tum": open_tum,
+    "waymo": open_waymo,
 }
 """By the name that ``--dataset`` takes."""
 

@@ -5,12 +5,12 @@ names to lists of bytes, of floats or of whole numbers. The checksum of the leng
 are cut off or shifted; the pictures inside have checksums of their own.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from vdpm.data.quarantine import CorruptFile
+from vdpm.data.readers.protobuf import Field, Message, fields
 
 MAX_RECORD_BYTES = 2**30
 _POLYNOMIAL = 0x82F63B78
@@ -21,19 +21,28 @@ Value = list[bytes] | np.ndarray
 
 def record_offsets(path: Path) -> list[int]:
     """Where each record of the file starts. Raises CorruptFile for a file that ends within one."""
+    return [offset for offset, _ in record_heads(path, 0)]
+
+
+def record_heads(path: Path, size: int) -> list[tuple[int, bytes]]:
+    """Where each record of the file starts, and the first bytes of its message, at most ``size`` of them.
+
+    Raises CorruptFile for a file that ends within a record.
+    """
     if not path.is_file():
         raise CorruptFile(path, "is missing, or not a plain file")
-    size, start, offsets = path.stat().st_size, 0, []
-    with path.open("rb") as stream:
-        while start < size:
+    whole, start, heads = path.stat().st_size, 0, []
+    with path.open("rb", buffering=0) as stream:
+        while start < whole:
             stream.seek(start)
-            length = _length(path, stream.read(12), start)
+            head = stream.read(12 + size)
+            length = _length(path, head[:12], start)
             end = start + 16 + length
-            if end > size:
+            if end > whole:
                 raise CorruptFile(path, f"ends within the record at byte {start}")
-            offsets.append(start)
+            heads.append((start, head[12 : 12 + length]))
             start = end
-    return offsets
+    return heads
 
 
 def read_record(path: Path, offset: int) -> bytes:
@@ -51,67 +60,21 @@ def parse_example(path: Path, data: bytes) -> dict[str, Value]:
     """The features of an Example by name: bytes as a list, numbers as an array. ``path`` is for complaints."""
     features: dict[str, Value] = {}
     try:
-        for _, whole in _fields(data):
-            for _, entry in _fields(whole):
-                parts = dict(_fields(entry))
-                kind, content = next(_fields(parts[2]), (0, b""))
-                features[bytes(parts[1]).decode()] = _values(kind, content)
-    except (IndexError, KeyError, ValueError, TypeError):
+        for whole in Message(data).all(1):
+            for entry in Message(whole).messages(1):
+                kind, content = next(fields(entry.content(2)), (0, memoryview(b"")))
+                features[entry.text(1)] = _values(kind, content)
+    except (IndexError, ValueError):
         raise CorruptFile(path, "holds a record that is no Example") from None
     return features
 
 
-def _values(kind: int, content: "bytes | memoryview | int") -> Value:
+def _values(kind: int, content: Field) -> Value:
     """Of the lists of an Example: 1 bytes, 2 floats, 3 whole numbers. Numbers come packed, or one by one."""
-    parts = [value for _, value in _fields(content)]
-    if kind == 3:
-        numbers = [n for part in parts for n in ([part] if isinstance(part, int) else _varints(part))]
-        return np.array(numbers, dtype=np.uint64).view(np.int64)
-    whole = [bytes(part) for part in parts if not isinstance(part, int)]
-    return np.frombuffer(b"".join(whole), "<f4") if kind == 2 else whole
-
-
-def _fields(data: "bytes | memoryview | int") -> "Iterator[tuple[int, memoryview | int]]":
-    """Numbers and values of the fields of a protobuf message."""
-    if isinstance(data, int):
-        raise ValueError("a number where a message should be")
-    view, place = memoryview(data), 0
-    while place < len(view):
-        tag, place = _varint(view, place)
-        kind = tag & 7
-        if kind == 0:
-            value, place = _varint(view, place)
-            yield tag >> 3, value
-            continue
-        if kind == 2:
-            length, place = _varint(view, place)
-        elif kind in (1, 5):
-            length = 8 if kind == 1 else 4
-        else:
-            raise ValueError(f"wire type {kind}")
-        if place + length > len(view):
-            raise ValueError("a field ends beyond its message")
-        yield tag >> 3, view[place : place + length]
-        place += length
-
-
-def _varints(view: "memoryview") -> Iterator[int]:
-    place = 0
-    while place < len(view):
-        value, place = _varint(view, place)
-        yield value
-
-
-def _varint(view: "memoryview", place: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = view[place]
-        value |= (byte & 127) << shift
-        place, shift = place + 1, shift + 7
-        if byte < 128:
-            return value & (2**64 - 1), place
-        if shift > 63:
-            raise ValueError("a number of more than 64 bit")
+    if isinstance(content, int):
+        raise ValueError("a number where a list should be")
+    values = Message(content)
+    return values.integers(1) if kind == 3 else values.floats(1) if kind == 2 else [bytes(one) for one in values.all(1)]
 
 
 def _length(path: Path, head: bytes, offset: int) -> int:

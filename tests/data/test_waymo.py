@@ -1,0 +1,177 @@
+"""Waymo's reader against the truth behind the files, and range images against what their layout says."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from native.scenes import assert_is, assert_moved
+from native.waymo import QUANTUM, STEP, Drive, driving_clip, write_waymo
+
+from vdpm.data.quarantine import CorruptFile, Quarantine
+from vdpm.data.readers import open_dataset
+from vdpm.data.readers.lens import LensCamera
+from vdpm.data.readers.protobuf import Message, packed_numbers
+from vdpm.data.readers.range_image import beam_inclinations, cell_points, column_azimuths, placed_by_cell
+from vdpm.data.readers.waymo import box_of
+from vdpm.data.readers.waymo_frame import Boxes
+from vdpm.errors import InputError
+from vdpm.geometry.pinhole import pixel_grid
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Drive]:
+    root = tmp_path_factory.mktemp("waymo")
+    return root, write_waymo(root / "validation" / "segment-1_with_camera_labels.tfrecord", driving_clip())
+
+
+@pytest.mark.parametrize(("frames", "reference"), [([0, 1, 2, 3, 4], 0), ([4, 1, 0], 1)])
+def test_is_the_truth(written: tuple[Path, Drive], frames: list[int], reference: int) -> None:
+    root, drive = written
+    (read,) = open_dataset("waymo", root)
+    assert (read.name, read.sparse, read.tracked) == ("validation/segment-1_with_camera_labels.tfrecord", True, True)
+    truth = replace(driving_clip(), valid=drive.hit)
+    snippet = read.snippet(frames, reference=reference)
+    assert_is(snippet, truth, frames, QUANTUM, lossy=True)
+    assert (snippet.images - truth.images[frames]).abs().mean() < 0.03
+    assert_moved(snippet, truth, frames, drive.known[frames][:, frames], QUANTUM)
+    assert snippet.timestamps.tolist() == pytest.approx([frame * STEP / 1e6 for frame in frames], abs=1e-5)
+    assert snippet.dynamic.any()
+
+
+def test_an_object_keeps_its_number_and_the_street_has_none(written: tuple[Path, Drive]) -> None:
+    root, drive = written
+    (read,) = open_dataset("waymo", root)
+    truth = driving_clip()
+    snippet = read.snippet([0, 3])
+    assert snippet.instances is not None
+    assert truth.instances is not None
+    still = ((truth.target_points - truth.points).norm(dim=-1).amax(0) < 1e-6) & drive.hit
+    for place, frame in enumerate((0, 3)):
+        assert (snippet.instances[place][still[frame]] == 0).float().mean() > 0.97
+    shown = [set(snippet.instances[place].unique().tolist()) for place in (0, 1)]
+    assert shown[0] == shown[1]
+    assert len(shown[0]) >= 4
+
+
+def test_an_object_without_a_label_at_a_time_is_unknown_then(tmp_path: Path) -> None:
+    drive = write_waymo(tmp_path / "segment.tfrecord", driving_clip(), without=(3, 2))
+    (read,) = open_dataset("waymo", tmp_path)
+    snippet = read.snippet([0, 2, 3])
+    truth = replace(driving_clip(), valid=drive.hit)
+    # In the frame without its label it is taken for street, which its points at other times then are not.
+    whole = write_waymo(tmp_path / "other.tfrecord", driving_clip())
+    lost = whole.known[2, 0] & ~drive.known[2, 0]
+    assert lost.sum() > 100
+    assert snippet.target_valid is not None
+    assert not snippet.target_valid[1, 0][lost].any()
+    known = drive.known[[0, 2, 3]][:, [0, 2, 3]]
+    assert torch.equal(snippet.target_valid[:, [0, 2]], known[:, [0, 2]])
+    assert_is(snippet, truth, [0, 2, 3], QUANTUM, lossy=True)
+
+
+def test_a_lens_is_straightened(tmp_path: Path) -> None:
+    """Points lie in the pixels of the straightened picture that their own rays go through, to a pixel of the lens."""
+    truth, distortion = driving_clip(), (0.12, -0.03, 0.004, -0.006, 0.01)
+    k = truth.intrinsics[0].double()
+    lens = LensCamera("OPENCV", truth.size, k, distortion)
+    assert float((lens.straightened(lens.places()) - pixel_grid(*truth.size, dtype=torch.float64)).abs().max()) < 1e-6
+    assert float((lens.places() - pixel_grid(*truth.size, dtype=torch.float64)).abs().max()) > 1.5
+    write_waymo(tmp_path / "segment.tfrecord", truth, distortion, taken=lens.places())
+    frame = open_dataset("waymo", tmp_path)[0].frame(1)
+    rows, columns = frame.valid.nonzero().T
+    assert len(rows) > 500
+    local = frame.in_camera()[frame.valid]
+    x, y = (local[:, :2] / local[:, 2:] * k.diagonal()[:2].float() + k[:2, 2].float()).T
+    off = torch.stack((x - columns - 0.5, y - rows - 0.5), -1)
+    assert float(off.abs().max()) < 1.3
+    assert float(off.mean(0).norm()) < 0.1
+
+
+def test_range_images_look_where_their_layout_says() -> None:
+    """The middle column ahead, a quarter from the left edge to the left, three quarters to the right; rows from the top."""
+    yaw = 2.58
+    mounted = np.eye(4)
+    mounted[:2, :2] = [[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]]
+    mounted[:3, 3] = (1.4, 0.1, 2.0)
+    # Columns of odd number have their middles in those directions.
+    azimuth = column_azimuths(2002, mounted)[[1000, 1001, 500, 1501]]
+    level = np.zeros(4)
+    points = cell_points(np.full(4, 10.0), level, azimuth, mounted) - mounted[:3, 3]
+    assert points[:2].mean(0).tolist() == pytest.approx([10, 0, 0], abs=1e-3)
+    assert points[0, 1] > 0 > points[1, 1]
+    assert points[2].tolist() == pytest.approx([0, 10, 0], abs=0.02)
+    assert points[3].tolist() == pytest.approx([0, -10, 0], abs=0.02)
+    tilts = beam_inclinations(np.array([-0.3, -0.1, 0.05]), 0.0, 0.0, 3)
+    assert tilts.tolist() == [0.05, -0.1, -0.3]
+    high = cell_points(np.array([10.0]), tilts[:1], azimuth[:1], mounted)
+    assert high[0, 2] == pytest.approx(2.0 + 10 * math.sin(0.05))
+    assert beam_inclinations(np.zeros(0), -0.4, 0.2, 3).tolist() == pytest.approx([0.1, -0.1, -0.3])
+    with pytest.raises(ValueError, match="2 beams for 3 rows"):
+        beam_inclinations(np.zeros(2), 0.0, 0.0, 3)
+
+
+def test_poses_of_cells_turn_about_z_then_y_then_x() -> None:
+    ahead = np.array([[1.0, 0, 0], [1.0, 0, 0], [0, 1.0, 0], [1.0, 0, 0]])
+    quarter = math.pi / 2
+    poses = np.array(
+        [[0, 0, quarter, 5, 6, 7], [0, quarter, 0, 0, 0, 0], [quarter, 0, 0, 0, 0, 0], [0, quarter, quarter, 0, 0, 0]]
+    )
+    found = placed_by_cell(ahead, poses)
+    expected = [[5, 7, 7], [0, 0, -1], [0, 0, 1], [0, 0, -1]]
+    assert np.abs(found - expected).max() < 1e-9
+
+
+def test_boxes_hold_what_is_in_them() -> None:
+    """Length along the heading; of two boxes that overlap, the one in which the point lies deeper."""
+    to_world = np.tile(np.eye(4), (2, 1, 1))
+    to_world[0, :2, :2] = [[0, -1], [1, 0]]
+    to_world[1, :3, 3] = (0, 2, 0)
+    boxes = Boxes(("a", "b"), to_world, np.array([[4.0, 2, 1], [2.0, 2, 1]]))
+    points = np.array([[0, 0.4, 0], [0, 1.8, 0], [1.5, 0, 0], [0.9, -1.9, 0.49], [0, 0, 0.6], [0.9, 2.9, 0]])
+    assert box_of(points, boxes).tolist() == [0, 1, -1, 0, -1, 1]
+
+
+def test_packed_numbers_by_the_book() -> None:
+    """150 is 96 01 (protobuf's own example); -1 takes ten bytes."""
+    content = bytes.fromhex("9601") + b"\x00" + b"\xff" * 9 + b"\x01" + b"\x7f"
+    assert packed_numbers(content).view(np.int64).tolist() == [150, 0, -1, 127]
+    for wrong in (b"\x96", b"\xff" * 10 + b"\x01"):
+        with pytest.raises(ValueError, match="number"):
+            packed_numbers(wrong)
+    with pytest.raises(ValueError, match="beyond"):
+        Message(b"\x0a\x05abc")
+
+
+def test_damaged_drives_are_named(tmp_path: Path, written: tuple[Path, Drive]) -> None:
+    (source,) = written[0].rglob("*.tfrecord")
+    whole = source.read_bytes()
+
+    def complaint(content: bytes) -> str:
+        path = tmp_path / str(len(list(tmp_path.iterdir()))) / "segment.tfrecord"
+        path.parent.mkdir()
+        path.write_bytes(content)
+        with pytest.raises(CorruptFile) as raised:
+            open_dataset("waymo", path.parent)[0].snippet([0, 1])
+        assert raised.value.path == path
+        assert len(str(raised.value).splitlines()) == 1
+        return str(raised.value)
+
+    assert "ends within" in complaint(whole[:-9])
+    assert "checksum" in complaint(b"\1" + whole[1:])
+    assert "holds no frames" in complaint(b"")
+    jpeg = whole.index(b"\xff\xd8\xff")
+    assert "damaged picture" in complaint(whole[:jpeg] + bytes(400) + whole[jpeg + 400 :])
+    packed = whole.index(b"\x78\x9c")
+    assert "unpacked" in complaint(whole[: packed + 2] + b"\xff" * 40 + whole[packed + 42 :])
+    assert "no frame of Waymo's" in complaint(whole[:12] + b"\xff" * 9000 + whole[9012:])
+    assert "no picture of camera 1" in complaint(whole.replace(b"\x08\x01\x12", b"\x08\x04\x12"))
+    (tmp_path / "segment.tfrecord").write_bytes(whole)
+    (tmp_path / "second.tfrecord").write_bytes(whole[:-9])
+    quarantine = Quarantine()
+    assert [one.name for one in open_dataset("waymo", tmp_path, quarantine)] == ["segment.tfrecord"]
+    assert list(quarantine.files) == [tmp_path / "second.tfrecord"]
+    with pytest.raises(InputError, match=r"give the folder of Waymo's"):
+        open_dataset("waymo", tmp_path / "nothing")
