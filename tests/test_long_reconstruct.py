@@ -153,20 +153,59 @@ def test_short_clips_stay_in_one_pass_and_long_ones_do_not(network: VDPM, video:
     assert isinstance(make_plan(video, model=network), Plan)
     assert isinstance(make_plan(clip_of(25), model=network), LongPlan)
     assert isinstance(make_plan(video, model=network, priors=Priors()), LongPlan)
-    with pytest.raises(UsageError, match="keeps all sources"):
-        make_plan(video, model=network, windows=CONFIG, sources=[0])
+
+
+def clip_of_two_shots() -> Video:
+    first, second = clip_of(10), clip_of(10)
+    frames = torch.cat((first.frames, 255 - second.frames.flip(2)))
+    return Video(frames, torch.arange(20) / 10, torch.arange(20), first.transform)
 
 
 def test_shots_become_scenes(network: VDPM) -> None:
-    first, second = clip_of(10), clip_of(10)
-    frames = torch.cat((first.frames, 255 - second.frames.flip(2)))
-    video = Video(frames, torch.arange(20) / 10, torch.arange(20), first.transform)
-    plans = make_plans(video, model=network, windows=CONFIG, split_shots=True)
+    video = clip_of_two_shots()
+    plans = make_plans(video, model=network, windows=CONFIG, cuts="split")
     assert [len(plan.video) for plan in plans] == [10, 10]
     assert "scene 2 of 2" in plans[1].video.name
-    assert len(make_plans(video, model=network, windows=CONFIG)) == 1
+    assert len(make_plans(video, model=network, windows=CONFIG, cuts="ignore")) == 1
     with pytest.raises(UsageError, match="2 shots"):
-        make_plans(video, model=network, windows=CONFIG, split_shots=True, reference=3)
+        make_plans(video, model=network, windows=CONFIG, cuts="split", reference=3)
+
+
+def test_shots_are_refused_where_one_result_is_asked_for(network: VDPM, tmp_path: Path) -> None:
+    video = clip_of_two_shots()
+    with pytest.raises(UsageError, match=r"cut before frame 10 .* vdpm\.reconstruct_scenes"):
+        vdpm.reconstruct(video, model=network, windows=CONFIG)
+    assert len(vdpm.reconstruct(video, model=network, windows=CONFIG, targets="none", cuts="ignore")) == 20
+    scenes = vdpm.reconstruct_scenes(video, model=network, windows=CONFIG, targets="none", output=tmp_path / "out")
+    assert [scene.frame_indices.tolist() for scene in scenes] == [[*range(10)], [*range(10, 20)]]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out_scene01", "out_scene02"]
+    with pytest.raises(OutputError, match="out_scene01: exists"):
+        vdpm.reconstruct_scenes(video, model=network, windows=CONFIG, output=tmp_path / "out")
+    (one,) = vdpm.reconstruct_scenes(clip_of(FRAMES), model=network, windows=CONFIG, targets="none")
+    assert len(one) == FRAMES
+
+
+@pytest.mark.parametrize("targets", ["auto", "none", [2, 9]])
+def test_chosen_sources_of_a_long_clip(
+    network: VDPM, video: Video, result: Reconstruction, targets: str | list[int], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    some = vdpm.reconstruct(video, model=network, windows=CONFIG, sources=[1, 8], targets=targets, output=out)
+    assert some.maps.sources == (1, 8)
+    assert torch.equal(some.maps.time_variant(8).points, result.maps.time_variant(8).points)
+    for target in some.maps.targets:
+        assert some.maps.at(target, 1).points.isfinite().all()
+    if targets == "auto":
+        assert some.maps.targets == result.maps.targets
+        far = some.maps.targets[-1]
+        assert torch.allclose(some.maps.at(far, 1).points, result.maps.at(far, 1).points, atol=1e-5)
+    assert not list(out.rglob("rest.npy")), "maps that only the alignment needs go"
+    size = sum(path.stat().st_size for path in (out / "windows").rglob("*.npy"))
+    assert size == pytest.approx(make_plan(
+        video, model=network, windows=CONFIG, sources=[1, 8], targets=targets
+    ).bytes_on_disk(), rel=0.05)  # fmt: skip
+    with pytest.raises(UsageError, match="source 3 is not in this result"):
+        some.maps.time_variant(3)
 
 
 def test_a_known_distance_gives_the_unit(network: VDPM, video: Video) -> None:

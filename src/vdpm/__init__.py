@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vdpm.export.preview import write_preview
     from vdpm.model import VDPM, VDPMConfig
     from vdpm.motion import correspondence, depth, fuse, motion_mask, scene_flow, tracks
-    from vdpm.reconstruct import reconstruct
+    from vdpm.reconstruct import reconstruct, reconstruct_scenes
     from vdpm.structures import Cameras, DynamicPointMaps, PointMap, Reconstruction, Snippet, Tracks, Video
     from vdpm.video import read_video
     from vdpm.viewer.page import write_page
@@ -32,7 +32,7 @@ _HOME_OF = {
     "export.preview": ("write_preview",),
     "model": ("VDPM", "VDPMConfig"),
     "motion": ("correspondence", "depth", "fuse", "motion_mask", "scene_flow", "tracks"),
-    "reconstruct": ("reconstruct",),
+    "reconstruct": ("reconstruct", "reconstruct_scenes"),
     "structures": ("Cameras", "DynamicPointMaps", "PointMap", "Reconstruction", "Snippet", "Tracks", "Video"),
     "video": ("read_video",),
     "viewer.page": ("write_page",),
@@ -62,6 +62,7 @@ __all__ = [
     "motion_mask",
     "read_video",
     "reconstruct",
+    "reconstruct_scenes",
     "save",
     "scene_flow",
     "tracks",

@@ -38,6 +38,7 @@ class LongPlan:
     model: VDPM
     model_name: str
     wanted: Times
+    sources: tuple[int, ...]
     reference: int
     times_per_step: int
     config: WindowConfig
@@ -54,18 +55,14 @@ class LongPlan:
         """Times that the result will keep."""
         return self._kept_times(self.windows)
 
-    @property
-    def sources(self) -> tuple[int, ...]:
-        """All frames."""
-        return tuple(range(len(self.video)))
-
     def lines(self) -> list[str]:
         """The windows, one a line."""
         return [window.line(number) for number, window in enumerate(self.windows)]
 
     def bytes_on_disk(self) -> float:
         """Of the maps of the result."""
-        maps = sum(len(w.frames) + len(w.targets) * len(w.moved) for w in self.windows if w.kind == "run")
+        runs = [window for window in self.windows if window.kind == "run"]
+        maps = sum(len(self._shown(w)) + len(w.targets) * len(w.moved) for w in runs)
         return float(maps * self.video.size[0] * self.video.size[1] * 8)
 
     def forecast(self, *, trial: bool = False) -> Forecast:
@@ -102,7 +99,8 @@ class LongPlan:
         for _ in range(REPAIRS):
             new = repair_windows(windows, found.doubtful_windows(), self.config, [(0, len(self.video))])
             # All of their frames move, so that points can come from their neighbours and go on to them.
-            mended = [replace(w, moved=w.frames if w.targets else ()) for w in with_times(new, self.wanted)]
+            again = with_times(new, self.wanted, self.sources)
+            mended = [replace(w, moved=w.frames if w.targets else ()) for w in again]
             if not mended:
                 break
             stored += self._reconstructed(store, mended, len(windows), report)
@@ -123,7 +121,11 @@ class LongPlan:
         count = len(self.video)
         if self.config.loops:
             loops = find_loops(thumbnails(self.video.frames), (0, count), gap=2 * self.config.length)
-        return with_times(plan_windows(count, self.config, loops=loops), self.wanted)
+        return with_times(plan_windows(count, self.config, loops=loops), self.wanted, self.sources)
+
+    def _shown(self, window: Window) -> tuple[int, ...]:
+        """Frames of ``window`` whose maps at their own times the result keeps."""
+        return tuple(sorted({*window.frames} & {*self.sources}))
 
     def _store(self, output: Path, overwrite: bool) -> WindowStore:
         return WindowStore(output, identity_of(self.model, self.video), self.video.size, overwrite=overwrite)
@@ -137,9 +139,10 @@ class LongPlan:
         for done, window in enumerate(windows):
             report(stage, done, len(windows))
             number = first + done
-            if not store.finished(number, window.frames, window.targets, window.moved):
+            shown = self._shown(window)
+            if not store.finished(number, window.frames, window.targets, window.moved, shown):
                 with timed(self.seconds, "windows"):
-                    reconstruct_window(self.model, self.video, window, store, number, self.times_per_step)
+                    reconstruct_window(self.model, self.video, window, store, number, self.times_per_step, shown)
             stored.append(store.read(number))
         report(stage, len(windows), len(windows))
         return stored
@@ -160,7 +163,7 @@ class LongPlan:
         stored: list[StoredWindow],
         found: Alignment,
     ) -> Reconstruction:
-        entries = _entries(windows, found)
+        entries = self._entries(windows, found)
         video = self.video
         with ReconstructionWriter(
             output,
@@ -182,6 +185,27 @@ class LongPlan:
             writer.finish(measurements(self.seconds, next(self.model.parameters()).device))
         store.tidy(output, [entry.number for entry in entries])
         return load(output)
+
+    def _entries(self, windows: Sequence[Window], found: Alignment) -> list[WindowEntry]:
+        """The windows of the result that hold something of it."""
+        entries = []
+        for number in kept_windows(windows, found):
+            window = windows[number]
+            if not self._shown(window) and not window.targets:
+                continue
+            entries.append(
+                WindowEntry(
+                    number=number,
+                    frames=window.frames,
+                    targets=window.targets,
+                    moved=window.moved,
+                    scale=float(found.windows.scale[number]),
+                    rotation=tuple(map(tuple, found.windows.rotation[number].tolist())),
+                    translation=tuple(found.windows.translation[number].tolist()),
+                    weight=min(1.0, max(0.0, float(found.window_weight[number]))),
+                )
+            )
+        return entries
 
     def _told(self, windows: list[Window], found: Alignment) -> dict[str, Any]:
         """What the result says of its windows."""
@@ -208,9 +232,18 @@ def identity_of(model: VDPM, video: Video) -> dict[str, Any]:
 
 @torch.inference_mode()
 def reconstruct_window(
-    model: VDPM, video: Video, window: Window, store: WindowStore, number: int, times_per_step: int = 1
+    model: VDPM,
+    video: Video,
+    window: Window,
+    store: WindowStore,
+    number: int,
+    times_per_step: int = 1,
+    shown: tuple[int, ...] | None = None,
 ) -> None:
-    """One window of ``video`` through the network and to disk, as ``number``. Its first frame is its world."""
+    """One window of ``video`` through the network and to disk, as ``number``. Its first frame is its world.
+
+    ``shown``: frames whose maps at their own times a result will keep, all unless told; the alignment needs the others.
+    """
     parameter = next(model.parameters())
     begin = time.perf_counter()
     frames = torch.tensor(window.frames)
@@ -237,6 +270,7 @@ def reconstruct_window(
         number,
         frames=window.frames,
         moved=window.moved,
+        shown=window.frames if shown is None else shown,
         cameras=Cameras(invert_rigid(c2w[0]) @ c2w, predicted.intrinsics[0].float().cpu(), video.size),
         time_variant=time_variant(),
         targets=at_targets(),
@@ -261,22 +295,3 @@ def kept_windows(windows: Sequence[Window], found: Alignment) -> list[int]:
             kept.append(number)
             shown |= {*windows[number].frames}
     return sorted(kept, key=lambda k: windows[k].frames)
-
-
-def _entries(windows: Sequence[Window], found: Alignment) -> list[WindowEntry]:
-    entries = []
-    for number in kept_windows(windows, found):
-        window, scale = windows[number], float(found.windows.scale[number])
-        entries.append(
-            WindowEntry(
-                number=number,
-                frames=window.frames,
-                targets=window.targets,
-                moved=window.moved,
-                scale=scale,
-                rotation=tuple(map(tuple, found.windows.rotation[number].tolist())),
-                translation=tuple(found.windows.translation[number].tolist()),
-                weight=min(1.0, max(0.0, float(found.window_weight[number]))),
-            )
-        )
-    return entries

@@ -62,6 +62,7 @@ def reconstruct(
     windows: WindowConfig | None = None,
     priors: Priors | None = None,
     max_memory: float | None = None,
+    cuts: Literal["refuse", "ignore"] = "refuse",
     progress: bool | Report = False,
 ) -> Reconstruction:
     """Reconstruct ``video``: a file, a folder, list or pattern of images, or a ``Video`` already read.
@@ -76,7 +77,9 @@ def reconstruct(
 
     A clip of more than 24 frames is taken in overlapping ``windows``, which are then brought into one world
     (``long_video``; a run that is killed goes on where it was when it is started again). ``max_memory``, in GiB, makes
-    windows shorter where they would need more. ``priors``: lenses, poses or a distance that are known.
+    windows shorter where they would need more. ``priors``: lenses, poses or a distance that are known. Shots of such a
+    clip lie in no common world: where the picture is cut, it is refused (``reconstruct_scenes`` takes it apart) unless
+    ``cuts`` says to ignore that.
 
     With ``output`` the maps are written to that folder as they are made and read from it afterwards, so that memory
     does not grow with their number; interrupted, the folder keeps the targets that were finished. Without it they are
@@ -106,9 +109,43 @@ def reconstruct(
             windows=windows,
             priors=priors,
             max_memory=max_memory,
+            cuts=cuts,
             report=report,
         )
         return plan.run(output, overwrite=overwrite, report=report)
+
+
+def reconstruct_scenes(
+    video: Video | PathOrPaths,
+    *,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool | Report = False,
+    **options: Any,
+) -> list[Reconstruction]:
+    """Each shot of ``video`` by itself, in the order of time: one result where the picture is never cut.
+
+    ``options`` and errors are those of ``reconstruct``; ``frame_indices`` of a result say which frames of the video it
+    holds. Of several, the second is written to ``output`` with ``_scene02`` added to its name, and so on. Cuts are
+    looked for in clips that take several windows; a shorter one is one scene.
+    """
+    if output is not None:
+        check_output(output, overwrite)
+    drawing = terminal_progress() if progress is True else nullcontext(progress or silent)
+    with drawing as report:
+        plans = make_plans(video, **{**options, "cuts": "split", "report": report})
+        if output is None:
+            return [plan.run(report=report) for plan in plans]
+        outputs = scene_outputs(output, len(plans))
+        for place in outputs:
+            check_output(place, overwrite)
+        return [plan.run(place, overwrite=overwrite, report=report) for plan, place in zip(plans, outputs)]
+
+
+def scene_outputs(output: str | Path, scenes: int) -> list[Path]:
+    """Where the results of ``scenes`` shots go: ``output`` itself where there is but one."""
+    path = Path(output)
+    return [path] if scenes == 1 else [path.with_name(f"{path.name}_scene{k + 1:02d}") for k in range(scenes)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,10 +262,10 @@ def make_plans(
     windows: WindowConfig | None = None,
     priors: Priors | Callable[[ImageTransform], Priors | None] | None = None,
     max_memory: float | None = None,
-    split_shots: bool = False,
+    cuts: Literal["split", "refuse", "ignore"] = "refuse",
     report: Report = silent,
 ) -> list[Plan | LongPlan]:
-    """As ``make_plan``. With ``split_shots`` a clip too long for one window is cut where its shots change, and each
+    """As ``make_plan``. With ``cuts="split"`` a clip too long for one window is cut where its shots change, and each
     shot gets a plan of its own. ``priors`` may be a function of how pixels of the source come to the network's images.
     """
     report(LOADING, 0, 2)
@@ -271,8 +308,14 @@ def make_plans(
     longest = longest_window(network, clip, max_memory, DEFAULT_MAX_FRAMES if windows is None else windows.length)
     known = priors(clip.transform) if callable(priors) else priors
     shots = [(0, len(clip))]
-    if split_shots and len(clip) > longest:
+    if cuts != "ignore" and len(clip) > longest:
         shots = find_shots(thumbnails(clip.frames))
+    if len(shots) > 1 and cuts == "refuse":
+        borders = ", ".join(str(first) for first, _ in shots[1:])
+        raise UsageError(
+            f"the clip is cut before frame {borders} of those taken, and its {len(shots)} shots lie in no common "
+            "world; use vdpm.reconstruct_scenes, take one shot by start and end, or pass cuts='ignore'"
+        )
     if len(shots) > 1 and (reference or known or not isinstance(targets, str) or sources != "all"):
         raise UsageError(
             f"the clip has {len(shots)} shots, and --reference, --targets, --sources and priors name frames of one; "
@@ -290,10 +333,6 @@ def make_plans(
             step = targets_per_step or times_per_step(network, len(shot), shot.size)
             plans.append(Plan(shot, network, name, chosen_targets, chosen_sources, reference, step, dict(seconds)))
             continue
-        if sources != "all":
-            raise UsageError(
-                f"a clip of several windows keeps all sources; leave --sources away or take {longest} frames"
-            )
         config = windows or WindowConfig()
         if config.length > longest:
             config = replace(config, length=longest, overlap=None)
@@ -303,6 +342,7 @@ def make_plans(
                 model=network,
                 model_name=name,
                 wanted=targets if isinstance(targets, str) else chosen_targets,  # type: ignore[arg-type]
+                sources=chosen_sources,
                 reference=reference,
                 times_per_step=targets_per_step or times_per_step(network, config.length, shot.size),
                 config=config,

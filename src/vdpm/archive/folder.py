@@ -13,7 +13,7 @@ from vdpm.errors import OutputError
 
 OWN_FILE = re.compile(
     r"(reconstruction\.json|cameras\.json|frames/\d{5,6}\.png|maps/(p|q_\d{5,6})\.npy"
-    r"|windows/\d{5}/(window\.json|(p|q_\d{5,6})\.npy))(\.tmp)?"
+    r"|windows/\d{5}/(window\.json|(p|rest|q_\d{5,6})\.npy))(\.tmp)?"
 )
 
 

@@ -9,7 +9,7 @@
 A clip of several windows (format 2) has in place of ``maps`` a folder for each window, and in the manifest's
 ``windows`` which frames each holds and the similarity that takes its points to the common world:
 
-    windows/00003/p.npy        [frames, height, width, 4], in the window's own world
+    windows/00003/p.npy        [frames, height, width, 4], in the window's own world; of its frames that are sources
     windows/00003/q_00012.npy  [moved, height, width, 4], likewise
 
 Sources lie in the order of the manifest's ``sources``. Map files are plain ``.npy``, so that

@@ -53,7 +53,7 @@ def load(folder: Path | str) -> Reconstruction:
     read: Callable[[int | None, int], PointMap]
     together: Callable[[int], tuple[int, ...]] | None = None
     if manifest.windows:
-        aligned = WindowedMaps([_aligned_window(folder, entry, manifest.size) for entry in manifest.windows], cameras)
+        aligned = WindowedMaps([_aligned_window(folder, entry, manifest) for entry in manifest.windows], cameras)
         read = aligned.read
 
         def together(source: int) -> tuple[int, ...]:
@@ -108,7 +108,8 @@ def map_reader(
     return read
 
 
-def _aligned_window(folder: Path, entry: WindowEntry, size: tuple[int, int]) -> AlignedWindow:
+def _aligned_window(folder: Path, entry: WindowEntry, manifest: Manifest) -> AlignedWindow:
+    shown = tuple(frame for frame in entry.frames if frame in manifest.sources)
     time_variant, *others = entry.files()
     similarity = Similarity(*(torch.tensor(part) for part in (entry.scale, entry.rotation, entry.translation)))
     return AlignedWindow(
@@ -117,7 +118,7 @@ def _aligned_window(folder: Path, entry: WindowEntry, size: tuple[int, int]) -> 
         moved=entry.moved,
         similarity=similarity,
         weight=entry.weight,
-        read=map_reader(folder, time_variant, dict(zip(entry.targets, others)), entry.frames, entry.moved, size),
+        read=map_reader(folder, time_variant, dict(zip(entry.targets, others)), shown, entry.moved, manifest.size),
     )
 
 

@@ -2,6 +2,7 @@
 
     .NAME.windows/plan.json                 what the run is of: frames, network, sizes; another run's is not taken up
     .NAME.windows/windows/00003/p.npy       maps as in a result folder, in the window's own world
+    .NAME.windows/windows/00003/rest.npy    those of frames that the result will not keep; the alignment needs them
     .NAME.windows/windows/00003/window.json frames and cameras; written last, so that it marks the window as finished
 
 The folder lies beside the result ``NAME`` to be, which takes ``windows`` over in one step when all are aligned.
@@ -26,15 +27,19 @@ from vdpm.structures import Cameras, PointMap
 
 PLAN_FILE = "plan.json"
 WINDOW_FILE = "window.json"
+REST_FILE = "rest.npy"
 
 
 @dataclass(frozen=True, eq=False)
 class StoredWindow:
-    """A finished window; ``read(target, source)`` as in ``AlignedWindow``, in its own world. ``seconds``: it took."""
+    """A finished window; ``read(target, source)`` as in ``AlignedWindow``, in its own world. ``shown``: frames whose
+    maps at their own times the result will keep, of ``frames``. ``seconds``: it took.
+    """
 
     frames: tuple[int, ...]
     targets: tuple[int, ...]
     moved: tuple[int, ...]
+    shown: tuple[int, ...]
     cameras: Cameras
     seconds: float
     read: Callable[[int | None, int], PointMap] = field(repr=False)
@@ -77,15 +82,23 @@ class WindowStore:
         """The folder of all windows."""
         return self.folder / "windows"
 
-    def finished(self, number: int, frames: tuple[int, ...], targets: tuple[int, ...], moved: tuple[int, ...]) -> bool:
-        """Whether window ``number`` is whole and of these frames, times and moved frames."""
+    def finished(
+        self,
+        number: int,
+        frames: tuple[int, ...],
+        targets: tuple[int, ...],
+        moved: tuple[int, ...],
+        shown: tuple[int, ...] | None = None,
+    ) -> bool:
+        """Whether window ``number`` is whole and of these frames, times, moved and shown frames (all unless told)."""
         if not (self.folder / window_folder(number) / WINDOW_FILE).exists():
             return False
         try:
             stored = self.read(number)
         except InputError:
             return False
-        return (stored.frames, stored.targets, stored.moved) == (frames, targets, moved)
+        kept = frames if shown is None else shown
+        return (stored.frames, stored.targets, stored.moved, stored.shown) == (frames, targets, moved, kept)
 
     def write(
         self,
@@ -93,6 +106,7 @@ class WindowStore:
         *,
         frames: tuple[int, ...],
         moved: tuple[int, ...],
+        shown: tuple[int, ...],
         cameras: Cameras,
         time_variant: Iterable[PointMap],
         targets: Iterable[tuple[int, Iterable[PointMap]]],
@@ -104,7 +118,7 @@ class WindowStore:
             if folder.exists():
                 shutil.rmtree(folder)
             folder.mkdir(parents=True)
-            self._write_maps(folder / "p.npy", time_variant, len(frames))
+            self._write_shapes(folder, dict(zip(frames, time_variant)), shown)
             times = []
             for target, maps in targets:
                 self._write_maps(folder / f"q_{target:05d}.npy", maps, len(moved))
@@ -113,6 +127,7 @@ class WindowStore:
                 "frames": frames,
                 "targets": times,
                 "moved": moved,
+                "shown": shown,
                 "c2w": cameras.c2w.double().tolist(),
                 "intrinsics": cameras.intrinsics.double().tolist(),
                 "seconds": round(seconds(), 3),
@@ -124,16 +139,24 @@ class WindowStore:
         folder = self.folder / window_folder(number)
         path = folder / WINDOW_FILE
         fields = JsonFields.parse(path.read_text(), path)
-        frames, targets, moved = (fields.frames(name, 10**6) for name in ("frames", "targets", "moved"))
+        frames, targets, moved, shown = (fields.frames(name, 10**6) for name in ("frames", "targets", "moved", "shown"))
         c2w, intrinsics = fields.matrices("c2w", len(frames), 4), fields.matrices("intrinsics", len(frames), 3)
         files = {target: f"q_{target:05d}.npy" for target in targets}
+        rest = tuple(frame for frame in frames if frame not in shown)
+        read_shown = map_reader(folder, "p.npy", files, shown, moved, self.size)
+        read_rest = map_reader(folder, REST_FILE, {}, rest, (), self.size) if rest else read_shown
+
+        def read(target: int | None, source: int) -> PointMap:
+            return read_rest(None, source) if target is None and source in rest else read_shown(target, source)
+
         return StoredWindow(
             frames=frames,
             targets=targets,
             moved=moved,
+            shown=shown,
             cameras=Cameras(torch.tensor(c2w), torch.tensor(intrinsics), self.size),
             seconds=fields.number("seconds"),
-            read=map_reader(folder, "p.npy", files, frames, moved, self.size),
+            read=read,
         )
 
     def tidy(self, result: Path, numbers: Iterable[int]) -> None:
@@ -141,7 +164,8 @@ class WindowStore:
         kept = {Path(window_folder(number)).name for number in numbers}
         with disk_errors(self.folder):
             for folder in sorted((result / "windows").iterdir()):
-                (folder / WINDOW_FILE).unlink(missing_ok=True)
+                for name in (WINDOW_FILE, REST_FILE):
+                    (folder / name).unlink(missing_ok=True)
                 if folder.name not in kept:
                     shutil.rmtree(folder)
             self._remove()
@@ -156,6 +180,12 @@ class WindowStore:
             return json.loads((self.folder / PLAN_FILE).read_text())
         except ValueError:
             return None
+
+    def _write_shapes(self, folder: Path, maps: dict[int, PointMap], shown: tuple[int, ...]) -> None:
+        rest = [frame for frame in maps if frame not in shown]
+        self._write_maps(folder / "p.npy", (maps[frame] for frame in shown), len(shown))
+        if rest:
+            self._write_maps(folder / REST_FILE, (maps[frame] for frame in rest), len(rest))
 
     def _write_maps(self, path: Path, maps: Iterable[PointMap], count: int) -> None:
         def content() -> Iterator[bytes]:

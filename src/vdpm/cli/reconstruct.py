@@ -115,7 +115,7 @@ class Reconstruct:
         from vdpm.archive import check_output
         from vdpm.cli.knowledge import parse_distance, read_priors
         from vdpm.long_video.windows import WindowConfig
-        from vdpm.reconstruct import LongPlan, make_plans
+        from vdpm.reconstruct import LongPlan, make_plans, scene_outputs
 
         parse_distance(self.distance)  # told before the network is loaded
         check_output(self.output, self.overwrite or self.plan)
@@ -141,14 +141,12 @@ class Reconstruct:
                 windows=windows,
                 priors=lambda transform: read_priors(self.focal, self.cameras, self.distance, transform),
                 max_memory=self.max_memory,
-                split_shots=self.cuts == "split",
+                cuts=self.cuts,
                 report=report,
             )
-            outputs = [self.output]
-            if len(plans) > 1:
-                outputs = [self.output.with_name(f"{self.output.name}_scene{n + 1:02d}") for n in range(len(plans))]
-                for output in outputs:
-                    check_output(output, self.overwrite or self.plan)
+            outputs = scene_outputs(self.output, len(plans))
+            for output in outputs:
+                check_output(output, self.overwrite or self.plan)
             if self.plan or len(plans) > 1 or isinstance(plans[0], LongPlan):
                 print_plans(plans, outputs, trial=True)
             if self.plan:

@@ -10,7 +10,7 @@ from torch import Tensor
 from vdpm.geometry.rigid import rigid, rotation_vector_to_matrix
 from vdpm.long_video.adjustment import Adjusted
 from vdpm.long_video.observations import Observations
-from vdpm.long_video.system import AdjustmentConfig, State, System, moved
+from vdpm.long_video.system import LENS, AdjustmentConfig, State, System, moved
 
 RATE = 0.01
 """Learning rate of DUSt3R's and MonST3R's alignment, falling to nothing along a cosine."""
@@ -76,5 +76,5 @@ def _state(
         start,
         windows=moved(start.windows, in_window),
         c2w=start.c2w @ rigid(rotation_vector_to_matrix(step[:, 3:]), step[:, :3]),
-        log_focal=start.log_focal + focal,
+        log_focal=(start.log_focal + focal).clamp(-LENS, LENS),
     )

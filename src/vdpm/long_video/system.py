@@ -14,6 +14,7 @@ for 7 numbers a window (Levenberg-Marquardt; iterated weights of Geman and McClu
 a window's camera head says of a frame counts as a few points do.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,6 +27,9 @@ from vdpm.long_video.observations import Observations
 
 NEAREST = 1e-3
 """Depths below this share of the entry's median count as behind the camera, and not at all."""
+
+LENS = math.log(4.0)
+"""Most by which the focal length may leave what the windows say: in a scene that fits nothing it would go anywhere."""
 
 
 @dataclass(frozen=True)
@@ -309,7 +313,7 @@ class System:
             state,
             windows=moved(state.windows, by_window),
             c2w=state.c2w @ rigid(rotation_vector_to_matrix(by_frame[:, 3:6]), by_frame[:, :3]),
-            log_focal=log_focal,
+            log_focal=log_focal.clamp(-LENS, LENS),
         )
 
     def _rays(self, state: State) -> Tensor:
