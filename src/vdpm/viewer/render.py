@@ -1,6 +1,5 @@
 """Films and sheets of a result without a display: its points from any camera, or depth and motion of its frames."""
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +9,14 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from vdpm.errors import InputError, UsageError
-from vdpm.export.colors import INFERNO, colorize, motion_colors
-from vdpm.export.preview import REST, evenly
-from vdpm.motion import depth, scene_flow
+from vdpm.errors import UsageError
 from vdpm.progress import Report, silent
 from vdpm.structures import Reconstruction
 from vdpm.viewer.camera_moves import Move, along, around, through_the_video
 from vdpm.viewer.choice import ChosenPoints, choose_points, content_box, patch_sides
 from vdpm.viewer.confidence import least_shown
 from vdpm.viewer.film import Picture, counted, write_film, write_sheet
+from vdpm.viewer.map_pictures import MapPictures
 from vdpm.viewer.splatting import draw_points
 
 SHEET = ".png"
@@ -161,41 +158,16 @@ def _video_size(reconstruction: Reconstruction, longer: int) -> tuple[int, int]:
 def _maps(reconstruction: Reconstruction, options: FilmOptions) -> Draw:
     """Depth, or motion from each time to the next, of the kept frame nearest in time."""
     maps, stamps = reconstruction.maps, reconstruction.timestamps.double().numpy()
-    if options.show == "motion" and len(maps.targets) < 2:
-        raise InputError("this result keeps no two times, which motion needs; reconstruct with --targets all")
-    left, top, right, bottom = content_box(reconstruction)
+    pictures = MapPictures(reconstruction, "depth" if options.show == "depth" else "motion")
     height, width = _video_size(reconstruction, options.size)
-
-    def values(frame: int) -> np.ndarray:
-        if options.show == "depth":
-            found = depth(reconstruction, frame)
-        else:
-            after = [time for time in maps.targets if time > frame] or [maps.targets[-1]]
-            before = [time for time in maps.targets if time <= frame and time != after[0]] or [maps.targets[-2]]
-            found = scene_flow(reconstruction, frame, before[-1], after[0])
-        return found[top:bottom, left:right].double().numpy()
-
-    sample = [values(frame) for frame in evenly(maps.sources, 6)]
-    if options.show == "depth":
-        seen = np.concatenate([z[z > 0] for z in sample] or [np.ones(1)])
-        near, far = (float(np.quantile(seen, q)) for q in (0.02, 0.98)) if len(seen) else (1.0, 2.0)
-        span = math.log(max(far, 1.05 * near) / near)
-    else:
-        lengths = np.concatenate([np.linalg.norm(flow, axis=-1).ravel() for flow in sample])
-        scene = float(maps.time_variant(maps.sources[0]).points.norm(dim=-1).mean())
-        full = max(float(np.quantile(lengths, 0.98)), REST * scene)
     drawn: dict[int, np.ndarray] = {}
 
     def draw(share: float, seconds: float) -> UInt8[np.ndarray, "height width 3"]:
         frame = min(maps.sources, key=lambda source: abs(stamps[source] - seconds))
         if frame not in drawn:
-            found = values(frame)
-            if options.show == "depth":
-                pixels = colorize(1 - np.log(np.maximum(found, near * 1e-3) / near) / span, INFERNO)
-            else:
-                pixels = motion_colors(found, full)
+            picture = Image.fromarray(pictures.draw(frame))
             drawn.clear()
-            drawn[frame] = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+            drawn[frame] = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))
         return drawn[frame]
 
     return draw

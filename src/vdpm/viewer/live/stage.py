@@ -1,0 +1,145 @@
+"""Nodes of the scene: made once, shown and hidden after that, let go when they take too much memory."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from vdpm.viewer.live.look import Batch
+from vdpm.viewer.live.paths import Segments
+
+NODE_BYTES = 384 * 2**20
+"""Of nodes that are kept: viser holds them for browsers that come later, and a browser to draw them."""
+SMALLEST = 64
+"""Bytes counted for a node at least."""
+
+Key = tuple[Hashable, ...]
+
+
+class Made(NamedTuple):
+    """Handles of viser that belong together, and their bytes on the way to a browser. ``sides``: sizes of points as
+    they would be at a factor of 1, for those handles that are points.
+    """
+
+    handles: list[Any]
+    nbytes: int
+    sides: list[float | None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A node that is to be seen. ``make(name)`` makes it below a name in the scene, hidden."""
+
+    key: Key
+    make: Callable[[str], Made]
+
+
+class Stage:
+    """Shows what is wanted. One thread may use it."""
+
+    def __init__(self, server: Any, root: str, *, nbytes: int = NODE_BYTES) -> None:
+        self.server, self.root, self.most = server, root, nbytes
+        self.size = 1.0
+        self.made_bytes = 0
+        """Of all nodes ever made."""
+        self._kept: OrderedDict[Key, Made] = OrderedDict()
+        self._seen: set[Key] = set()
+        self._number = 0
+
+    def show(self, wanted: Iterable[Wanted]) -> None:
+        """Show these nodes and no others, at once."""
+        wanted = list(wanted)
+        made = [self.prepare(one) for one in wanted]
+        keys = {one.key for one in wanted}
+        with self.server.atomic():
+            for one in made:
+                _visible(one, True)
+            for key in self._seen - keys:
+                if key in self._kept:
+                    _visible(self._kept[key], False)
+        self._seen = keys
+        self._let_go(keys)
+
+    def prepare(self, wanted: Wanted) -> Made:
+        """Make a node that may be shown soon, where it is not there yet."""
+        if wanted.key not in self._kept:
+            self._number += 1
+            made = wanted.make(f"{self.root}/{self._number}")
+            self._resize(made)
+            self._kept[wanted.key] = made
+            self.made_bytes += made.nbytes
+        self._kept.move_to_end(wanted.key)
+        return self._kept[wanted.key]
+
+    def has(self, key: Key) -> bool:
+        """Whether it is there already."""
+        return key in self._kept
+
+    def forget(self, old: Callable[[Key], bool]) -> None:
+        """Let go of hidden nodes that are out of date."""
+        for key in [key for key in self._kept if key not in self._seen and old(key)]:
+            self._remove(key)
+
+    def resize(self, factor: float) -> None:
+        """Draw all points larger by a factor."""
+        self.size = factor
+        with self.server.atomic():
+            for made in self._kept.values():
+                self._resize(made)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the nodes that are kept."""
+        return sum(max(made.nbytes, SMALLEST) for made in self._kept.values())
+
+    def _resize(self, made: Made) -> None:
+        for handle, side in zip(made.handles, made.sides):
+            if side is not None:
+                handle.point_size = side * self.size
+
+    def _let_go(self, keys: set[Key]) -> None:
+        left = self.nbytes
+        for key in list(self._kept):
+            if left <= self.most:
+                return
+            if key not in keys:
+                left -= max(self._kept[key].nbytes, SMALLEST)
+                self._remove(key)
+
+    def _remove(self, key: Key) -> None:
+        for handle in self._kept.pop(key).handles:
+            handle.remove()
+
+
+def add_batches(server: Any, name: str, batches: list[Batch]) -> Made:
+    """Clouds of points, hidden at first."""
+    handles = [
+        server.scene.add_point_cloud(
+            f"{name}/{row}",
+            batch.positions,
+            batch.colors,
+            point_size=batch.side,
+            point_shape="rounded",
+            point_shading="flat",
+            precision="float16",
+            visible=False,
+        )
+        for row, batch in enumerate(batches)
+    ]
+    return Made(handles, sum(batch.nbytes for batch in batches), [batch.side for batch in batches])
+
+
+def add_segments(server: Any, name: str, segments: Segments, thickness: float) -> Made:
+    """Lines so many pixels wide, hidden at first."""
+    if not len(segments.points):
+        return Made([], 0, [])
+    handle = server.scene.add_line_segments(
+        name, segments.points, segments.colors, thickness=thickness, thickness_units="screen", visible=False
+    )
+    return Made([handle], segments.points.nbytes + segments.colors.nbytes, [None])
+
+
+def _visible(made: Made, seen: bool) -> None:
+    for handle in made.handles:
+        if handle.visible != seen:
+            handle.visible = seen
