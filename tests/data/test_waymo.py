@@ -91,7 +91,7 @@ def test_a_lens_is_straightened(tmp_path: Path) -> None:
 
 
 def test_range_images_look_where_their_layout_says() -> None:
-    """The middle column ahead, a quarter from the left edge to the left, three quarters to the right; rows from the top."""
+    """The middle column looks ahead, that at a quarter to the left, at three quarters to the right; rows go down."""
     yaw = 2.58
     mounted = np.eye(4)
     mounted[:2, :2] = [[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]]

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vdpm.data.sequence import Frame
+from vdpm.data.frame import Frame
 from vdpm.geometry.pinhole import pixel_grid, project, unproject
 from vdpm.geometry.rigid import invert_rigid, transform_points
 

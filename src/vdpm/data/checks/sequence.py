@@ -20,7 +20,7 @@ SMALLEST_DOUBT = 0.005
 CLEARLY_BETTER = 0.5
 """Another reading counts when it halves the disagreement, ..."""
 ENOUGH_OVERLAP = 0.2
-"""... over at least this share of the pixels."""
+"""... over at least this share of the pixels, times the share that has depth."""
 LARGEST_OFF_PIXEL = 0.25
 IN_FRONT = 0.05
 """A point this much nearer than what the target frame sees in its place floats in the air: nothing can hide it."""
@@ -157,10 +157,12 @@ def _check_depth(read: dict[int, Frame], chosen: list[tuple[int, int]], check: S
     title = f"depth of frame {first} in frame {second}"
     check.views.append(View(title, read[first], read[second], as_read[worst]))
     best, best_words = disagreement, ""
+    # Where few pixels have depth, few land on another one that has.
+    needed = ENOUGH_OVERLAP * sum(float(read[b].valid.double().mean()) for _, b in chosen) / len(chosen)
     for words, reading in READINGS.items():
         other, over = _typical([carry(read[a], read[b], reading) for a, b in chosen])
         check.measures[f"depth_disagreement_{reading}"] = other
-        if over >= ENOUGH_OVERLAP and (other < best or math.isnan(best)):
+        if over >= needed and (other < best or math.isnan(best)):
             best, best_words = other, words
     doubtful = math.isnan(disagreement) or disagreement > SMALLEST_DOUBT
     if best_words and doubtful and not best > CLEARLY_BETTER * disagreement:

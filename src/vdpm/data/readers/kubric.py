@@ -26,10 +26,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from vdpm.data.frame import Frame, MovedPoints
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.files import MAX_TEXT_BYTES, list_folders, read_bytes, read_gray, read_rgb, read_rgb16
 from vdpm.data.readers.tfrecord import Value, parse_example, read_record, record_offsets
-from vdpm.data.sequence import DataSequence, Frame, MovedPoints
+from vdpm.data.sequence import DataSequence
 from vdpm.errors import InputError
 from vdpm.geometry.pinhole import unproject
 from vdpm.geometry.rigid import quaternion_to_matrix, rigid
@@ -127,9 +128,11 @@ class KubricSequence(DataSequence):
         # Instance by instance, so that each is one product with one matrix.
         shown = shown[labels[shown].argsort(stable=True)]
         inside = self._files.coordinates(index)
-        if inside.shape[:2] != frame.depth.shape:
+        size, pixels = (frame.depth.shape, None) if frame.origin is None else frame.origin
+        if tuple(inside.shape[:2]) != tuple(size):
             raise CorruptFile(self._files.path, f"pictures of frame {index} differ in size")
-        place = torch.nn.functional.pad(inside.reshape(-1, 3)[shown] / 65535 - 0.5, (0, 1), value=1.0)
+        of_shown = inside.reshape(-1, 3)[shown if pixels is None else pixels.flatten()[shown]]
+        place = torch.nn.functional.pad(of_shown.double() / 65535 - 0.5, (0, 1), value=1.0)
         of_instance = place.split(labels[shown].bincount(minlength=len(scene.boxes) + 1)[1:].tolist())
 
         def at(time: int) -> Float[Tensor, "shown 3"]:

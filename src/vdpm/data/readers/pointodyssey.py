@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vdpm.data.frame import Frame, MovedPoints
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.files import Archive, as_intrinsics, as_rigid, list_folders, read_gray, read_rgb
-from vdpm.data.sequence import DataSequence, Frame, MovedPoints
+from vdpm.data.sequence import DataSequence
 from vdpm.errors import InputError
 from vdpm.geometry.rigid import invert_rigid
 

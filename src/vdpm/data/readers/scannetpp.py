@@ -15,11 +15,12 @@ from typing import Literal
 
 import torch
 
+from vdpm.data.frame import Frame
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.colmap import read_cameras, read_images
 from vdpm.data.readers.files import list_folders, read_gray, read_rgb
 from vdpm.data.readers.lens import mixed_pixels, nearest_pixels
-from vdpm.data.sequence import DataSequence, Frame
+from vdpm.data.sequence import DataSequence
 from vdpm.errors import InputError
 from vdpm.geometry.rigid import invert_rigid
 

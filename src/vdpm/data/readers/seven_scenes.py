@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vdpm.data.frame import Frame
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.files import as_intrinsics, as_rigid, list_folders, read_gray, read_numbers, read_rgb
-from vdpm.data.sequence import DataSequence, Frame
+from vdpm.data.sequence import DataSequence
 from vdpm.errors import InputError
 
 FRAME_RATE = 30.0

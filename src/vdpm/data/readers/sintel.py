@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vdpm.data.frame import Frame
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.files import (
     MAX_PICTURE_BYTES,
@@ -27,7 +28,7 @@ from vdpm.data.readers.files import (
     read_bytes,
     read_rgb,
 )
-from vdpm.data.sequence import DataSequence, Frame
+from vdpm.data.sequence import DataSequence
 from vdpm.errors import InputError
 from vdpm.geometry.rigid import invert_rigid
 

@@ -5,12 +5,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
 
+from vdpm.data.frame import Frame, MovedPoints
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.files import list_folders
-from vdpm.data.sequence import DataSequence, Frame, MovedPoints
+from vdpm.data.sequence import DataSequence
 from vdpm.data.snippet_folder import SNIPPET_FILE, read_snippet
 from vdpm.errors import InputError
 from vdpm.geometry.rigid import invert_rigid, transform_points
@@ -48,11 +47,19 @@ class SnippetFolderSequence(DataSequence):
     def _at(self, index: int, frame: Frame, target: int) -> MovedPoints | None:
         clip = _read(self._folder)
         rows = (clip.targets == target).nonzero()
-        if not len(rows):
-            return _whole(frame.points(), frame.valid) if target == index else None
-        row = int(rows[0])
-        known = clip.valid[index] if clip.target_valid is None else clip.target_valid[row, index]
-        return _whole(clip.target_points[row, index].masked_fill(~known[..., None], 0), known)
+        if len(rows):
+            row = int(rows[0])
+            points, known = clip.target_points[row, index], clip.valid[index]
+            known = known if clip.target_valid is None else clip.target_valid[row, index]
+        elif target == index:
+            points, known = clip.points[index], clip.valid[index]
+        else:
+            return None
+        points, known = points.reshape(-1, 3), known.flatten()
+        if frame.origin is not None:
+            taken = frame.origin.pixels.flatten()
+            points, known = points[taken], known[taken]
+        return MovedPoints(torch.arange(len(known)), points.masked_fill(~known[:, None], 0).double(), known)
 
 
 def open_snippets(root: Path, quarantine: Quarantine | None = None) -> list[DataSequence]:
@@ -62,10 +69,6 @@ def open_snippets(root: Path, quarantine: Quarantine | None = None) -> list[Data
     if not folders:
         raise InputError(f"{root}: neither it nor a folder in it holds {SNIPPET_FILE}; give a folder of snippets")
     return open_each([partial(SnippetFolderSequence, folder) for folder in folders], quarantine)
-
-
-def _whole(points: Float[Tensor, "height width 3"], valid: Bool[Tensor, "height width"]) -> MovedPoints:
-    return MovedPoints(torch.arange(valid.numel()), points.reshape(-1, 3).double(), valid.flatten())
 
 
 @lru_cache(maxsize=2)

@@ -19,9 +19,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vdpm.data.frame import Frame
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.files import list_folders, read_gray, read_numbers, read_rgb, read_words
-from vdpm.data.sequence import DataSequence, Frame
+from vdpm.data.sequence import DataSequence
 from vdpm.errors import InputError
 from vdpm.geometry.rigid import quaternion_to_matrix, rigid
 

@@ -23,12 +23,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vdpm.data.frame import Frame, MovedPoints
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.files import read_rgb
 from vdpm.data.readers.lens import LensCamera, mixed_pixels
 from vdpm.data.readers.tfrecord import read_record, record_heads
 from vdpm.data.readers.waymo_frame import Boxes, WaymoFrame, head_seconds
-from vdpm.data.sequence import DataSequence, Frame, MovedPoints
+from vdpm.data.sequence import DataSequence
 from vdpm.errors import InputError
 
 CAMERAS = {"front": 1, "front_left": 2, "front_right": 3, "side_left": 4, "side_right": 5}

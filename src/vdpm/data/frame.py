@@ -1,0 +1,126 @@
+"""A frame of a data set, in one convention whatever its files say, and where its points are at other times."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from vdpm.data.window import Size, Window
+from vdpm.geometry.pinhole import unproject
+from vdpm.geometry.rigid import invert_rigid
+
+
+class Origin(NamedTuple):
+    """Where the pixels of a frame come from that was brought to another size: which pixels, numbered along the rows, of
+    a picture of ``size``."""
+
+    size: Size
+    pixels: Int[Tensor, "height width"]
+
+
+class Frame(NamedTuple):
+    """One frame as a data set has it, in OpenCV axes and pixels with centres at +0.5, whatever its files say.
+
+    ``depth`` is z in the camera (not the distance), in the data set's unit; it means something where ``valid``.
+    ``c2w`` goes to the data set's own world. ``instances`` numbers objects (0: background); ``sky`` marks pixels known
+    to show nothing at any distance; ``measured`` are points in the data set's world, where files hold points and not
+    depth. None: the data set does not say. ``origin``: set where this is no longer the frame as it lies on disk.
+    """
+
+    image: UInt8[Tensor, "height width 3"]
+    depth: Float[Tensor, "height width"]
+    valid: Bool[Tensor, "height width"]
+    c2w: Float[Tensor, "4 4"]
+    intrinsics: Float[Tensor, "3 3"]
+    instances: Int[Tensor, "height width"] | None = None
+    sky: Bool[Tensor, "height width"] | None = None
+    measured: Float[Tensor, "height width 3"] | None = None
+    origin: Origin | None = None
+
+    def through(self, window: Window, wanted: Int[Tensor, "wanted"] | None = None) -> "Frame":
+        """A part of it in another size. Points stay what they are and so may lie beside the middle of their new pixel.
+
+        ``wanted``: pixels that are taken over where there is a choice, those further back in the list first.
+        """
+        size = (self.depth.shape[0], self.depth.shape[1])
+        pixels = window.sources(size)
+        if wanted is not None:
+            place, inside = window.places(wanted, size)
+            # One after the other: what comes last stays.
+            pixels.view(-1).numpy()[place[inside].numpy()] = wanted[inside].numpy()
+        flat = pixels.flatten()
+
+        def taken(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values.flatten(0, 1)[flat].unflatten(0, window.size)
+
+        depth, valid = self.depth.flatten()[flat], self.valid.flatten()[flat]
+        if self.measured is None:
+            places = torch.stack((flat % size[1], flat.div(size[1], rounding_mode="floor")), -1).double() + 0.5
+            inverse = torch.linalg.inv(self.intrinsics.double())
+            rays = torch.addmm(inverse[:, 2], places, inverse[:, :2].T)
+            local = rays * depth.double().masked_fill(~valid, 0)[:, None]
+            measured: Tensor | None = placed(self.c2w.double(), local.unflatten(0, window.size))
+        else:
+            measured = taken(self.measured)
+        return Frame(
+            image=window.picture(self.image),
+            depth=depth.unflatten(0, window.size),
+            valid=valid.unflatten(0, window.size),
+            c2w=self.c2w,
+            intrinsics=window.intrinsics(self.intrinsics),
+            instances=taken(self.instances),
+            sky=taken(self.sky),
+            measured=measured,
+            origin=Origin(size, pixels),
+        )
+
+    def points(self) -> Float[Tensor, "height width 3"]:
+        """The points its pixels see, in the data set's world, in float64; what lies where depth is unknown is 0."""
+        if self.measured is not None:
+            return self.measured.double()
+        return placed(self.c2w.double(), self.in_camera().double())
+
+    def in_camera(self) -> Float[Tensor, "height width 3"]:
+        """The points in the camera, in float32; what lies where depth is unknown is 0."""
+        if self.measured is not None:
+            return placed(invert_rigid(self.c2w.double()), self.measured.double()).float()
+        depth = self.depth.float().masked_fill(~self.valid, 0)
+        return unproject(depth, self.intrinsics.float())
+
+
+class MovedPoints(NamedTuple):
+    """Where pixels of one frame are at another time, in the data set's world, and for which of them it is known.
+
+    ``pixels``: which pixels it speaks of, numbered along the rows. ``rest_stands``: all others stand still (else they
+    are unknown). ``rejected``: how many more the files hold that the reader found to belie their own frame.
+    """
+
+    pixels: Int[Tensor, "pixels"]
+    points: Float[Tensor, "pixels 3"]
+    valid: Bool[Tensor, "pixels"]
+    rest_stands: bool = False
+    rejected: int = 0
+
+    def through(self, origin: Origin) -> "MovedPoints":
+        """Those of its pixels that a frame brought to another size has taken over."""
+        taken_over = np.full(origin.size[0] * origin.size[1], -1)
+        # Not torch: of several pixels that took over the same one, numpy keeps the last, whatever the machine.
+        taken_over[origin.pixels.flatten().numpy()] = np.arange(origin.pixels.numel())
+        place = torch.from_numpy(taken_over)[self.pixels]
+        kept = place >= 0
+        return self._replace(pixels=place[kept], points=self.points[kept], valid=self.valid[kept])
+
+    def maps(self, frame: Frame) -> tuple[Float[Tensor, "height width 3"], Bool[Tensor, "height width"]]:
+        """The same for all pixels of ``frame``, whose pixels these are: points in float64, and where they are known."""
+        points = frame.points() if self.rest_stands else torch.zeros(*frame.depth.shape, 3, dtype=torch.float64)
+        known = frame.valid.clone() if self.rest_stands else torch.zeros_like(frame.valid)
+        points.view(-1, 3)[self.pixels] = self.points.double()
+        known.view(-1)[self.pixels] = self.valid & frame.valid.flatten()[self.pixels]
+        return points, known
+
+
+def placed(transform: Float[Tensor, "4 4"], points: Float[Tensor, "height width 3"]) -> Float[Tensor, "height width 3"]:
+    """``geometry.rigid.transform_points`` for one motion and many points, several times as fast on a CPU."""
+    return torch.addmm(transform[:3, 3], points.reshape(-1, 3), transform[:3, :3].T).reshape(points.shape)
