@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 from vdpm.errors import UsageError
 
@@ -55,7 +55,7 @@ class Choice:
     end: float | None = None
 
     @classmethod
-    def from_query(cls, query: dict[str, str], limits: Limits) -> Self:
+    def from_query(cls, query: dict[str, str], limits: Limits) -> "Choice":
         """Of a request's query. Raises UsageError, one line for the page, for anything that is no such choice."""
         for name in query:
             if name not in ("frames", "start", "end"):

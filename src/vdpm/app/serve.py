@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
+from starlette.applications import Starlette
 
 from vdpm.app.jobs import JobQueue
 from vdpm.app.limits import Limits, Network
@@ -49,21 +50,26 @@ def serve(
             if open_browser:
                 webbrowser.open(address)
 
-        config = uvicorn.Config(
-            make_app(queue, key, (*names, shown)),
-            log_level="error",
-            access_log=False,
-            http="h11",
-            ws="none",
-            loop="asyncio",
-            lifespan="on",
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=GRACE,
-            h11_max_incomplete_event_size=2**15,
-        )
+        config = configured(make_app(queue, key, (*names, shown)))
         asyncio.run(_Server(config, ready).serve(sockets=[listening]))
+
+
+def configured(app: Starlette) -> uvicorn.Config:
+    """How the server treats connections: plain HTTP, bounded in number, and nobody's word for who they are."""
+    return uvicorn.Config(
+        app,
+        log_level="error",
+        access_log=False,
+        http="h11",
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=GRACE,
+        h11_max_incomplete_event_size=2**15,
+    )
 
 
 class _Server(uvicorn.Server):

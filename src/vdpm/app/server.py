@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from urllib.parse import unquote
 
@@ -19,7 +19,7 @@ from vdpm.app.jobs import Job, JobQueue, QueueFullError, State
 from vdpm.app.limits import Choice, label_of
 from vdpm.app.work import CLOUDS, GLB, PAGE, POSTER, RESULT, VIDEO
 from vdpm.app.zipping import zip_parts
-from vdpm.errors import OutputError, UsageError
+from vdpm.errors import UsageError, VDPMError
 
 STALL = 30.0
 """Seconds without a byte after which an upload is given up."""
@@ -120,12 +120,13 @@ class Served:
             if self.queue.workplace.free_bytes() < (expected or limit) + SPARE:
                 raise HTTPException(507, "the disk of the app is nearly full; remove results, or free some space")
             job = self.queue.reserve(label, choice)
-        except QueueFullError as error:
-            raise HTTPException(429, str(error)) from None
-        except UsageError as error:
-            raise HTTPException(400, str(error)) from None
-        except OutputError as error:
-            raise HTTPException(507, str(error)) from None
+        except (VDPMError, HTTPException) as error:
+            # A browser that is still sending would not see the answer.
+            await _discard(request, limit)
+            if isinstance(error, HTTPException):
+                raise
+            code = {QueueFullError: 429, UsageError: 400}.get(type(error), 507)
+            raise HTTPException(code, str(error)) from None
         try:
             await self._receive(request, job, limit)
         except BaseException as error:
@@ -196,6 +197,14 @@ class Served:
         if job is None:
             raise HTTPException(404, "there is no such video; it may have been removed")
         return job
+
+
+async def _discard(request: Request, limit: int) -> None:
+    """Reads what comes, as an upload would."""
+    parts, received = request.stream(), 0
+    with suppress(StopAsyncIteration, TimeoutError, ClientDisconnect):
+        while received <= limit:
+            received += len(await asyncio.wait_for(anext(parts), STALL))
 
 
 async def _told(request: Request, error: Exception) -> Response:

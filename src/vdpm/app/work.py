@@ -143,7 +143,7 @@ def _inspect(task: Task) -> None:
     length = min(last, last if task.choice.end is None else task.choice.end) - first
     if length > task.seconds:
         raise InputError(
-            f"{VIDEO}: {length:.0f} s of it were asked for, and this app takes {task.seconds:g} s at once; "
+            f"{VIDEO}: {length:.1f} s of it were asked for, and this app takes {task.seconds:g} s at once; "
             "choose a part of it under Options"
         )
     shown = next((row for row, time in enumerate(video.times) if time >= first), len(video.times) - 1)

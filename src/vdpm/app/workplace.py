@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 from vdpm.errors import OutputError
 
@@ -31,7 +31,7 @@ class Workplace:
         self.base = Path()
         self._lock: IO[bytes] | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Workplace":
         try:
             if self.keep is not None:
                 self.keep.mkdir(parents=True, exist_ok=True)

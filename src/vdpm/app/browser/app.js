@@ -13,7 +13,13 @@ function takeKey() {
 }
 
 const count = (n, noun) => `${n} ${noun}${n === 1 ? '' : 's'}`;
-const duration = (seconds) => seconds < 90 ? `${seconds.toFixed(seconds < 10 ? 1 : 0)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+const narrow = () => window.innerWidth < 960;
+
+function duration(seconds) {
+  if (seconds < 90) return `${Number(seconds.toFixed(seconds < 10 ? 1 : 0))} s`;
+  const whole = Math.round(seconds);
+  return `${Math.floor(whole / 60)} min${whole % 60 ? ` ${whole % 60} s` : ''}`;
+}
 
 class App {
   constructor() {
@@ -185,7 +191,7 @@ class App {
     const ended = ENDED.includes(state);
     row.className = `${state === 'failed' ? 'failed' : job.error ? 'warned' : ''} ${id === this.shown ? 'shown' : ''}`;
     this.fill(row, label, lines[state](), ended ? null : job.progress, {
-      open: ready && id !== this.shown && (() => this.look(job)),
+      open: ready && (id !== this.shown || narrow()) && (() => { this.look(job); this.scrollToResult(); }),
       cancel: !ended && !ready && (() => this.act('POST', `/api/jobs/${id}/cancel`)),
       remove: (ended || ready) && (() => this.act('DELETE', `/api/jobs/${id}`)),
     });
@@ -204,6 +210,7 @@ class App {
   }
 
   look(job) {
+    if (job && job.id === this.shown) return;
     this.shown = job?.id ?? null;
     byId('result').hidden = !job;
     document.body.classList.toggle('full', !!job);
@@ -211,7 +218,12 @@ class App {
     byId('scene').src = `/jobs/${job.id}/scene.html`;
     byId('downloads').replaceChildren();
     this.draw();
-    if (window.innerWidth < 960) byId('result').scrollIntoView({ block: 'start' });
+  }
+
+  /** Where the result lies below the list. */
+  scrollToResult() {
+    if (narrow()) byId('result').scrollIntoView({ block: 'start' });
+    byId('scene').focus({ preventScroll: true });
   }
 
   drawResult(job) {
