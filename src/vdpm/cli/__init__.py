@@ -66,7 +66,7 @@ def _parse(arguments: list[str]) -> Any:
     from vdpm.cli.convert import Convert
     from vdpm.cli.data import Data
     from vdpm.cli.demo import Demo
-    from vdpm.cli.evaluate import Evaluate
+    from vdpm.cli.evaluate import Evaluate, with_way
     from vdpm.cli.export import Export
     from vdpm.cli.info import Info
     from vdpm.cli.page import Page
@@ -88,7 +88,7 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Demo, verb("demo", "The bundled clip, with errors against its truth.")]
         | Annotated[Convert, verb("convert", "Weights of another make into a folder of ours.")]
         | Annotated[Train, verb("train", "Train a network on our own scenes.")]
-        | Annotated[Evaluate, verb("evaluate", "Errors of a network on held-out scenes.")]
+        | Annotated[Evaluate, verb("evaluate", "Errors of a model on held-out scenes and on data sets: the paper's tables.")]
         | Annotated[Data, verb("data", "Whether the ground truth of a data set holds.")]
         | Annotated[Scenes, verb("scenes", "A picture of our own scenes, or folders with their ground truth.")]
     )
@@ -98,7 +98,7 @@ def _parse(arguments: list[str]) -> Any:
             return tyro.cli(
                 verbs,
                 prog="vdpm",
-                args=arguments,
+                args=with_way(arguments),
                 description="A video to dynamic point maps: 4D reconstruction. vdpm VERB --help tells more of a verb.",
                 config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes),
             )

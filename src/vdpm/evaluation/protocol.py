@@ -29,10 +29,8 @@ class Prediction:
 
     def clip(self, row: int) -> "Prediction":
         """One clip's answer out of a batch's."""
-        return Prediction(*(None if part is None else part[row] for part in self._parts()))
-
-    def _parts(self) -> tuple[Tensor | None, ...]:
-        return self.time_variant, self.at_targets, self.c2w, self.intrinsics, self.visible
+        visible = None if self.visible is None else self.visible[row]
+        return Prediction(self.time_variant[row], self.at_targets[row], self.c2w[row], self.intrinsics[row], visible)
 
 
 @runtime_checkable

@@ -52,10 +52,22 @@ def tracking_scores(prediction: Prediction, truth: Snippet, options: ProtocolOpt
     ``epe_moving``: as ``epe``, over the pixels and times for which the point has left its place at t_0.
     """
     predicted = _own_times(prediction, [0], options)[:, 0]
-    true = truth.target_points[:, 0]
-    valid = _usable(true, truth.valid[0] & _target_valid(truth)[:, 0], options)
+    return map_scores(
+        predicted, truth.target_points[:, 0], truth.points[0], truth.valid[0] & _target_valid(truth)[:, 0], options
+    )
+
+
+def map_scores(
+    predicted: Float[Tensor, "maps height width 3"],
+    true: Float[Tensor, "maps height width 3"],
+    start: Float[Tensor, "height width 3"],
+    valid: Bool[Tensor, "maps height width"],
+    options: ProtocolOptions,
+) -> Scores:
+    """The scores of tracking from the maps of one frame's pixels, which are at ``start`` at their own time."""
+    valid = _usable(true, valid, options)
     scale = mean_norm(true, valid)
-    moving = valid & ((true - truth.points[0]).norm(dim=-1) > options.moving * scale)
+    moving = valid & ((true - start).norm(dim=-1) > options.moving * scale)
     error = (predicted / mean_norm(predicted, valid) - true / scale).norm(dim=-1)
     return {
         "epe": _mean(end_point_error(predicted, true, valid)),
@@ -74,10 +86,20 @@ def two_view_scores(prediction: Prediction, truth: Snippet, options: ProtocolOpt
     if truth.num_frames != 2:
         raise UsageError(f"two-view scores of a clip of {truth.num_frames} frames; give a pair")
     predicted = _own_times(prediction, [0, 1], options)
-    true = truth.target_points
-    valid = _usable(true, truth.valid & _target_valid(truth), options)
+    return pair_scores(predicted, truth.target_points, truth.points, truth.valid & _target_valid(truth), options)
+
+
+def pair_scores(
+    predicted: Float[Tensor, "2 2 height width 3"],
+    true: Float[Tensor, "2 2 height width 3"],
+    start: Float[Tensor, "2 height width 3"],
+    valid: Bool[Tensor, "2 2 height width"],
+    options: ProtocolOptions,
+) -> Scores:
+    """The scores of two views from the four maps [target, source], whose pixels are at ``start`` at their own time."""
+    valid = _usable(true, valid, options)
     scale = mean_norm(true.flatten(0, 1), valid.flatten(0, 1))
-    moving = valid & ((true - truth.points).norm(dim=-1) > options.moving * scale)
+    moving = valid & ((true - start).norm(dim=-1) > options.moving * scale)
     moving = moving & ~torch.eye(2, dtype=torch.bool, device=moving.device)[:, :, None, None]
     error = (predicted / mean_norm(predicted.flatten(0, 1), valid.flatten(0, 1)) - true / scale).norm(dim=-1)
     epe = end_point_error(predicted.flatten(0, 1), true.flatten(0, 1), valid.flatten(0, 1)).tolist()

@@ -1,7 +1,8 @@
 """Errors of 3D tracks as benchmarks other than the paper's define them: WorldTrack's and TAPVid-3D's.
 
-WorldTrack (St4RTrack; 4RC and others report it): points in the world, over all times, visible or not. TAPVid-3D (Koppula
-et al., 2024): points in the camera of each time, with visibility, within distances that are pixels at the point's depth.
+WorldTrack (St4RTrack; 4RC and others report it): points in the world, over all times, visible or not. TAPVid-3D
+(Koppula et al., 2024): points in the camera of each time, with visibility, within distances that are pixels at the
+point's depth.
 """
 
 import math

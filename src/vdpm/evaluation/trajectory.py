@@ -15,7 +15,8 @@ from vdpm.geometry.rigid import invert_rigid, rotation_angle
 @dataclass(frozen=True)
 class TrajectoryErrors:
     """Root mean squares: ``ate`` of camera centres, ``rpe_translation`` and ``rpe_rotation`` (degrees) of the motion
-    from each frame to the next. Lengths are in the truth's unit. NaN for a path that leaves the similarity open.
+    from each frame to the next, or over ``delta``. Lengths are in the truth's unit. NaN for a path that leaves the
+    similarity open.
     """
 
     ate: float
@@ -24,22 +25,29 @@ class TrajectoryErrors:
 
 
 def trajectory_errors(
-    predicted_c2w: Float[Tensor, "frames 4 4"], true_c2w: Float[Tensor, "frames 4 4"]
+    predicted_c2w: Float[Tensor, "frames 4 4"],
+    true_c2w: Float[Tensor, "frames 4 4"],
+    delta: int = 1,
+    with_scale: bool = True,
 ) -> TrajectoryErrors:
-    """Compare paths after Umeyama's Sim(3) on the camera centres, prediction -> truth.
+    """Compare paths after Umeyama's Sim(3) on the camera centres, prediction -> truth; SE(3) without ``with_scale``.
 
-    A camera that stands still or moves on a straight line leaves the rotation open: all is NaN then, to be counted.
+    RPE is of the motion over ``delta`` frames, from every frame that has one so far on. A camera that stands still or
+    moves on a straight line leaves the rotation open: all is NaN then, to be counted. Raises UsageError for a
+    ``delta`` below 1.
     """
+    if delta < 1:
+        raise UsageError(f"RPE over {delta} frames; give at least 1")
     predicted, true = predicted_c2w.double().cpu(), true_c2w.double().cpu()
     try:
-        found = umeyama(predicted[:, :3, 3], true[:, :3, 3])
+        found = umeyama(predicted[:, :3, 3], true[:, :3, 3], with_scale=with_scale)
     except UsageError:
         return TrajectoryErrors(math.nan, math.nan, math.nan)
     aligned = predicted.clone()
     aligned[:, :3, :3] = found.rotation @ predicted[:, :3, :3]
     aligned[:, :3, 3] = found.apply(predicted[:, :3, 3])
     ate = (aligned[:, :3, 3] - true[:, :3, 3]).norm(dim=-1)
-    steps, true_steps = (invert_rigid(path[:-1]) @ path[1:] for path in (aligned, true))
+    steps, true_steps = (invert_rigid(path[:-delta]) @ path[delta:] for path in (aligned, true))
     off = invert_rigid(true_steps) @ steps
     return TrajectoryErrors(
         ate=_rms(ate),
@@ -49,4 +57,4 @@ def trajectory_errors(
 
 
 def _rms(values: Float[Tensor, "values"]) -> float:
-    return values.square().mean().sqrt().item()
+    return values.square().mean().sqrt().item() if len(values) else math.nan

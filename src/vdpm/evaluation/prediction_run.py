@@ -1,0 +1,254 @@
+"""PREDICT: a model's answers to the clips of one table, a file each in a folder that later steps read.
+
+    DIR/plan.json               which clips, of which data, answered by whom and how
+    DIR/predictions/NAME.npz    what it said of one clip (``answers``)
+
+A run that is killed goes on at the first clip without a file. A folder holds one run: another model, other clips or
+another size are refused, not mixed in.
+"""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from vdpm.archive.folder import disk_errors, write_whole
+from vdpm.archive.manifest import JsonFields
+from vdpm.errors import InputError, OutputError, UsageError
+from vdpm.evaluation.answers import Precision, save_depth, save_maps, save_path
+from vdpm.evaluation.benchmark import TABLES, Benchmark, Drawn, Sample, Table
+from vdpm.evaluation.clips import Clips, MapTruth
+from vdpm.evaluation.contenders import Contender, Fit
+from vdpm.progress import Report, silent
+
+PLAN_FILE, PREDICTIONS = "plan.json", "predictions"
+_FORMAT, _VERSION = "vdpm.evaluation", 1
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """What decides what is in the files. ``pixels``: at most so many pixels of each frame, drawn anew for each clip by
+    its name (None: all that have truth). ``precision``: "auto" keeps networks' points in float16, which puts them off
+    by at most 0.05 % of themselves, and baselines' in float32, to the bit.
+    """
+
+    fit: Fit = field(default_factory=Fit)
+    pixels: int | None = None
+    precision: Literal["auto", "float16", "float32"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.pixels is not None and self.pixels < 1:
+            raise UsageError(f"pixels is {self.pixels}; give at least 1")
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything about a run but its numbers. ``model``: its row in tables; ``identity`` tells it from any other."""
+
+    benchmark: Benchmark
+    samples: tuple[Sample, ...]
+    left_out: dict[str, str]
+    model: str
+    identity: str
+    metric: bool
+    options: AnswerOptions = field(default_factory=AnswerOptions)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> Table:
+        return self.benchmark.table
+
+    def digest(self) -> str:
+        """Of the clips, as ``Drawn.digest``."""
+        return Drawn(self.samples, {}).digest()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": _FORMAT,
+            "format_version": _VERSION,
+            "table": self.table,
+            "dataset": self.benchmark.dataset,
+            "model": self.model,
+            "identity": self.identity,
+            "metric": self.metric,
+            "clips": len(self.samples),
+            "digest": self.digest(),
+            "benchmark": self.benchmark.to_json(),
+            "options": asdict(self.options),
+            "left_out": self.left_out,
+            "notes": list(self.notes),
+            "samples": [sample.to_json() for sample in self.samples],
+        }
+
+
+def make_plan(
+    clips: Clips,
+    benchmark: Benchmark,
+    model: str,
+    identity: str,
+    options: AnswerOptions | None = None,
+    count: int | None = None,
+) -> RunPlan:
+    """The run of ``benchmark`` on ``clips``; with ``count`` of so many clips of each group, evenly from all.
+
+    Raises UsageError where there are no clips, or a ``count`` below 1.
+    """
+    drawn = clips.drawn(benchmark)
+    samples = drawn.samples
+    if count is not None:
+        if count < 1:
+            raise UsageError(f"{count} clips; give at least 1")
+        groups = dict.fromkeys(sample.group for sample in samples)
+        samples = tuple(s for g in groups for s in _spread([s for s in samples if s.group == g], count))
+    notes = clips.notes
+    if len(samples) < len(drawn.samples):
+        notes = (*notes, f"{len(samples)} of {len(drawn.samples)} clips")
+    return RunPlan(benchmark, samples, drawn.left_out, model, identity, clips.metric, options or AnswerOptions(), notes)
+
+
+def keep_plan(plan: RunPlan, folder: Path) -> None:
+    """Writes the plan, or checks that the folder's is the same. Raises OutputError where another run lies there."""
+    path = folder / PLAN_FILE
+    content = plan.to_json()
+    if path.is_file():
+        there = read_plan(folder)
+        for key in ("table", "dataset", "identity", "digest", "options"):
+            if there[key] != json.loads(json.dumps(content[key])):
+                raise OutputError(
+                    f"{folder}: holds a run whose {key} is {str(there[key])[:60]}, not {str(content[key])[:60]}; "
+                    "choose another folder, or remove it"
+                )
+        return
+    with disk_errors(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not (folder / PREDICTIONS).is_dir():
+            raise OutputError(f"{folder}: holds other files and no {PLAN_FILE}; choose a new folder")
+        write_whole(path, [(json.dumps(content, indent=1) + "\n").encode()])
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """What ``plan.json`` says. Raises InputError, one line, where there is none or it is damaged."""
+    path = folder / PLAN_FILE
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path}: no such plan; run vdpm evaluate TABLE ... -o {folder} first") from None
+    content = JsonFields.parse(text, path)
+    if content.data.get("format") != _FORMAT or content.integer("format_version", 1, 10**6) > _VERSION:
+        raise InputError(f"{path}: is no plan of format {_FORMAT} {_VERSION}; upgrade vdpm or choose another folder")
+    if content.text("table") not in TABLES:
+        raise InputError(f"{path}: names no table; remove the folder and run again")
+    for key in ("dataset", "identity", "digest"):
+        content.text(key)
+    content.table("options")
+    return content.data
+
+
+def answer_file(folder: Path, sample: Sample) -> Path:
+    """Where the answer to ``sample`` lies."""
+    return folder / PREDICTIONS / f"{sample.name}.npz"
+
+
+def missing(plan: RunPlan, folder: Path) -> list[Sample]:
+    """The clips that have no answer yet."""
+    return [sample for sample in plan.samples if not answer_file(folder, sample).is_file()]
+
+
+@torch.inference_mode()
+def predict(
+    contender: Contender | None,
+    clips: Clips,
+    plan: RunPlan,
+    folder: Path,
+    max_disk: float = 20.0,
+    report: Report = silent,
+) -> int:
+    """Answers every clip that has no file yet; returns how many these were. ``contender`` None: answers are files.
+
+    ``max_disk``: GB that all answers may take; what they will take is told from the first. Raises InputError where
+    answers are not finite, data are damaged, or files that another program should have made are missing; OutputError
+    where there is no room.
+    """
+    todo = missing(plan, folder)
+    if contender is None:
+        if todo:
+            raise InputError(
+                f"{folder / PREDICTIONS}: {len(todo)} of {len(plan.samples)} answers are missing, first "
+                f"{todo[0].name}.npz; {PLAN_FILE} lists the clips, docs/evaluation.md what a file holds"
+            )
+        return 0
+    done = len(plan.samples) - len(todo)
+    report("predicting", done, len(plan.samples))
+    for number, sample in enumerate(todo, 1):
+        path = answer_file(folder, sample)
+        _answer(contender, clips, plan, sample, path)
+        if number == 1:
+            _check_room(path, len(todo), max_disk)
+        report("predicting", done + number, len(plan.samples))
+    return len(todo)
+
+
+def asked(table: Table, sample: Sample) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Targets and sources of a pair (all four maps) or a snippet (the pixels of its first frame at all times)."""
+    everything = tuple(range(len(sample.frames)))
+    return everything, everything if table == "two-view" else (0,)
+
+
+def kept_pixels(
+    truth: MapTruth, sample: Sample, pixels: int | None
+) -> tuple[Bool[Tensor, "targets sources height width"], Bool[Tensor, "sources height width"]]:
+    """Which points are kept: those with truth, at most ``pixels`` of each source, the same at all times."""
+    own = truth.clip.valid[list(truth.sources)]
+    keep = truth.known & own
+    if pixels is None:
+        return keep, own
+    seed = int.from_bytes(hashlib.sha256(sample.name.encode()).digest()[:7], "big")
+    generator = torch.Generator().manual_seed(seed)
+    # Pixels that have truth at other times first: of sparse tracks none is lost to pixels that have depth alone.
+    others = torch.tensor([[t != s for s in truth.sources] for t in truth.targets])[:, :, None, None]
+    tracked = (keep & others).any(0) if bool(others.any()) else own
+    chosen = torch.zeros_like(own)
+    for column in range(len(own)):
+        rank = torch.rand(own[column].numel(), generator=generator)
+        rank = rank + tracked[column].flatten() + 2.0 * own[column].flatten()
+        chosen[column].view(-1)[rank.argsort(descending=True)[:pixels]] = True
+    return keep & chosen, own & chosen
+
+
+def _answer(contender: Contender, clips: Clips, plan: RunPlan, sample: Sample, path: Path) -> None:
+    wanted = plan.options.precision
+    exact = contender.exact if wanted == "auto" else wanted == "float32"
+    precision: Precision = "float32" if exact else "float16"
+    if plan.table in ("two-view", "tracking"):
+        targets, sources = asked(plan.table, sample)
+        truth = clips.map_truth(sample, targets, sources)
+        keep, own = kept_pixels(truth, sample, plan.options.pixels)
+        save_maps(path, contender.maps(truth), sources, keep, own, precision)
+        return
+    said = contender.sequence(clips.frames(sample), sample.name)
+    if plan.table == "video-depth":
+        save_depth(path, said.depth, precision)
+    else:
+        save_path(path, said.c2w)
+
+
+def _check_room(first: Path, count: int, max_disk: float) -> None:
+    each = first.stat().st_size
+    free = shutil.disk_usage(first.parent).free
+    if each * count > max_disk * 1e9 or each * (count - 1) > free:
+        raise OutputError(
+            f"{first.parent}: {count} answers of {each / 1e6:.1f} MB each are more than "
+            f"{min(max_disk, free / 1e9):.1f} GB; allow more with --max-disk, or keep fewer --pixels or --clips"
+        )
+
+
+def _spread(samples: list[Sample], count: int) -> list[Sample]:
+    """``count`` of the samples, evenly from first to last."""
+    count = min(count, len(samples))
+    return [samples[k * len(samples) // count] for k in range(count)]

@@ -1,0 +1,87 @@
+"""RGB-D recordings with the frames and pairs that published evaluations take, which are not those nearest in time.
+
+Bonn (depth): MonST3R sorts the files of ``rgb`` and of ``depth`` by name and takes the k-th of both as one frame, 30 to
+139, though the two cameras were not started together. TUM (poses): pictures that have a pose within 0.02 s, whether
+there is depth or not; then every third. Our readers pair by time; figures beside the paper's need these.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
+from vdpm.data.readers.bonn import CALIBRATION
+from vdpm.data.readers.files import read_gray, read_rgb, read_words
+from vdpm.data.readers.tum import CALIBRATIONS, DEPTH_PER_METRE, MAX_GAP, nearest, read_trajectory, rgbd_folders
+from vdpm.data.sequence import DataSequence, Frame
+from vdpm.errors import InputError
+
+Calibration = tuple[float, float, float, float]
+
+
+class PairedSequence(DataSequence):
+    """Pictures, each with the depth file (or none) and the pose (or none: the identity) that stand beside it."""
+
+    def __init__(
+        self,
+        name: str,
+        pictures: Sequence[Path],
+        depths: Sequence[Path] | None,
+        c2w: Float[Tensor, "frames 4 4"] | None,
+        calibration: Calibration,
+    ) -> None:
+        super().__init__(name, torch.arange(len(pictures), dtype=torch.float64) / 30)
+        self._pictures, self._depths, self._c2w = pictures, depths, c2w
+        fx, fy, cx, cy = calibration
+        self._intrinsics = torch.tensor([[fx, 0, cx + 0.5], [0, fy, cy + 0.5], [0, 0, 1]], dtype=torch.float64)
+
+    def frame(self, index: int) -> Frame:
+        picture = read_rgb(self._pictures[index])
+        depth = torch.zeros(picture.shape[:2], dtype=torch.float64)
+        if self._depths is not None:
+            depth = read_gray(self._depths[index]) / DEPTH_PER_METRE
+            if picture.shape[:2] != depth.shape:
+                raise CorruptFile(self._depths[index], f"is {[*depth.shape]} high and wide, unlike its picture")
+        c2w = torch.eye(4, dtype=torch.float64) if self._c2w is None else self._c2w[index]
+        return Frame(picture, depth, depth > 0, c2w, self._intrinsics)
+
+
+def open_bonn_by_index(root: Path, quarantine: Quarantine | None = None) -> list[DataSequence]:
+    """Bonn's recordings, the k-th picture with the k-th depth. Poses are left out. Raises InputError where none is."""
+    return open_each([partial(_by_index, folder) for folder in rgbd_folders(root)], quarantine)
+
+
+def open_tum_by_pose(root: Path, quarantine: Quarantine | None = None) -> list[DataSequence]:
+    """TUM's recordings, pictures with a pose within 0.02 s; no depth. Raises InputError where none is."""
+    return open_each([partial(_by_pose, folder) for folder in rgbd_folders(root)], quarantine)
+
+
+def _by_index(folder: Path) -> DataSequence:
+    pictures, depths = (sorted((folder / name).glob("*.png")) for name in ("rgb", "depth"))
+    count = min(len(pictures), len(depths))
+    if not count:
+        raise CorruptFile(folder, "holds no rgb/*.png, or no depth/*.png")
+    return PairedSequence(folder.name, pictures[:count], depths[:count], None, CALIBRATION)
+
+
+def _by_pose(folder: Path) -> DataSequence:
+    listed = []
+    for words in read_words(folder / "rgb.txt"):
+        try:
+            listed.append((float(words[0]), folder / "rgb" / Path(words[1]).name))
+        except (ValueError, IndexError):
+            raise CorruptFile(folder / "rgb.txt", "holds a line that is not a time and a file") from None
+    listed.sort()
+    times, c2w = read_trajectory(folder / "groundtruth.txt")
+    found = nearest(torch.tensor([time for time, _ in listed], dtype=torch.float64), times, MAX_GAP).tolist()
+    kept = [(path, row) for (_, path), row in zip(listed, found) if row >= 0]
+    if not kept:
+        raise CorruptFile(folder / "rgb.txt", f"no picture has a pose within {MAX_GAP:g} s")
+    calibration = next((one for name, one in CALIBRATIONS.items() if name in folder.name), None)
+    if calibration is None:
+        raise InputError(f"{folder}: its name says none of {', '.join(CALIBRATIONS)}; rename it")
+    return PairedSequence(folder.name, [path for path, _ in kept], None, c2w[[row for _, row in kept]], calibration)

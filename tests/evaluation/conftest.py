@@ -1,0 +1,28 @@
+"""Data sets on disk in their own formats, made of one small clip by the writers that the readers are tested with."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "data"))
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with kubric, sintel, bonn, tum, 7scenes and pointodyssey in it."""
+    from native.kubric import closed_scene, write_kubric_folder
+    from native.pointodyssey import write_pointodyssey
+    from native.rgbd import write_seven_scenes, write_tum
+    from native.scenes import clip, still_clip
+    from native.sintel import write_sintel
+
+    root = tmp_path_factory.mktemp("data sets")
+    for number in range(2):
+        write_kubric_folder(root / "kubric" / f"{number:04d}", closed_scene())
+    write_sintel(root / "sintel", clip())
+    write_tum(root / "bonn" / "rgbd_bonn_balloon2", clip())
+    write_tum(root / "tum" / "rgbd_dataset_freiburg3_walking_xyz", clip())
+    write_seven_scenes(root / "7scenes" / "chess" / "seq-01", still_clip())
+    write_pointodyssey(root / "pointodyssey" / "test" / "walk", clip())
+    return root
