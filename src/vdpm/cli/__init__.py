@@ -74,6 +74,7 @@ def _parse(arguments: list[str]) -> Any:
     from vdpm.cli.render import Render
     from vdpm.cli.scenes import Scenes
     from vdpm.cli.train import Train
+    from vdpm.cli.view import View
 
     def verb(name: str, description: str) -> Any:
         return tyro.conf.subcommand(name, description=description)
@@ -83,6 +84,7 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Info, verb("info", "What a result folder holds.")]
         | Annotated[Page, verb("page", "A result as one HTML file to look at in a browser.")]
         | Annotated[App, verb("app", "A page on this machine to drop videos into.")]
+        | Annotated[View, verb("view", "A result in a browser, live: play, follow pixels, compare.")]
         | Annotated[Render, verb("render", "A film of a result, or a sheet of its pictures.")]
         | Annotated[Export, verb("export", "A result in the formats of other programs.")]
         | Annotated[Demo, verb("demo", "The bundled clip, with errors against its truth.")]

@@ -42,7 +42,7 @@ class MapPictures:
             return colorize(1 - np.log(np.maximum(found, self._near * 1e-3) / self._near) / self._span, INFERNO)
         return motion_colors(found, self._full)
 
-    def _values(self, frame: int) -> Float[np.ndarray, "height width *3"]:
+    def _values(self, frame: int) -> Float[np.ndarray, "height width ..."]:
         left, top, right, bottom = content_box(self.reconstruction)
         targets = self.reconstruction.maps.targets
         if self.show == "depth":

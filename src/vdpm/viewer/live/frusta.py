@@ -41,6 +41,12 @@ class VideoCamera:
     intrinsics: Float[np.ndarray, "3 3"]
     box: tuple[int, int, int, int]
 
+    @property
+    def wxyz(self) -> Float[np.ndarray, "4"]:
+        """Rotation of ``c2w`` as a quaternion, its real part first, as viser wants it."""
+        x, y, z, w = matrix_to_quaternion(torch.from_numpy(self.c2w[:3, :3].copy())).tolist()
+        return np.array([w, x, y, z])
+
     def corners(self, depth: float) -> Float[np.ndarray, "4 3"]:
         """World positions of the corners of the video at ``depth``: top left, top right, bottom right, bottom left."""
         left, top, right, bottom = self.box
@@ -51,8 +57,7 @@ class VideoCamera:
     def picture(self, depth: float) -> Placed:
         """Where the frame stands, filling the corners at ``depth``."""
         a, b, c, d = self.corners(depth)
-        quaternion = matrix_to_quaternion(torch.from_numpy(self.c2w[:3, :3].copy())).numpy()
-        return Placed((a + c) / 2, quaternion, float(np.linalg.norm(b - a)), float(np.linalg.norm(d - a)))
+        return Placed((a + c) / 2, self.wxyz, float(np.linalg.norm(b - a)), float(np.linalg.norm(d - a)))
 
     def vertical_view(self, aspect: float) -> float:
         """Radians from bottom to top of a window of ``aspect`` (width over height) that just holds the frame. The

@@ -13,6 +13,8 @@ TrailColor = Literal["time", "speed"]
 
 ARROW = 0.08
 """Of the scene's distance: about the length of the longest arrows, whatever the time from frame to frame."""
+SHORTEST = 0.15
+"""Of the longest: arrows that would be all head are left out."""
 ROUND = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -84,8 +86,10 @@ def flow_arrows(
     """Scene flow from this time to the next of at most ``count`` points, ``factor`` times as long. Colour is direction,
     as in the preview; pale is slow.
     """
-    step = max(1, -(-len(moving.step) // max(1, count)))
-    start, way = moving.points.positions[0, ::step].astype(np.float64), moving.step[::step]
+    lengths = factor * np.linalg.norm(moving.step, axis=1)
+    far = np.flatnonzero(lengths > SHORTEST * ARROW * painter.reach)
+    far = far[:: max(1, -(-len(far) // max(1, count)))]
+    start, way = moving.points.positions[0, far].astype(np.float64), moving.step[far]
     seconds = float(moving.seconds[0]) if len(moving.seconds) else 1.0
     colors = motion_colors(way, max(painter.full_speed * seconds, 1e-9))
     return np.stack([start, start + factor * way], axis=1).astype(np.float32), colors

@@ -1,0 +1,155 @@
+"""The controls in viser's panels, kept in step with the settings."""
+
+from typing import Any
+
+from vdpm.viewer.live.frame_panel import PAGE
+from vdpm.viewer.live.keys import as_table
+from vdpm.viewer.live.session import Session
+from vdpm.viewer.live.settings import SPEEDS, Settings
+
+WIDTH, FRAME_WIDTH = 330, 360
+BRAND = (63, 95, 138)
+BACK, ON, PLAY, FIRST, LAST = "\u2039", "\u203a", "\u25b6 / \u275a\u275a", "\u00ab", "\u00bb"
+
+
+class Controls:
+    """Makes the controls when it is made; from then on they follow the settings and the settings follow them."""
+
+    def __init__(self, server: Any, session: Session, title: str) -> None:
+        self.session, self.gui = session, server.gui
+        self._inputs: dict[str, Any] = {}
+        gui = server.gui
+        gui.set_panel_label(title)
+        gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, brand_color=BRAND)
+        gui.main_panel.dock_right()
+        gui.main_panel.set_width(WIDTH)
+        panel = gui.add_panel()
+        with panel.add_tab("Frame"):
+            gui.add_html(
+                f'<div style="padding:10px 10px 0"><iframe src="{PAGE}" title="frame" scrolling="no" '
+                'style="border:0;width:100%;height:330px;display:block;color-scheme:dark"></iframe></div>'
+            )
+        panel.dock_left()
+        panel.set_width(FRAME_WIDTH)
+        with gui.add_folder("Time"):
+            self._time()
+        with gui.add_folder("Points"):
+            self._points()
+        with gui.add_folder("Motion", expand_by_default=False):
+            self._motion()
+        with gui.add_folder("Cameras"):
+            self._cameras()
+        if len(session.sides) > 1:
+            with gui.add_folder("Two results"):
+                choices = ("side by side", "first", "second", "together")
+                self._input("layout", gui.add_dropdown("Show", choices, initial_value="side by side"))
+        self._status = gui.add_markdown("")
+        with gui.add_folder("Keys", expand_by_default=False):
+            gui.add_markdown(as_table())
+        session.on_change, session.on_row, session.on_status = self.reflect, self._row, self._say
+
+    def _time(self) -> None:
+        gui, session = self.gui, self.session
+        last = len(session.clock.stamps) - 1
+        self._slider = gui.add_slider("Time", min=0, max=max(last, 1), step=1, initial_value=0, disabled=last < 1)
+
+        @self._slider.on_update
+        def _(event: Any) -> None:
+            if event.client is not None:
+                session.go_to(int(self._slider.value))
+
+        buttons = gui.add_button_group("Play", (FIRST, BACK, PLAY, ON, LAST))
+
+        @buttons.on_click
+        def _(event: Any) -> None:
+            key = {FIRST: "home", BACK: "arrowleft", PLAY: "space", ON: "arrowright", LAST: "end"}[buttons.value]
+            session.press(key)
+
+        self._input(
+            "speed", gui.add_dropdown("Speed", [f"{speed:g}\u00d7" for speed in SPEEDS], initial_value="1\u00d7")
+        )
+        self._input("loop", gui.add_checkbox("Loop", True))
+
+    def _points(self) -> None:
+        gui, session = self.gui, self.session
+        result = session.sides[0].reconstruction
+        choices = ("all frames", "frame shown", "one frame")
+        self._input("points_of", gui.add_dropdown("Points of", choices, initial_value="all frames"))
+        last = max(1, len(result) - 1)
+        one = gui.add_slider("Frame", min=0, max=last, step=1, initial_value=session.settings.source, visible=False)
+        self._input("source", one)
+        colors = ["video", "depth", "speed", "confidence", "frame"]
+        if session.sides[0].counterpart is not None:
+            colors.append("difference")
+        self._input("color", gui.add_dropdown("Colour", colors, initial_value="video"))
+        self._input("motion", gui.add_dropdown("Which", ("all", "moving", "still"), initial_value="all"))
+        hide = gui.add_slider("Hide %", min=0.0, max=95.0, step=1.0, initial_value=session.look.hide)
+        hide.hint = "Share of the points, the least sure ones, that is hidden"
+        self._input("hide", hide)
+        size = gui.add_slider("Size", min=0.3, max=3.0, step=0.1, initial_value=1.0)
+
+        @size.on_update
+        def _(event: Any) -> None:
+            if event.client is not None:
+                session.resize(float(size.value))
+
+    def _motion(self) -> None:
+        gui, settings = self.gui, self.session.settings
+        self._input("trails", gui.add_checkbox("Trails", settings.trails))
+        last = max(1, len(self.session.clock.stamps) - 1)
+        length = gui.add_slider("Length", min=0, max=last, step=1, initial_value=settings.trail_length)
+        length.hint = "Times back from the one shown; 0 is the whole way"
+        self._input("trail_length", length)
+        colors = ("time", "speed")
+        self._input("trail_color", gui.add_dropdown("Trail colour", colors, initial_value=settings.trail_color))
+        self._input(
+            "trail_count",
+            gui.add_slider("Trails at most", min=10, max=2000, step=10, initial_value=settings.trail_count),
+        )
+        self._input("arrows", gui.add_checkbox("Flow arrows", settings.arrows))
+        self._input(
+            "arrow_count",
+            gui.add_slider("Arrows at most", min=10, max=2000, step=10, initial_value=settings.arrow_count),
+        )
+
+    def _cameras(self) -> None:
+        gui, session = self.gui, self.session
+        self._input("cameras", gui.add_checkbox("Frusta", True))
+        follow = gui.add_checkbox("Follow while playing", False)
+        self._input("follow", follow)
+        buttons = gui.add_button_group("Stand in", ("this frame", "first view"))
+
+        @buttons.on_click
+        def _(event: Any) -> None:
+            session.press("c" if buttons.value == "this frame" else "r")
+
+    def _input(self, name: str, handle: Any) -> None:
+        self._inputs[name] = handle
+
+        @handle.on_update
+        def _(event: Any) -> None:
+            # Without a browser it is ``reflect`` that has set it.
+            if event.client is not None:
+                value = handle.value
+                self.session.change(**{name: float(value[:-1]) if name == "speed" else value})
+                if name == "layout":
+                    self.session.reset()
+
+    def reflect(self, settings: Settings) -> None:
+        """Show the settings, whoever has changed them."""
+        for name, handle in self._inputs.items():
+            value = getattr(settings.look if hasattr(settings.look, name) else settings, name)
+            shown = f"{value:g}\u00d7" if name == "speed" else value
+            if handle.value != shown:
+                handle.value = shown
+        one = settings.points_of == "one frame"
+        if self._inputs["source"].visible != one:
+            self._inputs["source"].visible = one
+
+    def _row(self, row: int) -> None:
+        if self._slider.value != row:
+            self._slider.value = row
+
+    def _say(self, text: str) -> None:
+        if self._status.content != text:
+            self._status.content = text
