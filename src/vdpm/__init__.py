@@ -11,6 +11,8 @@ Names load when first used: ``import vdpm`` alone imports neither torch nor the 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vdpm import display
+
 if TYPE_CHECKING:
     from vdpm.archive import load, save
     from vdpm.errors import CheckpointError, InputError, OutputError, UsageError, VDPMError
@@ -70,6 +72,15 @@ __all__ = [
     "write_ply",
     "write_preview",
 ]
+
+
+def _lazily(name: str) -> display.Shows:
+    """A function of ``vdpm.notebook``, loaded when it is called."""
+    return lambda value, **options: getattr(import_module("vdpm.notebook"), name)(value, **options)
+
+
+display.register("html", _lazily("as_html"))
+display.register("page", _lazily("page_view"))
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from vdpm import display
 from vdpm.errors import UsageError
 from vdpm.geometry.image_transform import ImageTransform
 from vdpm.geometry.rigid import invert_rigid
@@ -229,6 +230,13 @@ class Reconstruction:
     def content(self) -> Bool[Tensor, "height width"]:
         """True where a pixel shows the video, False where it was padded."""
         return self.transform.content_mask()
+
+    def show(self, **options: Any) -> Any:
+        """The page to look around in, as a notebook's last line; ``vdpm.notebook.page_view`` has the options."""
+        return display.show("page", self, **options)
+
+    def _repr_html_(self) -> str:
+        return display.show("html", self)
 
 
 @dataclass(frozen=True, eq=False)
