@@ -86,3 +86,20 @@ def test_borders_do_not_break_exact_windows_at_shared_times(walk: Walk) -> None:
 def test_a_time_no_window_shows_is_an_error(walk: Walk) -> None:
     with pytest.raises(UsageError, match="cannot be followed"):
         WindowedMaps([window(walk, range(12), (6,))], walk.cameras).read(20, 3)
+
+
+def test_what_was_read_before_does_not_change_what_is_read(walk: Walk) -> None:
+    """Maps share work through what is kept; with no room for it the same comes out."""
+    windows = [window(walk, range(s, s + 12), (s + 6,)) for s in (0, 6, 12, 18)]
+    wanted = [(24, 2), (12, 2), (18, 2), (24, 5), (6, 20), (24, 2)]
+    shared, bare = WindowedMaps(windows, walk.cameras), WindowedMaps(windows, walk.cameras)
+    bare._kept.budget = 0.0
+    for target, source in wanted:
+        ours, theirs = shared.read(target, source), bare.read(target, source)
+        assert torch.equal(ours.points, theirs.points)
+        assert torch.equal(ours.confidence, theirs.confidence)
+        ours.points.zero_()
+        ours.confidence.zero_()
+    assert 0 < shared.held_bytes < 20e6
+    pixels = SIZE[0] * SIZE[1]
+    assert bare.held_bytes <= 64 * pixels, "no more than what was made last"

@@ -1,18 +1,20 @@
 """Point maps of a long clip, read from its windows: in one world, across borders, less sure where windows disagree."""
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from threading import Lock
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from vdpm.errors import UsageError
 from vdpm.geometry.alignment import Similarity
-from vdpm.geometry.nearest import nearest_pixels
+from vdpm.geometry.map_matching import Surface, inside, match_map, match_some, surface_of
 from vdpm.structures import Cameras, PointMap
 
 AGREEMENT = 0.05
@@ -23,8 +25,10 @@ confidence; farther off it is not in sight there."""
 SAME_THING = 0.15
 """The same at which a point takes over half of the nearest pixel's motion: a side that is turned away moves as the side
 in sight does, and what nothing is near to stays."""
-RELAYS = 256
-"""Matches between two frames kept in memory, 4 bytes a pixel each."""
+OUT_OF_REACH = 0.45
+"""The same beyond which nothing is taken over at all."""
+HELD = 256e6
+"""Bytes of matches, borders and travelled points that are kept for the next map."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +51,36 @@ class AlignedWindow:
         return PointMap(self.similarity.apply(maps.points), maps.confidence)
 
 
-class _Step(NamedTuple):
-    """From window ``window`` at the time ``time`` on through frame ``shared``, which the next window has too."""
+class _Leg(NamedTuple):
+    """From window ``window`` at the time ``time`` on through frame ``shared``, which window ``after`` has too, to that
+    one's ``after_time``.
+    """
 
     window: int
     time: int
     shared: int
+    after: int
+    after_time: int
+
+
+class _Border(NamedTuple):
+    """The pixels of a shared frame before a leg, and how each goes on: a motion, the confidence after it."""
+
+    surface: Surface
+    motion: Float[Tensor, "3 pixels"]
+    confidence: Float[Tensor, "pixels"]
+
+
+class _Travellers(NamedTuple):
+    """Points of a frame underway. ``at``: the pixel of the last shared frame that each is at; ``held``: where it is
+    near enough to be looked for from there. ``reach``: distance from the camera at the start.
+    """
+
+    points: Float[Tensor, "3 pixels"]
+    confidence: Float[Tensor, "pixels"]
+    at: Int[Tensor, "pixels"]
+    held: Bool[Tensor, "pixels"]
+    reach: Float[Tensor, "pixels"]
 
 
 class WindowedMaps:
@@ -69,11 +97,17 @@ class WindowedMaps:
     def __init__(self, windows: Sequence[AlignedWindow], cameras: Cameras) -> None:
         self.windows = list(windows)
         self.centres = cameras.centers.float()
-        self._relays: OrderedDict[tuple[int, int, int, int], Int[Tensor, "pixels"]] = OrderedDict()
+        self.w2c, self.intrinsics = cameras.w2c.float(), cameras.intrinsics.float()
+        self._kept = _Kept(HELD)
         self._links = [
             [b for b, other in enumerate(self.windows) if b != a and {*window.moved} & {*other.moved}]
             for a, window in enumerate(self.windows)
         ]
+
+    @property
+    def held_bytes(self) -> float:
+        """Memory that is kept for the next map; at most ``HELD``."""
+        return self._kept.bytes
 
     def together(self, source: int) -> tuple[int, ...]:
         """Times at which some window shows ``source`` itself, without travelling."""
@@ -118,49 +152,78 @@ class WindowedMaps:
 
     def _travelled(self, target: int, source: int) -> PointMap:
         """Points of ``source`` carried to the time of ``target`` through several windows."""
-        steps, last = self._route(target, source)
-        first = self.windows[steps[0].window]
-        points, confidence = first.at(steps[0].time, source)
-        size = points.shape[:2]
-        points, confidence = points.flatten(0, 1).clone(), confidence.flatten().clone()
-        reach = (points - self.centres[source]).norm(dim=-1).clamp(min=1e-9)
-        index, frame = torch.arange(len(points)), source
-        for number, step in enumerate(steps):
-            after_this = steps[number + 1] if number + 1 < len(steps) else _Step(last, target, step.shared)
-            window, following, time = self.windows[step.window], self.windows[after_this.window], after_this.time
-            before, after = window.at(step.time, step.shared), following.at(time, step.shared)
-            here = before.points.flatten(0, 1)
-            index, frame = self._relay(step, frame)[index], step.shared
-            distance = (here[index] - points).norm(dim=-1)
-            lost = (distance > SAME_POINT * reach).nonzero()[:, 0]
-            if len(lost):
-                index[lost] = nearest_pixels(points[lost], before.points)
-                distance[lost] = (here[index[lost]] - points[lost]).norm(dim=-1)
-            near = 1 / (1 + (distance / (SAME_POINT * reach)).pow(4))
-            follows = 1 / (1 + (distance / (SAME_THING * reach)).pow(4))
-            points += follows[:, None] * (after.points.flatten(0, 1)[index] - here[index])
-            sure = torch.minimum(confidence, after.confidence.flatten()[index])
-            confidence = 1 + (sure - 1).clamp(min=0) * (0.5 + 0.5 * near) * min(window.weight, following.weight)
-        return PointMap(points.view(*size, 3), confidence.view(size))
+        legs = tuple(self._route(target, source))
+        # Times read one after the other share the way so far.
+        done, travellers = len(legs), None
+        while done and (travellers := self._kept.find((source, legs[:done]))) is None:
+            done -= 1
+        if travellers is None:
+            travellers = self._at_the_start(legs[0], source)
+        for number in range(done, len(legs)):
+            travellers = self._passed(travellers, legs[number], legs[number - 1].shared if number else source)
+            self._kept.keep((source, legs[: number + 1]), travellers)
+        height, width = self._border(legs[-1]).surface.size
+        # Copies: what is kept must not change with what the caller does.
+        points = travellers.points.T.contiguous().view(height, width, 3)
+        return PointMap(points, travellers.confidence.view(height, width).clone())
 
-    def _relay(self, step: _Step, frame: int) -> Int[Tensor, "pixels"]:
-        """For each pixel of ``frame`` the one of the shared frame nearest to it, in one window at one time."""
-        key = (step.window, step.time, frame, step.shared)
-        if key in self._relays:
-            self._relays.move_to_end(key)
-            return self._relays[key].long()
-        window = self.windows[step.window]
-        points = window.at(step.time, frame).points
-        if frame == step.shared:
-            found = torch.arange(points.shape[0] * points.shape[1])
-        else:
-            found = nearest_pixels(points.flatten(0, 1), window.at(step.time, step.shared).points)
-        self._relays[key] = found.int()
-        if len(self._relays) > RELAYS:
-            self._relays.popitem(last=False)
+    def _at_the_start(self, leg: _Leg, source: int) -> _Travellers:
+        points, confidence = self.windows[leg.window].at(leg.time, source)
+        planes, pixels = points.flatten(0, 1).T.contiguous(), confidence.numel()
+        reach = (planes - self.centres[source][:, None]).norm(dim=0).clamp(min=1e-9)
+        held = torch.ones(pixels, dtype=torch.bool)
+        return _Travellers(planes, confidence.flatten(), torch.arange(pixels), held, reach)
+
+    def _passed(self, before: _Travellers, leg: _Leg, frame: int) -> _Travellers:
+        """Where they are after ``leg``; until then they are at pixels of ``frame``."""
+        surface, motion, sureness = self._border(leg)
+        points, reach = before.points, before.reach
+        index = self._relay(leg, frame).long()[before.at]
+        distance = surface.squares(points, surface.padded(index)).sqrt_()
+        distance[~before.held] = torch.inf
+        lost = (distance > SAME_POINT * reach).nonzero()[:, 0]
+        if len(lost):
+            places = points[:, lost].T.contiguous()
+            seen, projected = inside(places, self.w2c[leg.shared], self.intrinsics[leg.shared], surface.size)
+            near = (seen | (distance[lost] < OUT_OF_REACH * reach[lost])).nonzero()[:, 0]
+            distance[lost] = torch.inf
+            if len(near):
+                sought = lost[near]
+                guesses = index[sought], projected[near]
+                index[sought], distance[sought] = match_some(places[near], sought, surface.size, surface, *guesses)
+        share = distance / reach
+        share[share > OUT_OF_REACH] = torch.inf
+        near_by, follows = (1 / (1 + (share / size).square().square()) for size in (SAME_POINT, SAME_THING))
+        moved = torch.stack([plane + follows * by.index_select(0, index) for plane, by in zip(points, motion)])
+        held = share < torch.inf
+        sure = torch.where(held, torch.minimum(before.confidence, sureness[index]), before.confidence)
+        believed = min(self.windows[leg.window].weight, self.windows[leg.after].weight)
+        confidence = 1 + (sure - 1).clamp(min=0) * (0.5 + 0.5 * near_by) * believed
+        return _Travellers(moved, confidence, index, held, reach)
+
+    def _border(self, leg: _Leg) -> _Border:
+        found = self._kept.find(leg)
+        if found is None:
+            before = self.windows[leg.window].at(leg.time, leg.shared)
+            after = self.windows[leg.after].at(leg.after_time, leg.shared)
+            motion = (after.points - before.points).flatten(0, 1).T.contiguous()
+            found = self._kept.keep(leg, _Border(surface_of(before.points), motion, after.confidence.flatten()))
         return found
 
-    def _route(self, target: int, source: int) -> tuple[list[_Step], int]:
+    def _relay(self, leg: _Leg, frame: int) -> Int[Tensor, "pixels"]:
+        """For each pixel of ``frame`` the one of the shared frame nearest to it, in one window at one time."""
+        key = (leg.window, leg.time, frame, leg.shared)
+        found = self._kept.find(key)
+        if found is None:
+            points = self.windows[leg.window].at(leg.time, frame).points
+            if frame == leg.shared:
+                found = torch.arange(points.shape[0] * points.shape[1])
+            else:
+                found = match_map(points, self._border(leg).surface)
+            self._kept.keep(key, found := found.int())
+        return found
+
+    def _route(self, target: int, source: int) -> list[_Leg]:
         """The fewest windows from one that moves ``source`` to one that shows the time of ``target``."""
         start = [k for k, window in enumerate(self.windows) if source in window.moved and window.targets]
         start.sort(key=lambda k: abs(sum(self.windows[k].frames) / len(self.windows[k].frames) - source))
@@ -172,7 +235,7 @@ class WindowedMaps:
                 path = [at]
                 while (before := came[path[-1]]) is not None:
                     path.append(before)
-                return self._steps(path[::-1]), at
+                return self._legs(path[::-1], target)
             for link in self._links[at]:
                 if link not in came and self.windows[link].targets:
                     came[link] = at
@@ -182,11 +245,41 @@ class WindowedMaps:
             "reconstruct with a larger --overlap"
         )
 
-    def _steps(self, path: list[int]) -> list[_Step]:
-        steps = []
+    def _legs(self, path: list[int], target: int) -> list[_Leg]:
+        shared, times = [], []
         for a, b in pairwise(path):
-            window = self.windows[a]
-            shared = sorted({*window.moved} & {*self.windows[b].moved})
-            middle = shared[len(shared) // 2]
-            steps.append(_Step(a, min(window.targets, key=lambda time: abs(time - middle)), middle))
-        return steps
+            frames = sorted({*self.windows[a].moved} & {*self.windows[b].moved})
+            shared.append(frames[len(frames) // 2])
+            times.append(min(self.windows[a].targets, key=lambda time: abs(time - shared[-1])))
+        after = [*times[1:], target]
+        return [_Leg(*leg) for leg in zip(path, times, shared, path[1:], after)]
+
+
+class _Kept:
+    """What was made last, up to ``budget`` bytes of tensors. Readers may be in several threads."""
+
+    def __init__(self, budget: float) -> None:
+        self.budget, self.bytes = budget, 0.0
+        self._made: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = Lock()
+
+    def find(self, key: Hashable) -> Any:
+        """What was kept under ``key``, or None."""
+        with self._lock:
+            if key in self._made:
+                self._made.move_to_end(key)
+            return self._made.get(key)
+
+    def keep(self, key: Hashable, value: Any) -> Any:
+        """Keeps ``value``, drops what was not asked for the longest, and gives ``value`` back."""
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = value
+                self.bytes += _bytes(value)
+            while self.bytes > self.budget and len(self._made) > 1:
+                self.bytes -= _bytes(self._made.popitem(last=False)[1])
+        return value
+
+
+def _bytes(value: Any) -> float:
+    return float(sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(value) if isinstance(leaf, Tensor)))

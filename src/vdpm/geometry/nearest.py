@@ -1,4 +1,4 @@
-"""The pixel of a point map that lies nearest to a point in space."""
+"""The pixel of a point map that lies nearest to a point in space: on a coarse grid, then by descent from there."""
 
 import math
 
@@ -10,12 +10,6 @@ COARSE_CANDIDATES = 2000
 """Pixels of the map that every point is compared with before the search goes local."""
 CHUNK_VALUES = 4_000_000
 """Distances in memory at once."""
-
-
-def nearest_pixels(points: Float[Tensor, "n 3"], surface: Float[Tensor, "h w 3"]) -> Int[Tensor, "n"]:
-    """Flat index of the pixel of ``surface`` nearest to each point: on a coarse grid, then by descent from there."""
-    stride = coarse_stride(surface)
-    return descend(points, surface, coarse(points, surface, stride), stride)
 
 
 def coarse_stride(surface: Float[Tensor, "h w 3"]) -> int:
