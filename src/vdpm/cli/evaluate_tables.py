@@ -155,7 +155,8 @@ class TableRun:
         if self.family is not None:
             if self.first or self.frames or self.stride or self.per_sequence or self.sequences != "published":
                 raise UsageError("the clips of a family are those of its manifest; choose how many with --clips")
-            return FamilyClips(load_manifest(self.family), device=self._device())
+            manifest = load_manifest(self.family)
+            return FamilyClips(manifest, device=self._device(), notes=manifest.differences())
         assert self.dataset is not None
         assert self.data is not None
         return open_clips(self.dataset, self.data, self.table, benchmark.pairing)

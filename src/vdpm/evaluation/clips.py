@@ -122,8 +122,9 @@ class FamilyClips(Clips):
         manifest: FamilyManifest,
         config: SceneConfig | None = None,
         device: torch.device | str = "cpu",
+        notes: tuple[str, ...] = (),
     ) -> None:
-        self.dataset = manifest.family
+        self.dataset, self.notes = manifest.family, notes
         self._manifest = manifest
         self._generator = SceneGenerator(config or manifest.config, device)
         self._seeds = {f"{manifest.family}_{seed}": seed for seed in manifest.seeds().tolist()}
@@ -136,7 +137,7 @@ class FamilyClips(Clips):
             margins = [m for m in benchmark.margins if m in self._manifest.pairs]
             if not margins:
                 raise UsageError(f"{self.dataset} has pairs of {[*self._manifest.pairs]} frames apart; choose of these")
-            pairs = [(name, m) for m in margins for name in self._seeds]
+            pairs = [(name, m) for name in self._seeds for m in margins]
             samples = [Sample(f"{name}.m{m}", name, self._manifest.pairs[m], str(m)) for name, m in pairs]
         else:
             samples = [Sample(name, name, tuple(range(self._count))) for name in self._seeds]

@@ -105,7 +105,8 @@ def make_plan(
         if count < 1:
             raise UsageError(f"{count} clips; give at least 1")
         groups = dict.fromkeys(sample.group for sample in samples)
-        samples = tuple(s for g in groups for s in _spread([s for s in samples if s.group == g], count))
+        chosen = {s for g in groups for s in _spread([s for s in samples if s.group == g], count)}
+        samples = tuple(sample for sample in samples if sample in chosen)
     notes = clips.notes
     if len(samples) < len(drawn.samples):
         notes = (*notes, f"{len(samples)} of {len(drawn.samples)} clips")

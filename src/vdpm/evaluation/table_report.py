@@ -6,6 +6,7 @@ DIR/tables.tex     the same for LaTeX (needs booktabs)
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +189,9 @@ def _notes(result: TableResult, group: str, keys: Sequence[str]) -> list[str]:
 
 
 def _tex(text: str) -> str:
+    """For LaTeX, with indices where they are."""
+    if maps := re.fullmatch(r"P_(\d)\(t_(\d)\)", text):
+        return f"$P_{maps[1]}(t_{maps[2]})$"
     for plain, escaped in (("%", r"\%"), ("_", r"\_"), ("&", r"\&"), ("#", r"\#"), ("—", "---")):
         text = text.replace(plain, escaped)
     return text
