@@ -54,3 +54,18 @@ def test_a_recorded_step_gives_the_losses_and_weights_of_a_plain_one(tmp_path: P
         runs.append(run.update.weights())
     for name, value in runs[0].items():
         torch.testing.assert_close(runs[1][name], value, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_networks_and_losses_are_compiled_without_padded_strides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def record(function: object, **options: object) -> object:
+        asked.append(options)
+        return function
+
+    monkeypatch.setattr(torch, "compile", record)
+    trainer(tmp_path, dataclasses.replace(RUN, compile=True))
+    assert len(asked) > 3
+    assert all(options == {"dynamic": False, "options": {"comprehensive_padding": False}} for options in asked)

@@ -1,5 +1,7 @@
 """Our point head: fused tokens and the conv stem's finer maps, upsampled step by step; shared by P and Q."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -14,20 +16,32 @@ SCENE_DEPTH_INIT = 0.6
 """Bias of z before its activation: exp(0.6) - 1 = 0.82, about the depth of a scene of unit mean distance."""
 
 
-def double_size(x: Float[Tensor, "maps channels height width"]) -> Float[Tensor, "maps channels height2 width2"]:
-    """Bilinear enlargement by two, corners not aligned.
+class _DoubleSize(torch.autograd.Function):
+    """Bilinear enlargement by two whose gradient gathers: that of ``interpolate`` scatters atomically, and forward and
+    backward pass then took ten times as long (20.8 against 2.1 ms for 480 maps of 48 x 56 x 84, compiled, on an H200)."""
 
-    With gradients it is written out as sums of shifted maps: the gradient of ``interpolate`` scatters atomically, which
-    took a fifth of a compiled training step.
-    """
-    if not torch.is_grad_enabled():
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    for axis in (2, 3):
-        count = x.shape[axis]
-        before = torch.cat([x.narrow(axis, 0, 1), x.narrow(axis, 0, count - 1)], axis)
-        after = torch.cat([x.narrow(axis, 1, count - 1), x.narrow(axis, count - 1, 1)], axis)
-        x = torch.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis + 1).flatten(axis, axis + 1)
-    return x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = gradients
+        for axis in (2, 3):
+            # Entry i went to 2i - 1, 2i, 2i + 1, 2i + 2; the first and the last stood for those beyond the edge, too.
+            count = x.shape[axis]
+            x = torch.cat([x.narrow(axis, 0, 1), x, x.narrow(axis, count - 1, 1)], axis).unflatten(axis, (-1, 2))
+            even, odd = x.unbind(axis + 1)
+            half = count // 2
+            near = odd.narrow(axis, 0, half) + even.narrow(axis, 1, half)
+            far = even.narrow(axis, 0, half) + odd.narrow(axis, 1, half)
+            x = 0.75 * near + 0.25 * far
+        return x
+
+
+def double_size(x: Float[Tensor, "maps channels height width"]) -> Float[Tensor, "maps channels height2 width2"]:
+    """Bilinear enlargement by two, corners not aligned."""
+    return _DoubleSize.apply(x)
 
 
 class UpStage(nn.Module):

@@ -12,6 +12,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from vdpm.structures import Snippet
 from vdpm.training.config import Attention
 
+COMPILE: dict[str, Any] = {"dynamic": False, "options": {"comprehensive_padding": False}}
+"""How networks and losses are compiled for one shape. Without the padding of strides in memory: with it, PyTorch 2.11's
+backward pass of maps whose coarse grid is 14 x 20 or 14 x 21 wrote out of bounds on an H200, or gave NaN."""
+
 WARM_UP = 3
 """Passes before a recording, in which libraries choose and prepare their kernels."""
 

@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vdpm.data.mixture import in_words
 from vdpm.errors import CheckpointError, VDPMError
 from vdpm.model import VDPM
 from vdpm.model.vdpm import VDPMOutput
 from vdpm.structures import Snippet
-from vdpm.training.acceleration import RecordedStep, attention_kernels
+from vdpm.training.acceleration import COMPILE, RecordedStep, attention_kernels
 from vdpm.training.batch import reference_first
 from vdpm.training.board import Board
 from vdpm.training.checkpoint import TrainingState, load_state, save_state
@@ -82,8 +83,8 @@ class Trainer:
         share_weights(model, ranks)
         _prepare(model, config)
         if config.compile:
-            model.compile_blocks(dynamic=False)
-        self.objective = torch.compile(objective, dynamic=False) if config.compile else objective
+            model.compile_blocks(**COMPILE)
+        self.objective = torch.compile(objective, **COMPILE) if config.compile else objective
         self.update = Update(_trained(model, config, ranks), config.optimizer)
         if state is not None:
             self._restore_update(state)
@@ -233,6 +234,7 @@ class Trainer:
         for what, saved, wanted in (
             ("recipe", state.config.get("name"), self.config.name),
             ("--seed", state.config.get("seed"), self.config.seed),
+            ("mixture of data", in_words(state.config.get("data")), in_words(self.config.to_json()["data"])),
             *((f"network's {name}", state.network.get(name), network[name]) for name in network),
         ):
             if saved != wanted:
@@ -272,6 +274,7 @@ class Trainer:
                 "lr": round(self.update.lr, 7),
                 "norm": round(float(self.update.norm), 3),
                 "bad_steps": bad,
+                **({"corrupt_files": len(self.supply.quarantine.files)} if self.config.data.sources else {}),
                 "clips_per_second": round(clips / max(seconds, 1e-9), 1),
             }
             self.journal.write(entry, self.position / self.config.steps)
