@@ -18,7 +18,7 @@ SCENE_DEPTH_INIT = 0.6
 
 class _DoubleSize(torch.autograd.Function):
     """Bilinear enlargement by two whose gradient gathers: that of ``interpolate`` scatters atomically, and forward and
-    backward pass then took ten times as long (20.8 against 2.1 ms for 480 maps of 48 x 56 x 84, compiled, on an H200)."""
+    backward pass then took ten times as long (20.8 against 2.1 ms for 480 maps of 48 x 56 x 84, on an H200)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
