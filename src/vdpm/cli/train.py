@@ -46,10 +46,18 @@ class Train:
     """On several GPUs: the whole network on each, or a part of every tensor (FSDP2), if not the recipe's."""
     attention: Literal["auto", "flash", "cudnn"] | None = None
     """Attention kernels to prefer, if not the recipe's."""
+    data: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=PATH[@SHARE]")] = ()
+    """Draw clips from data sets as well, such as kubric=/data/movi_f pointodyssey=/data/po@15000. Shares are relative
+    to each other; those not given are the paper's. Names are those of vdpm data check --dataset."""
+    scenes_share: float | None = None
+    """Share of our own scenes beside --data, 5000 if not given; 0 for none."""
+    workers: int | None = None
+    """Processes that read --data in the background, for each GPU; 4 if not given."""
     cuda_graphs: bool | None = None
     """Record the forward and backward pass of compiled shapes as CUDA graphs, if not the recipe's."""
 
     def run(self) -> None:
+        from vdpm.data.mixture import DataSource
         from vdpm.recipes import RECIPES
         from vdpm.training.run import train
 
@@ -71,4 +79,7 @@ class Train:
             parallel=self.parallel,
             attention=self.attention,
             cuda_graphs=self.cuda_graphs,
+            data=[DataSource.parse(text) for text in self.data],
+            scenes_share=self.scenes_share,
+            workers=self.workers,
         )

@@ -51,12 +51,26 @@ class Quarantine:
         except CorruptFile as error:
             self.failures += 1
             self.files.setdefault(error.path, str(error))
+        self._stop_past_the_share()
+        return None
+
+    def count(self, attempts: int, corrupt: Iterable[tuple[str, str]]) -> None:
+        """Adds what another process has met: its attempts, and the path and reason of each that failed.
+
+        Raises TooManyCorrupt past the share.
+        """
+        self.attempts += attempts
+        for path, reason in corrupt:
+            self.failures += 1
+            self.files.setdefault(Path(path), reason)
+        self._stop_past_the_share()
+
+    def _stop_past_the_share(self) -> None:
         if self.attempts >= self.patience and self.failures > self.max_share * self.attempts:
             raise TooManyCorrupt(
                 f"{self.failures} of {self.attempts} reads met corrupt files, above the share of {self.max_share:g}; "
                 f"the last was {list(self.files.values())[-1]}; mend the data or allow a larger share"
             )
-        return None
 
 
 def open_each(opens: Iterable[Callable[[], Read]], quarantine: Quarantine | None) -> list[Read]:

@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from vdpm.data.mixture import Mixture
 from vdpm.errors import UsageError
 from vdpm.model import VDPMConfig, preset_config
 from vdpm.synthetic import HELD_OUT_START, SceneConfig
@@ -116,10 +117,11 @@ class OptimizerConfig:
 class TrainConfig:
     """One run. ``steps`` are optimiser steps; ``targets`` the number of target times decoded a clip and step.
 
-    ``model``: a preset's name, or sizes of its own. ``sparse_share``: of the clips in which something moves, this share
-    has ground truth on a few tracks of moving objects alone, as data sets of point tracks have. ``reference``: which
-    frame's camera is the world: the first, the central one (the paper's), any, or the first in half of the steps and
-    any in the others. ``seed`` starts the sequence of training scenes, which never meets the held-out seeds.
+    ``model``: a preset's name, or sizes of its own. ``data``: data sets to draw clips from beside our own scenes.
+    ``sparse_share``: of our own clips in which something moves, this share has ground truth on a few tracks of moving
+    objects alone, as data sets of point tracks have. ``reference``: which frame's camera is the world: the first, the
+    central one (the paper's), any, or the first in half of the steps and any in the others. ``seed`` starts the
+    sequence of training scenes, which never meets the held-out seeds.
     ``freeze_patch_encoder``: the patch encoder stays as it is. ``checkpoint_blocks``: blocks are computed again in
     the backward pass instead of kept, for memory. ``parallel``: on several GPUs each holds the whole network, or a
     part of every tensor ("shard", FSDP2; AdamW only). ``cuda_graphs``: replay forward and backward pass of compiled
@@ -131,6 +133,7 @@ class TrainConfig:
     name: str
     model: str | VDPMConfig = "vdpm-small"
     scenes: SceneConfig = field(default_factory=SceneConfig)
+    data: Mixture = field(default_factory=Mixture)
     buckets: tuple[Bucket, ...] = (Bucket(frames=6, height=96, width=128, batch=32),)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -2,12 +2,14 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from vdpm.data.mixture import DataSource
 from vdpm.errors import CheckpointError, OutputError, UsageError
 from vdpm.model import VDPM
 from vdpm.training.config import Attention, TrainConfig
@@ -32,6 +34,9 @@ def train(
     parallel: Literal["replicate", "shard"] | None = None,
     attention: Attention | None = None,
     cuda_graphs: bool | None = None,
+    data: Sequence[DataSource] = (),
+    scenes_share: float | None = None,
+    workers: int | None = None,
 ) -> None:
     """Train ``config`` into the folder ``output`` (``state.pt``, ``model/``, ``log.jsonl``, ``tensorboard/``).
 
@@ -40,7 +45,8 @@ def train(
     ``output/state.pt``, with the recipe and seed it was begun with. ``minutes``: spend this time, from the first line
     of the log, instead of a number of steps; the schedule follows the clock. ``within``: the same, with all that
     comes before that line (compiling above all) counted. Under ``torchrun`` the run spreads over its processes. The
-    other arguments replace what the recipe says, where they are not None.
+    other arguments replace what the recipe says, where they are not None: ``data`` the data sets that clips are drawn
+    from beside our own scenes, which have ``scenes_share``, read by ``workers`` processes a GPU.
     Raises UsageError for settings that make no sense, CheckpointError for weights that do not fit the recipe,
     OutputError when ``output`` cannot be written, or already holds a run and ``resume`` is off.
     """
@@ -61,8 +67,15 @@ def train(
         lr=config.optimizer.lr if learning_rate is None else learning_rate,
         cooldown_steps=config.optimizer.cooldown_steps if cooldown_steps is None else cooldown_steps,
     )
+    mixture = replace(
+        config.data,
+        sources=tuple(data) or config.data.sources,
+        scenes=config.data.scenes if scenes_share is None else scenes_share,
+        workers=config.data.workers if workers is None else workers,
+    )
     config = replace(
         config,
+        data=mixture,
         optimizer=optimizer,
         steps=config.steps if steps is None else steps,
         seed=config.seed if seed is None else seed,
