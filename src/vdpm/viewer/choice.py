@@ -243,7 +243,7 @@ def _bounded(
     low, high = scene_box(everything)
 
     def inside(points: ChosenPoints) -> ChosenPoints:
-        return points.select(((points.positions >= low) & (points.positions <= high)).all(axis=(0, 2)))
+        return points.select(inside_box(points.positions, low, high))
 
     count = len(still) + len(moving)
     still, moving = inside(still), inside(moving)
@@ -260,3 +260,10 @@ def scene_box(positions: Float[np.ndarray, "points 3"]) -> tuple[Float[np.ndarra
     near, far = (np.quantile(positions, q, axis=0) for q in (0.005, 0.995))
     margin = REACH * (far - near) + 1e-6
     return near - margin, far + margin
+
+
+def inside_box(
+    positions: Float[np.ndarray, "times points 3"], low: Float[np.ndarray, "3"], high: Float[np.ndarray, "3"]
+) -> Bool[np.ndarray, "points"]:
+    """Which points are within the box at all times."""
+    return np.asarray(((positions >= low) & (positions <= high)).all(axis=(0, 2)))

@@ -17,6 +17,7 @@ from vdpm.viewer.choice import (
     at_times,
     choose_source,
     grid_stride,
+    inside_box,
     joined,
     patch_sides,
     scene_box,
@@ -132,7 +133,7 @@ class Loaded:
         set_field(self, "moving", tuple(part for part in parts if len(part.moving)))
 
     def _inside(self, points: ChosenPoints) -> ChosenPoints:
-        return points.select(((points.positions >= self.low) & (points.positions <= self.high)).all(axis=(0, 2)))
+        return points.select(inside_box(points.positions, self.low, self.high))
 
     def __len__(self) -> int:
         return len(self.still) + sum(len(part.moving) for part in self.moving)

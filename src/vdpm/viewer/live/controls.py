@@ -83,7 +83,7 @@ class Controls:
             colors.append("difference")
         self._input("color", gui.add_dropdown("Colour", colors, initial_value="video"))
         self._input("motion", gui.add_dropdown("Which", ("all", "moving", "still"), initial_value="all"))
-        hide = gui.add_slider("Hide %", min=0.0, max=95.0, step=1.0, initial_value=session.look.hide)
+        hide = gui.add_slider("Hide %", min=0.0, max=95.0, step=1.0, initial_value=session.settings.look.hide)
         hide.hint = "Share of the points, the least sure ones, that is hidden"
         self._input("hide", hide)
         size = gui.add_slider("Size", min=0.3, max=3.0, step=0.1, initial_value=1.0)

@@ -131,7 +131,7 @@ def start_guarded(guard: Guard, port: int, route: Route, sockets: dict[str, Spea
         finally:
             library.serve = serve  # type: ignore[misc]
     # Anybody who speaks to viser could else ask it to open a tunnel to a server on the internet.
-    server.request_share_url = lambda verbose=True: None  # type: ignore[method-assign,assignment]
+    server.request_share_url = lambda verbose=True: None  # type: ignore[method-assign]
     if not refuses_strangers(guard.address, server.get_port()):
         server.stop()
         raise VDPMError(

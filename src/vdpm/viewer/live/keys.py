@@ -54,7 +54,7 @@ def _turn(name: str, *values: object) -> Callable[["Session"], None]:
 
 def _hide(by: float) -> Callable[["Session"], None]:
     def act(session: "Session") -> None:
-        session.change(hide=min(max(session.look.hide + by, 0.0), 95.0))
+        session.change(hide=min(max(session.settings.look.hide + by, 0.0), 95.0))
 
     return act
 
@@ -92,7 +92,7 @@ KEYS: dict[str, Key] = {
     "=": Key("faster", _speed(1)),
     "-": Key("slower", _speed(-1)),
     "l": Key("loop", _turn("loop")),
-    "c": Key("stand in the camera of the frame shown", lambda session: session.stand_here()),
+    "c": Key("stand in the camera of the frame shown", lambda session: session.stand(session.frame)),
     "r": Key("the first view", lambda session: session.reset()),
     "f": Key(
         "points of all frames, of the frame shown, of one frame",

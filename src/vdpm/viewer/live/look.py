@@ -79,7 +79,8 @@ class Painter:
     full_speed: float = field(init=False)
 
     def __post_init__(self) -> None:
-        z = self._depth(self.loaded.still.positions[0])
+        first = [part.moving.positions[0] for part in self.loaded.moving]
+        z = self._depth(np.concatenate([self.loaded.still.positions[0], *first]))
         z = z[z > 0]
         near, far = (float(np.quantile(z, q)) for q in (0.02, 0.98)) if len(z) else (1.0, 2.0)
         speeds = [

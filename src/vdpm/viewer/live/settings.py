@@ -24,7 +24,6 @@ class Settings:
     points_of: PointsOf = "all frames"
     source: int = 0
     look: Look = field(default_factory=Look)
-    size: float = 1.0
     trails: bool = False
     trail_length: int = 0
     trail_color: TrailColor = "time"

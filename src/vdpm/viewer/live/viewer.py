@@ -90,7 +90,7 @@ class Viewer:
         @server.on_client_connect
         def _(client: Any) -> None:
             session.reset(client)
-            client.camera.on_update(session.moved)
+            client.camera.on_update(session.viewpoint.moved)
 
         @server.scene.on_click()
         def _(event: Any) -> None:
