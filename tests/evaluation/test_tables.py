@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from torch import Tensor
 from fixtures.outcome import Outcome
 from fixtures.tiny_network import tiny_network
 from vdpm.cli import main
-from vdpm.evaluation import prediction_run
+from vdpm.evaluation import manifest, prediction_run
 from vdpm.evaluation.contenders import OfNetwork
+from vdpm.evaluation.manifest import FamilyManifest
 from vdpm.evaluation.protocol import Prediction
 
 Evaluate = Callable[..., Outcome]
@@ -96,16 +98,35 @@ def test_the_oracle_is_perfect(
     assert "| oracle" in done.out
 
 
+@pytest.fixture
+def small_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The families' snippets at 24 x 16, unprobed."""
+    load = manifest.load_manifest
+
+    def small(name: str) -> FamilyManifest:
+        found = load(name)
+        return replace(found, config=replace(found.config, height=16, width=24, colour_samples=1))
+
+    monkeypatch.setattr(manifest, "load_manifest", small)
+    monkeypatch.setattr(FamilyManifest, "differences", lambda self: ("of another size",))
+
+
+@pytest.mark.usefixtures("small_family")
 @pytest.mark.parametrize("table", list(SMALL))
 def test_the_oracle_is_perfect_on_a_family(capsys: pytest.CaptureFixture[str], tmp_path: Path, table: str) -> None:
     words = ["evaluate", table, "--family", "rigid", "--clips", "1", "--model", "oracle", "-o", str(tmp_path)]
     assert main(words) == 0, capsys.readouterr().err
     said = scores_in(tmp_path)
     assert said["title"] == "held-out rigid"
-    assert len(said["samples"]) == (2 if table == "two-view" else 1)
+    clips = 2 if table == "two-view" else 1
+    assert len(said["samples"]) == clips
     for sample in said["samples"]:
         assert all(is_perfect(name, value) for name, value in sample["scores"].items()), sample
-    assert "1 of 200 clips" in (tmp_path / "tables.md").read_text() or table == "two-view"
+    assert said["notes"] == ["of another size", f"{clips} of {200 * clips} clips"]
+    assert "of another size" in (tmp_path / "tables.md").read_text()
+    capsys.readouterr()
+    assert main([*words, "--frames", "5"]) == 2
+    assert main([*words, "--margins", "3"]) == 2
 
 
 def test_baselines_are_as_wrong_as_what_they_leave_out(evaluate: Evaluate, tmp_path: Path) -> None:
@@ -134,6 +155,8 @@ def test_a_network_through_all_tables(evaluate: Evaluate, tiny_folder: Path, tmp
         errors = [v for k, v in sample["scores"].items() if k.split(".")[-1] in ("epe", "p0_t1", "abs_rel", "ate")]
         assert errors
         assert min(errors) > 0.01
+    if table != "two-view":
+        return
     again = evaluate(
         table, dataset, "--model", tiny_folder, "--device", "cpu", "--size", 32, "-o", tmp_path, "--name", "tiny"
     )
