@@ -50,14 +50,14 @@ class Drive:
 
 
 @cache
-def driving_clip() -> Snippet:
+def driving_clip(size: tuple[int, int] = (HEIGHT, WIDTH), frames: int = FRAMES) -> Snippet:
     """Things that slide and turn about the vertical, as boxes can follow."""
     motions = replace(
         FAMILIES["rigid"].motions, **dict.fromkeys(("hop", "drop", "roll", "slide", "spin", "top"), 0.0), straight=1.0
     )
     config = replace(
         FAMILIES["rigid"],
-        **{"num_frames": FRAMES, "height": HEIGHT, "width": WIDTH, "frame_stride": (1, 1)},
+        **{"num_frames": frames, "height": size[0], "width": size[1], "frame_stride": (1, 1)},
         **{"room_weight": 0.0, "tabletop_weight": 0.0, "open_weight": 0.5, "street_weight": 0.5},
         motions=replace(motions, collision_share=0.0),
     )
@@ -97,20 +97,22 @@ def write_waymo(
     taken: Tensor | None = None,
     without: tuple[int, int] | None = None,
     quality: int = 95,
+    every: int = 2,
+    grid: tuple[int, int] = (ROWS, COLUMNS),
 ) -> Drive:
-    """Every second pixel has a point. ``taken`` [h w 2]: where the pixels lie in the picture as the lens shows it.
+    """Every second pixel (or ``every``-th) has a point; the lidar on the roof has a ``grid`` of cells.
 
-    ``without``: a moving thing (by its place among them) has no label in this frame. The first one's points come as
-    second projections.
+    ``taken`` [h w 2]: where the pixels lie in the picture as the lens shows it. ``without``: a moving thing (by its
+    place among them) has no label in this frame. The first one's points come as second projections.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     count = truth.num_frames
     things = moving(truth)
     assert truth.instances is not None
     motions = {n: world() @ _motions(truth, n) @ torch.linalg.inv(world()) for n in things}
-    row, column = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
+    row, column = torch.meshgrid(*(torch.arange(side) for side in truth.size), indexing="ij")
     every_box = [[(n, _box(truth, truth.instances == n, motions[n], time)) for n in things] for time in range(count)]
-    hit = truth.valid & ((row + column) % 2 == 0) & ~_in_foreign_box(truth, every_box)
+    hit = truth.valid & ((row + column) % every == 0) & ~_in_foreign_box(truth, every_box)
     known = hit.expand(count, -1, -1, -1).clone()
     known[..., ZONE] = False
     boxes: list[list[tuple[str, np.ndarray]]] = [[] for _ in range(count)]
@@ -123,7 +125,7 @@ def write_waymo(
                 boxes[time].append((f"object-{thing}", every_box[time][place][1]))
     own = torch.eye(count, dtype=torch.bool)[:, :, None, None]
     records = [
-        record(_frame(truth, time, hit[time], boxes[time], distortion, taken, things[0], quality))
+        record(_frame(truth, time, hit[time], boxes[time], distortion, taken, things[0], quality, grid))
         for time in range(count)
     ]
     path.write_bytes(b"".join(records))
@@ -186,16 +188,25 @@ def _frame(
     taken: Tensor | None,
     first_thing: int,
     quality: int,
+    grid: tuple[int, int],
 ) -> bytes:
     k = truth.intrinsics[time].double()
     numbers = (float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]), *distortion)
     other = field(2, number(1, OTHER) + doubles(2, 1.0, 1.0, 0.0, 0.0, *(0.0,) * 5) + transform(3, torch.eye(4)))
-    camera = number(1, FRONT) + doubles(2, *numbers) + transform(3, ON_CAR) + number(4, WIDTH) + number(5, HEIGHT)
+    camera = (
+        number(1, FRONT)
+        + doubles(2, *numbers)
+        + transform(3, ON_CAR)
+        + number(4, truth.size[1])
+        + number(5, truth.size[0])
+    )
     mounted = rigid(
         rotation_vector_to_matrix(torch.tensor([0, 0, LIDAR_YAW], dtype=torch.float64)),
         torch.tensor(LIDAR_PLACE, dtype=torch.float64),
     )
-    beams = np.sort(np.concatenate((np.linspace(-0.31, -0.02, ROWS // 2), np.linspace(-0.015, 0.04, ROWS - ROWS // 2))))
+    beams = np.sort(
+        np.concatenate((np.linspace(-0.31, -0.02, grid[0] // 2), np.linspace(-0.015, 0.04, grid[0] - grid[0] // 2)))
+    )
     context = field(1, b"segment") + other + field(2, camera)
     context += lidar_calibration(TOP, mounted, beams, -0.31, 0.04)
     context += lidar_calibration(2, torch.eye(4, dtype=torch.float64), None, -1.5, 0.5)
@@ -211,7 +222,7 @@ def _frame(
     pixels = np.stack((columns, rows), -1) if taken is None else taken[hit].floor().long().numpy()
     in_zone = np.where((columns >= ZONE.start) & (columns < ZONE.stop), 1.0, -1.0)
     as_second = (truth.instances[time][hit] == first_thing).numpy()
-    sweep = _sweep(points, pixels, in_zone, as_second, beams, mounted.numpy(), pose.numpy())
+    sweep = _sweep(points, pixels, in_zone, as_second, beams, mounted.numpy(), pose.numpy(), grid[1])
     nothing = np.full((4, 6, 4), -1.0, np.float32), np.zeros((4, 6, 6), np.int32)
     content = field(1, context) + number(2, START + time * STEP) + transform(3, car(time))
     content += field(4, number(1, OTHER) + field(2, b"")) + field(4, image)
@@ -227,12 +238,13 @@ def _sweep(
     beams: np.ndarray,
     mounted: np.ndarray,
     pose: np.ndarray,
+    columns: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Range image, projections and poses: the points in cells from the first on, then some that must not be taken."""
     count = len(points)
-    assert count + 60 < ROWS * COLUMNS
-    image = np.full((ROWS, COLUMNS, 4), -1.0, np.float32)
-    seen, poses = np.zeros((ROWS, COLUMNS, 6), np.int32), np.zeros((ROWS, COLUMNS, 6), np.float32)
+    assert count + 60 < len(beams) * columns
+    image = np.full((len(beams), columns, 4), -1.0, np.float32)
+    seen, poses = np.zeros((len(beams), columns, 6), np.int32), np.zeros((len(beams), columns, 6), np.float32)
     # Behind the first 40, in the same pixels; then points that only the other camera sees.
     eye = (pose @ ON_CAR.numpy())[:3, 3]
     behind = eye + 1.2 * (points[:40] - eye)
@@ -240,8 +252,8 @@ def _sweep(
     pixels = np.concatenate((pixels, pixels[:40], pixels[:20]))
     in_zone = np.concatenate((in_zone, in_zone[:60]))
     for cell, point in enumerate(points):
-        row, column = divmod(cell, COLUMNS)
-        tilt, middle = beams[::-1][row], (column + 0.5) / COLUMNS
+        row, column = divmod(cell, columns)
+        tilt, middle = beams[::-1][row], (column + 0.5) / columns
         # The left edge of the image looks back, its middle ahead, its right edge back again, whatever the mounting.
         azimuth = math.pi - 2 * math.pi * middle
         reach = 5.0 + 0.01 * cell

@@ -1,0 +1,172 @@
+"""Snippets a minute through each reader of a data set, beside what decoding the same files alone allows.
+
+    python benchmarks/reader_throughput.py
+    python benchmarks/reader_throughput.py --formats kubric movi --seconds 5
+
+Writes our own scenes, 512 x 384, in each data set's own format (with the writers of the tests), then reads clips of
+five frames from them. Times are of the processor (one core, one thread), so that other work on the machine matters
+little; two cores do twice as much. ``whole``: the clip as it is, with points at one other time. ``training``: drawn for
+a batch of 168 x 224, as vdpm train --data does. ``decoding``: the same files' PNG, JPEG, TIFF and zlib streams unpacked
+by the same libraries, raw arrays read, and nothing else done.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from PIL import Image
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "data"))
+
+from native.blended_mvs import write_blended_mvs
+from native.kubric import Scene, domed, kubric_scene, write_kubric_folder, write_movi
+from native.pointodyssey import write_pointodyssey
+from native.rgbd import write_seven_scenes, write_tum
+from native.scannetpp import write_scannetpp
+from native.sintel import write_sintel
+from native.waymo import driving_clip, write_waymo
+
+from vdpm.data import write_snippet
+from vdpm.data.clips import ClipSource
+from vdpm.data.mixture import DataSource
+from vdpm.data.readers import open_dataset
+from vdpm.data.readers.protobuf import Message
+from vdpm.data.readers.tfrecord import parse_example, read_record, record_offsets
+from vdpm.structures import Snippet
+
+FRAMES = 5
+SIZE = (384, 512)
+TRAINING = (168, 224)
+
+
+def write_all(root: Path, formats: list[str]) -> dict[str, tuple[str, Path]]:
+    """The data set's name and its folder, for each format."""
+    truth = driving_clip(SIZE, FRAMES)
+    scene: Scene | None = None
+    written = {}
+    for name in formats:
+        folder = root / name
+        if name in ("kubric", "movi"):
+            scene = scene or kubric_scene(domed(truth))
+        if name == "kubric":
+            write_kubric_folder(folder / "0001", scene)
+        elif name == "movi":
+            write_movi(folder / "movi_f.tfrecord", [scene])
+        elif name == "pointodyssey":
+            write_pointodyssey(folder / "ani", near(truth))
+        elif name == "waymo":
+            write_waymo(folder / "segment.tfrecord", truth, every=9, grid=(64, 2650), quality=90)
+        elif name == "snippets":
+            write_snippet(folder / "clip", truth)
+        elif name == "7scenes":
+            write_seven_scenes(folder / "room", near(truth))
+        elif name == "tum":
+            write_tum(folder / "rgbd_dataset_freiburg3_walking_xyz", near(truth))
+        elif name == "bonn":
+            write_tum(folder / "rgbd_bonn_balloon2", near(truth))
+        elif name == "sintel":
+            write_sintel(folder, truth)
+        elif name == "scannetpp":
+            write_scannetpp(folder / "data" / "room", near(truth), "OPENCV", (0.05, -0.02, 0.001, 0.001))
+        else:
+            write_blended_mvs(folder / "place", truth)
+        written[name] = ("kubric" if name == "movi" else name, folder)
+    return written
+
+
+def near(truth: Snippet) -> Snippet:
+    """Within the 13 metres that 16 bit hold in some formats."""
+    factor = 10 / float(truth.points[truth.valid].norm(dim=-1).max())
+    c2w = truth.c2w.clone()
+    c2w[:, :3, 3] *= factor
+    return replace(truth, points=truth.points * factor, target_points=truth.target_points * factor, c2w=c2w)
+
+
+def decode(folder: Path) -> None:
+    """Unpacks every file of a clip, once, and does nothing with it."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and ".tfrecord" in path.name:
+            for offset in record_offsets(path):
+                decode_record(path, read_record(path, offset))
+        elif path.suffix.lower() in (".png", ".jpg", ".tiff"):
+            decode_picture(path.read_bytes())
+        elif path.suffix in (".npy", ".pfm", ".dpt"):
+            path.read_bytes()
+
+
+def decode_record(path: Path, data: bytes) -> None:
+    if "movi" in path.name:
+        for value in parse_example(path, data).values():
+            for content in value if isinstance(value, list) else ():
+                decode_picture(content)
+        return
+    frame = Message(data)
+    for image in frame.messages(4):
+        if len(image.content(2)):
+            decode_picture(bytes(image.content(2)))
+    for laser in frame.messages(5):
+        for number in (2, 3, 4):
+            if len(laser.message(2).content(number)):
+                zlib.decompress(laser.message(2).content(number))
+
+
+def decode_picture(content: bytes) -> None:
+    if content[:4] == b"\x89PNG" and content[24:26] == b"\x10\x02":
+        av.CodecContext.create("png", "r").decode(av.Packet(content))
+        return
+    with Image.open(BytesIO(content)) as image:
+        image.load()
+
+
+def a_minute(work: Callable[[], object], seconds: float) -> float:
+    """How often ``work`` is done in a minute of one core, tried for that many of its seconds."""
+    work()
+    done, start = 0, time.process_time()
+    while time.process_time() - start < seconds or done < 3:
+        work()
+        done += 1
+    return 60 * done / (time.process_time() - start)
+
+
+def main() -> None:
+    known = ["kubric", "movi", "pointodyssey", "waymo", "scannetpp", "blendedmvs", "snippets", "7scenes"]
+    known += ["tum", "bonn", "sintel"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--formats", nargs="+", choices=known, default=known)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of one core, for each figure")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        written = write_all(Path(folder), arguments.formats)
+        print("| format | whole | training | decoding | whole / decoding | training / decoding |")
+        print("| --- | --- | --- | --- | --- | --- |")
+        for name, (dataset, root) in written.items():
+            (film,) = open_dataset(dataset, root)
+            source = ClipSource(DataSource(dataset, str(root), 1.0, (1, 1)))
+            keys = iter(np.arange(10**6).tolist())
+
+            def whole(film=film) -> object:  # type: ignore[no-untyped-def]
+                return film.snippet(range(FRAMES), [FRAMES - 1], 0, None, "targets")
+
+            def training(source=source, keys=keys) -> object:  # type: ignore[no-untyped-def]
+                return source.draw([next(keys)], FRAMES, TRAINING, [FRAMES - 1], 0)
+
+            def bare(root=root) -> None:  # type: ignore[no-untyped-def]
+                decode(root)
+
+            rates = [a_minute(one, arguments.seconds) for one in (whole, training, bare)]
+            shares = [f"{rate / rates[2]:.2f}" for rate in rates[:2]]
+            print(f"| {name} | {' | '.join(f'{rate:,.0f}' for rate in rates)} | {' | '.join(shares)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
