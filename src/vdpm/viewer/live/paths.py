@@ -81,7 +81,7 @@ def arrow_factor(painter: Painter, times: tuple[int, ...]) -> int:
 
 
 def flow_arrows(
-    painter: Painter, moving: MovingPoints, count: int, factor: float
+    painter: Painter, moving: MovingPoints, count: int, factor: int
 ) -> tuple[Float32[np.ndarray, "arrows 2 3"], UInt8[np.ndarray, "arrows 3"]]:
     """Scene flow from this time to the next of at most ``count`` points, ``factor`` times as long. Colour is direction,
     as in the preview; pale is slow.
