@@ -21,3 +21,12 @@ def test_what_is_undefined_is_left_out() -> None:
     nothing = bootstrap([math.nan])
     assert nothing.snippets == 0
     assert math.isnan(nothing.mean)
+
+
+def test_weights_count_in_the_mean_and_not_in_the_drawing() -> None:
+    """1 and 4, the second three times: (1 + 12) / 4. What has no weight is left out."""
+    found = bootstrap([1.0, 4.0, 100.0, math.nan], weights=[1.0, 3.0, 0.0, 5.0])
+    assert found.mean == pytest.approx(13 / 4)
+    assert (found.low, found.high, found.snippets) == (1.0, 4.0, 2)
+    alike = bootstrap([1.0, 4.0, 2.5], weights=[2.0, 2.0, 2.0])
+    assert alike == pytest.approx(bootstrap([1.0, 4.0, 2.5]))

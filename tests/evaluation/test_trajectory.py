@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vdpm.errors import UsageError
 from vdpm.evaluation.trajectory import trajectory_errors
 from vdpm.geometry.rigid import quaternion_to_matrix, rigid, rotation_vector_to_matrix
 
@@ -54,6 +55,24 @@ def test_paths_that_leave_the_rotation_open() -> None:
     line[:, 0, 3] = torch.arange(5.0)
     for true in (still, line):
         assert math.isnan(trajectory_errors(true, true).ate)
+
+
+def test_rpe_over_more_frames_and_without_scale() -> None:
+    """Two degrees a frame are six over three frames; a path at twice its size is off where no scale is fitted."""
+    still = path()
+    still[:, :3, :3] = torch.eye(3, dtype=torch.float64)
+    extra = torch.zeros(12, 3, dtype=torch.float64)
+    extra[:, 1] = torch.deg2rad(2.0 * torch.arange(12))
+    turned = rigid(rotation_vector_to_matrix(extra), still[:, :3, 3])
+    assert trajectory_errors(turned, still, delta=3).rpe_rotation == pytest.approx(6.0, abs=1e-6)
+    assert math.isnan(trajectory_errors(turned, still, delta=12).rpe_rotation)
+    twice = still.clone()
+    twice[:, :3, 3] *= 2
+    spread = (still[:, :3, 3] - still[:, :3, 3].mean(0)).square().sum(-1).mean().sqrt().item()
+    assert trajectory_errors(twice, still, with_scale=False).ate == pytest.approx(spread)
+    assert trajectory_errors(twice, still).ate == pytest.approx(0, abs=1e-9)
+    with pytest.raises(UsageError, match="at least 1"):
+        trajectory_errors(still, still, delta=0)
 
 
 @pytest.mark.shared

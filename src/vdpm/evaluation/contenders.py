@@ -4,6 +4,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -195,7 +196,8 @@ def make_contender(model: str, fit: Fit, device: str = "auto", pairwise: bool = 
         return Baseline(model)
     if model.startswith("python:"):
         return OfPredictor(_of_class(model), model.rpartition(":")[2], model, fit)
-    return OfNetwork(load_network(model, choose_device(device), "auto"), model, fit, pairwise)
+    network = load_network(model, choose_device(device), "auto")
+    return OfNetwork(network, Path(model).name if Path(model).exists() else model, fit, pairwise)
 
 
 def check_task(model: str, table: Table) -> None:

@@ -161,7 +161,6 @@ def missing(plan: RunPlan, folder: Path) -> list[Sample]:
     return [sample for sample in plan.samples if not answer_file(folder, sample).is_file()]
 
 
-@torch.inference_mode()
 def predict(
     contender: Contender | None,
     clips: Clips,
@@ -230,13 +229,16 @@ def _answer(contender: Contender, clips: Clips, plan: RunPlan, sample: Sample, p
         targets, sources = asked(plan.table, sample)
         truth = clips.map_truth(sample, targets, sources)
         keep, own = kept_pixels(truth, sample, plan.options.pixels)
-        save_maps(path, contender.maps(truth), sources, keep, own, precision)
+        with torch.inference_mode():
+            said = contender.maps(truth)
+        save_maps(path, said, sources, keep, own, precision)
         return
-    said = contender.sequence(clips.frames(sample), sample.name)
+    # Not in inference mode: windows of long sequences are aligned with gradients.
+    whole = contender.sequence(clips.frames(sample), sample.name)
     if plan.table == "video-depth":
-        save_depth(path, said.depth, precision)
+        save_depth(path, whole.depth, precision)
     else:
-        save_path(path, said.c2w)
+        save_path(path, whole.c2w)
 
 
 def _check_room(first: Path, count: int, max_disk: float) -> None:
