@@ -26,8 +26,14 @@ _PAIR = (
     ("p1_t0", "P_1(t_0)"),
     ("p1_t1", "P_1(t_1)"),
     ("moving", "moving pixels"),
+    ("moving_own_still", "these, own shape without motion"),
 )
-_TRACKING = (("epe", "EPE"), ("epe_moving", "moving pixels"), ("epe_per_map", "each map scaled alone"))
+_TRACKING = (
+    ("epe", "EPE"),
+    ("epe_moving", "moving pixels"),
+    ("epe_moving_own_still", "these, own shape without motion"),
+    ("epe_per_map", "each map scaled alone"),
+)
 _DEPTH = (("abs_rel", "AbsRel"), ("delta_125", "within 1.25, %"))
 _POSE = (("ate", "ATE"), ("rpe_translation", "RPE translation"), ("rpe_rotation", "RPE rotation, degrees"))
 _WORLD = (

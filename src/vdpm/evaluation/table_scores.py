@@ -172,8 +172,8 @@ def _of_maps(clips: Clips, plan: RunPlan, sample: Sample, path: Path, options: T
     truth = clips.map_truth(sample, targets, sources)
     answer = load_maps(path, len(sample.frames), len(targets), len(sources), truth.clip.size)
     valid, own_valid = kept_pixels(truth, sample, plan.options.pixels)
-    predicted = answer.at_targets
-    if options.protocol.own_time == "time_variant" and bool(answer.own_stored.any()):
+    predicted, has_own = answer.at_targets, bool(answer.own_stored.any())
+    if options.protocol.own_time == "time_variant" and has_own:
         _check_stored(path, own_valid, answer.own_stored)
         predicted = predicted.clone()
         for column, source in enumerate(sources):
@@ -183,10 +183,20 @@ def _of_maps(clips: Clips, plan: RunPlan, sample: Sample, path: Path, options: T
         others = torch.tensor([[t != s for s in sources] for t in targets])[:, :, None, None]
         valid = valid & ((valid & others).any(0) | others)
     start = truth.clip.points
+    # The model's own shape at all times: what its motion is worth, its shape apart.
+    still = answer.own.expand_as(predicted)
     if plan.table == "two-view":
-        return pair_scores(predicted, truth.points, start, valid, options.protocol)
-    scores = map_scores(predicted[:, 0], truth.points[:, 0], start[0], valid[:, 0], options.protocol)
-    return scores | _track_scores(answer, predicted[:, 0], truth, valid[:, 0], options)
+        scores = pair_scores(predicted, truth.points, start, valid, options.protocol)
+        alone = pair_scores(still, truth.points, start, valid, options.protocol)["moving"] if has_own else math.nan
+        return scores | {"moving_own_still": alone}
+    true = truth.points[:, 0]
+    scores = map_scores(predicted[:, 0], true, start[0], valid[:, 0], options.protocol)
+    alone = (
+        map_scores(still[:, 0], true, start[0], valid[:, 0], options.protocol)["epe_moving"] if has_own else math.nan
+    )
+    return (
+        scores | {"epe_moving_own_still": alone} | _track_scores(answer, predicted[:, 0], truth, valid[:, 0], options)
+    )
 
 
 def _track_scores(
