@@ -1,7 +1,7 @@
 """A run killed at random moments and started again: python benchmarks/long_kill.py [--times 20]
 
 A small clip in windows, in a process of its own, which gets SIGKILL at a moment drawn from the whole of its run, then
-is started again with the same command. Nothing that was finished may be made again, at most one window (the one underway)
+is started again with the same command. Nothing that was finished may be made again, at most one window (that underway)
 twice, nothing may be left behind, and the result must be, map by map, that of a run that was let alone. Exits with 1
 where that does not hold.
 """
