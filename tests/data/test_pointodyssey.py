@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vdpm.data.quarantine import CorruptFile
 from vdpm.data.readers import open_dataset
+from vdpm.data.readers.files import Archive
 from vdpm.structures import Snippet
 
 
@@ -66,6 +67,15 @@ def test_dynamic_is_what_tracks_say(written: tuple[Path, Tensor], truth: Snippet
     assert torch.equal(snippet.dynamic[surely], (travel > 0.01 * mean)[surely])
     assert snippet.dynamic.any()
     assert not snippet.dynamic[~truth.valid].any()
+
+
+def test_tracks_that_are_not_compressed_are_read_row_by_row(tmp_path: Path, truth: Snippet) -> None:
+    known = write_pointodyssey(tmp_path / "ani", clip(), compressed=False)
+    (film,) = open_dataset("pointodyssey", tmp_path)
+    assert_moved(film.snippet([3, 1]), truth, [3, 1], expected(known, truth, [3, 1]), DEPTH_QUANTUM)
+    path = tmp_path / "ani" / "anno.npz"
+    assert isinstance(Archive(path).array("trajs_3d", (5, None, 3), mapped=True), np.memmap)
+    assert np.array_equal(Archive(path).array("visibs", (5, None), mapped=True), np.load(path)["visibs"])
 
 
 def test_the_first_release(tmp_path: Path, truth: Snippet) -> None:

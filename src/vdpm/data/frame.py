@@ -1,5 +1,6 @@
 """A frame of a data set, in one convention whatever its files say, and where its points are at other times."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -52,29 +53,28 @@ class Frame(NamedTuple):
             pixels.view(-1).numpy()[place[inside].numpy()] = wanted[inside].numpy()
         flat = pixels.flatten()
 
-        def taken(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values.flatten(0, 1)[flat].unflatten(0, window.size)
+        def taken(values: Tensor) -> Tensor:
+            return values.flatten(0, 1).index_select(0, flat).unflatten(0, window.size)
 
-        depth, valid = self.depth.flatten()[flat], self.valid.flatten()[flat]
-        if self.measured is None:
-            places = torch.stack((flat % size[1], flat.div(size[1], rounding_mode="floor")), -1).double() + 0.5
-            inverse = torch.linalg.inv(self.intrinsics.double())
-            rays = torch.addmm(inverse[:, 2], places, inverse[:, :2].T)
-            local = rays * depth.double().masked_fill(~valid, 0)[:, None]
-            measured: Tensor | None = placed(self.c2w.double(), local.unflatten(0, window.size))
-        else:
-            measured = taken(self.measured)
         return Frame(
             image=window.picture(self.image),
-            depth=depth.unflatten(0, window.size),
-            valid=valid.unflatten(0, window.size),
+            depth=taken(self.depth),
+            valid=taken(self.valid),
             c2w=self.c2w,
             intrinsics=window.intrinsics(self.intrinsics),
-            instances=taken(self.instances),
-            sky=taken(self.sky),
-            measured=measured,
+            instances=None if self.instances is None else taken(self.instances),
+            sky=None if self.sky is None else taken(self.sky),
+            measured=self.points_of(flat).unflatten(0, window.size),
             origin=Origin(size, pixels),
         )
+
+    def points_of(self, pixels: Int[Tensor, "pixels"]) -> Float[Tensor, "pixels 3"]:
+        """The points that some of its pixels, numbered along the rows, see, in the data set's world, in float64."""
+        if self.measured is not None:
+            return self.measured.reshape(-1, 3)[pixels].double()
+        rays = pixel_rays(self.intrinsics, (self.depth.shape[0], self.depth.shape[1])).view(-1, 3)[pixels]
+        depth = torch.where(self.valid.flatten()[pixels], self.depth.flatten()[pixels], 0)
+        return placed(self.c2w.double(), rays.double() * depth.double()[:, None])
 
     def points(self) -> Float[Tensor, "height width 3"]:
         """The points its pixels see, in the data set's world, in float64; what lies where depth is unknown is 0."""
@@ -87,7 +87,7 @@ class Frame(NamedTuple):
         if self.measured is not None:
             return placed(invert_rigid(self.c2w.double()), self.measured.double()).float()
         depth = self.depth.float().masked_fill(~self.valid, 0)
-        return unproject(depth, self.intrinsics.float())
+        return pixel_rays(self.intrinsics, (self.depth.shape[0], self.depth.shape[1])) * depth[..., None]
 
 
 class MovedPoints(NamedTuple):
@@ -121,6 +121,17 @@ class MovedPoints(NamedTuple):
         return points, known
 
 
-def placed(transform: Float[Tensor, "4 4"], points: Float[Tensor, "height width 3"]) -> Float[Tensor, "height width 3"]:
+def pixel_rays(k: Float[Tensor, "3 3"], size: Size) -> Float[Tensor, "height width 3"]:
+    """Points at depth 1 that the pixels of a picture see, in the camera, float32; kept for the last cameras."""
+    return _kept_rays(tuple(k.double().flatten().tolist()), size)
+
+
+@lru_cache(maxsize=4)
+def _kept_rays(k: tuple[float, ...], size: Size) -> Float[Tensor, "height width 3"]:
+    ones = torch.ones(size, dtype=torch.float64)
+    return unproject(ones, torch.tensor(k, dtype=torch.float64).view(3, 3)).float()
+
+
+def placed(transform: Float[Tensor, "4 4"], points: Float[Tensor, "*pixels 3"]) -> Float[Tensor, "*pixels 3"]:
     """``geometry.rigid.transform_points`` for one motion and many points, several times as fast on a CPU."""
     return torch.addmm(transform[:3, 3], points.reshape(-1, 3), transform[:3, :3].T).reshape(points.shape)

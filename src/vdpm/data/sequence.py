@@ -16,7 +16,6 @@ from torch import Tensor
 from vdpm.data.frame import Frame, MovedPoints, placed
 from vdpm.data.window import Size, Window
 from vdpm.errors import UsageError
-from vdpm.geometry.alignment import unit_mean_distance
 from vdpm.geometry.rigid import invert_rigid
 from vdpm.structures import Snippet
 
@@ -91,9 +90,10 @@ class DataSequence(ABC):
         seen = [placed(pose.float(), view.in_camera()) for pose, view in zip(c2w, views)]
         points = torch.stack(seen).masked_fill_(~valid[..., None], 0)
         at_targets, known, travel = self._at_targets(frames, sources, places, points, world)
-        distance = unit_mean_distance(points, valid, batch_axes=0)
+        moves = any(source.moved for source in sources)
+        distance = points.norm(dim=-1).sum() / valid.sum().clamp(min=1) if moves else 1.0
         return Snippet(
-            images=torch.stack([view.image for view in views]).permute(0, 3, 1, 2).float() / 255,
+            images=torch.stack([view.image for view in views]).permute(0, 3, 1, 2) / 255,
             timestamps=self.timestamps[frames].float(),
             c2w=c2w.float(),
             intrinsics=torch.stack([view.intrinsics for view in views]).float(),
@@ -150,7 +150,8 @@ class DataSequence(ABC):
                 if there is None or frame == index:
                     continue
                 good = there.valid & view.valid.flatten()[there.pixels]
-                new = torch.addmm(world[:3, 3], there.points.double(), world[:3, :3].T).to(own.dtype)
+                there_to_clip = world.to(there.points.dtype)
+                new = torch.addmm(there_to_clip[:3, 3], there.points, there_to_clip[:3, :3].T).to(own.dtype)
                 new = new.masked_fill_(~good[:, None], 0)
                 for row in (row for row, place in enumerate(places) if frames[place] == frame):
                     if there.rest_stands:

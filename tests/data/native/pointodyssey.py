@@ -19,7 +19,9 @@ SMOKE = (slice(20, 24), slice(30, 40))
 """Where the depth is that of nothing."""
 
 
-def write_pointodyssey(folder: Path, truth: Snippet, first_release: bool = False) -> Tensor:
+def write_pointodyssey(
+    folder: Path, truth: Snippet, first_release: bool = False, compressed: bool = True, step: int = STEP
+) -> Tensor:
     """Returns which points the tracks hold, [targets frames h w]. Pictures are JPEG, hence not exact."""
     (folder / "rgbs").mkdir(parents=True)
     (folder / "depths").mkdir()
@@ -34,7 +36,7 @@ def write_pointodyssey(folder: Path, truth: Snippet, first_release: bool = False
     points, visible, valid = [], [], []
     for source in range(count):
         rows, columns = truth.valid[source].nonzero().T
-        chosen = (rows % STEP == source % STEP) & (columns % STEP == 0)
+        chosen = (rows % step == source % step) & (columns % step == 0)
         rows, columns = rows[chosen], columns[chosen]
         tracks = transform_points(WORLD, truth.target_points[:, source, rows, columns].double())
         seen = torch.zeros(count, len(rows), dtype=torch.bool)
@@ -66,6 +68,7 @@ def write_pointodyssey(folder: Path, truth: Snippet, first_release: bool = False
         kinds = torch.where(valids, visibs.long(), 2).numpy().astype(np.uint8)
         np.savez(folder / "annotations.npz", visibilities=kinds, **names)
     else:
-        np.savez_compressed(folder / "anno.npz", visibs=visibs.numpy(), valids=valids.numpy(), **names)
+        save = np.savez_compressed if compressed else np.savez
+        save(folder / "anno.npz", visibs=visibs.numpy(), valids=valids.numpy(), **names)
     known[..., SMOKE[0], SMOKE[1]] = False
     return known

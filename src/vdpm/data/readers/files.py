@@ -14,7 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt8, UInt16
 from PIL import Image
 from torch import Tensor
 
@@ -58,14 +58,14 @@ def read_rgb(path: Path, content: bytes | None = None) -> UInt8[Tensor, "height 
 
 
 def read_gray(path: Path, content: bytes | None = None) -> Float[Tensor, "height width"]:
-    """The whole numbers, 8 or 16 bit, or the floats of a picture of one channel, as they are."""
+    """The whole numbers, 8 or 16 bit, or the floats of a picture of one channel, as they are, in float32."""
     with _picture(path, content) as image:
         if image.mode not in ("L", "P", "I", "F", "I;16", "I;16L", "I;16B"):
             raise CorruptFile(path, f"is a {image.mode} picture, not one channel of 8 or 16 bit")
-        return torch.from_numpy(np.array(image).astype(np.float64))
+        return torch.from_numpy(np.asarray(image).astype(np.float32))
 
 
-def read_rgb16(path: Path, content: bytes | None = None) -> Float[Tensor, "height width 3"]:
+def read_rgb16(path: Path, content: bytes | None = None) -> UInt16[np.ndarray, "height width 3"]:
     """The three channels of a 16 bit PNG, 0 to 65535. (Pillow would drop the lower half of each.)"""
     data = read_bytes(path, MAX_PICTURE_BYTES) if content is None else content
     if data[:8] != b"\x89PNG\r\n\x1a\n" or data[24:26] != b"\x10\x02":
@@ -74,10 +74,9 @@ def read_rgb16(path: Path, content: bytes | None = None) -> Float[Tensor, "heigh
     _check_size(path, width, height)
     try:
         codec = av.CodecContext.create("png", "r")
-        picture = codec.decode(av.Packet(data))[0].to_ndarray(format="rgb48le")
+        return codec.decode(av.Packet(data))[0].to_ndarray(format="rgb48le")
     except (av.FFmpegError, ValueError, IndexError) as error:
         raise CorruptFile(path, f"a damaged picture ({error})") from None
-    return torch.from_numpy(picture.astype(np.float64))
 
 
 def read_numbers(path: Path, content: bytes | None = None) -> list[list[float]]:
@@ -138,8 +137,11 @@ class Archive:
         except (OSError, zipfile.BadZipFile, ValueError) as error:
             raise CorruptFile(path, f"not a .npz archive ({error})") from None
 
-    def array(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
-        """The array ``name``, of numbers or truth values, whose shape is ``shape`` (None: any length)."""
+    def array(self, name: str, shape: tuple[int | None, ...], mapped: bool = False) -> np.ndarray:
+        """The array ``name``, of numbers or truth values, whose shape is ``shape`` (None: any length).
+
+        ``mapped``: left on disk where it is not compressed, so that only the rows that are asked for are read.
+        """
         if name not in self.names:
             raise CorruptFile(self.path, f"holds no array {name!r}")
         try:
@@ -158,6 +160,12 @@ class Archive:
                 if any(want is not None and want != have for want, have in zip(shape, found)):
                     raise CorruptFile(self.path, f"array {name!r} is of shape {list(found)}, not {list(shape)}")
                 count = int(np.prod(found, dtype=object))
+                start = self._start_of(archive, name) if mapped and not fortran else None
+                if (
+                    start is not None
+                    and stream.tell() + count * kind.itemsize <= archive.getinfo(f"{name}.npy").file_size
+                ):
+                    return np.memmap(self.path, kind, "r", start + stream.tell(), found)
                 if count * kind.itemsize > MAX_ARRAY_BYTES:
                     raise CorruptFile(self.path, f"array {name!r} is larger than {MAX_ARRAY_BYTES} bytes")
                 data = stream.read(count * kind.itemsize)
@@ -168,6 +176,16 @@ class Archive:
             raise
         except (OSError, zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
             raise CorruptFile(self.path, f"array {name!r} cannot be read ({error})") from None
+
+    def _start_of(self, archive: zipfile.ZipFile, name: str) -> int | None:
+        """Where in the file an array that is not compressed begins, its header included."""
+        info = archive.getinfo(f"{name}.npy")
+        if info.compress_type != zipfile.ZIP_STORED:
+            return None
+        with self.path.open("rb") as stream:
+            stream.seek(info.header_offset + 26)
+            lengths = stream.read(4)
+        return info.header_offset + 30 + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
 
 
 def _header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:

@@ -23,7 +23,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
 from vdpm.data.frame import Frame, MovedPoints
@@ -88,7 +88,7 @@ class KubricFiles(Protocol):
 
     def segmentation(self, index: int) -> Float[Tensor, "height width"]: ...
 
-    def coordinates(self, index: int) -> Float[Tensor, "height width 3"]:
+    def coordinates(self, index: int) -> UInt16[np.ndarray, "height width 3"]:
         """0 to 65535 from one side of the box to the other."""
         ...
 
@@ -115,9 +115,8 @@ class KubricSequence(DataSequence):
         height, width = distance.shape
         focal = scene.focal * width
         k = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], dtype=torch.float64)
-        valid = distance.isfinite() & (distance > 0) & (distance < MAX_DISTANCE)
-        rays = unproject(torch.ones(height, width, dtype=torch.float64), k)
-        depth = torch.where(valid, distance, torch.zeros_like(distance)) / rays.norm(dim=-1)
+        valid = (distance > 0) & (distance < MAX_DISTANCE)
+        depth = distance.masked_fill(~valid, 0) / _ray_lengths(focal, height, width)
         return Frame(image, depth, valid, scene.c2w[index], k, instances, sky=~valid)
 
     def moved(self, index: int, frame: Frame, targets: Sequence[int]) -> list[MovedPoints | None]:
@@ -131,16 +130,19 @@ class KubricSequence(DataSequence):
         size, pixels = (frame.depth.shape, None) if frame.origin is None else frame.origin
         if tuple(inside.shape[:2]) != tuple(size):
             raise CorruptFile(self._files.path, f"pictures of frame {index} differ in size")
-        of_shown = inside.reshape(-1, 3)[shown if pixels is None else pixels.flatten()[shown]]
-        place = torch.nn.functional.pad(of_shown.double() / 65535 - 0.5, (0, 1), value=1.0)
+        of_shown = (shown if pixels is None else pixels.flatten()[shown]).numpy()
+        o = torch.from_numpy(inside.reshape(-1, 3)[of_shown].astype(np.float32))
+        place = torch.nn.functional.pad(o / 65535 - 0.5, (0, 1), value=1.0)
         of_instance = place.split(labels[shown].bincount(minlength=len(scene.boxes) + 1)[1:].tolist())
 
         def at(time: int) -> Float[Tensor, "shown 3"]:
-            to_world = torch.from_numpy(_TO_AFFINE @ scene.boxes[:, time])
+            # float32: Kubric's worlds are some metres large.
+            to_world = torch.from_numpy(_TO_AFFINE @ scene.boxes[:, time]).float()
             return torch.cat([place[:0, :3], *[one @ matrix for one, matrix in zip(of_instance, to_world)]])
 
-        seen, valid = frame.points().reshape(-1, 3)[shown], frame.valid.flatten()[shown]
-        agree = (at(index) - seen).norm(dim=-1) <= MAX_DISAGREEMENT * (seen - frame.c2w[:3, 3]).norm(dim=-1)
+        seen, valid = frame.points_of(shown).float(), frame.valid.flatten()[shown]
+        eye = frame.c2w[:3, 3].float()
+        agree = (at(index) - seen).square().sum(1) <= MAX_DISAGREEMENT**2 * (seen - eye).square().sum(1)
         rejected = int((valid & ~agree).sum())
         return [MovedPoints(shown, at(target), valid & agree, True, rejected) for target in targets]
 
@@ -171,7 +173,7 @@ class ExportedScene:
     def segmentation(self, index: int) -> Float[Tensor, "height width"]:
         return read_gray(self._folder / f"segmentation_{index:05d}.png")
 
-    def coordinates(self, index: int) -> Float[Tensor, "height width 3"]:
+    def coordinates(self, index: int) -> UInt16[np.ndarray, "height width 3"]:
         return read_rgb16(self._folder / f"object_coordinates_{index:05d}.png")
 
     def _read(self) -> KubricScene:
@@ -214,7 +216,7 @@ class RecordedScene:
     def segmentation(self, index: int) -> Float[Tensor, "height width"]:
         return read_gray(self.path, self._picture("segmentations", index))
 
-    def coordinates(self, index: int) -> Float[Tensor, "height width 3"]:
+    def coordinates(self, index: int) -> UInt16[np.ndarray, "height width 3"]:
         return read_rgb16(self.path, self._picture("object_coordinates", index))
 
     def _value(self, name: str) -> Value:
@@ -254,6 +256,13 @@ def open_kubric(root: Path, quarantine: Quarantine | None = None) -> list[DataSe
         raise InputError(f"{root}: holds no TFRecord files and no folders with metadata.json; give a folder of either")
     found = open_each([partial(ExportedScene, folder) for folder in exported], quarantine)
     return [KubricSequence(files.path.parent.name, files, len(files.scene().c2w)) for files in found]
+
+
+@lru_cache(maxsize=4)
+def _ray_lengths(focal: float, height: int, width: int) -> Float[Tensor, "height width"]:
+    """Distance of a point at depth 1 that each pixel sees; the same for all scenes of one camera."""
+    k = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], dtype=torch.float64)
+    return unproject(torch.ones(height, width, dtype=torch.float64), k).norm(dim=-1).float()
 
 
 def _offsets(path: Path) -> tuple[Path, list[int]]:

@@ -6,6 +6,7 @@ the nearest one.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -34,6 +35,10 @@ class LensCamera:
         focal, centre = k.diagonal()[:2], k[:2, 2]
         rays = (pixel_grid(*self.size, device="cpu", dtype=torch.float64) - centre) / focal
         return self._distorted(rays) * focal + centre
+
+    def kept_places(self) -> Float[Tensor, "height width 2"]:
+        """``places`` in float32, kept for the last cameras: the same for all frames of a film."""
+        return _kept_places(self.model, self.size, tuple(self.intrinsics.flatten().tolist()), self.distortion)
 
     def straightened(self, places: Float[Tensor, "*places 2"]) -> Float[Tensor, "*places 2"]:
         """Positions (x, y) in the picture as taken -> in the pinhole camera's: the inverse of what ``places`` does.
@@ -65,6 +70,14 @@ class LensCamera:
         return rays * (1 + square * (k1 + square * (k2 + square * k3))) + aside
 
 
+@lru_cache(maxsize=2)
+def _kept_places(
+    model: str, size: tuple[int, int], intrinsics: tuple[float, ...], distortion: tuple[float, ...]
+) -> Float[Tensor, "height width 2"]:
+    k = torch.tensor(intrinsics, dtype=torch.float64).view(3, 3)
+    return LensCamera(model, size, k, distortion).places().float()
+
+
 def nearest_pixels(
     places: Float[Tensor, "height width 2"], size: tuple[int, int]
 ) -> tuple[Shaped[Tensor, "height width"], Shaped[Tensor, "height width"], Bool[Tensor, "height width"]]:
@@ -79,7 +92,7 @@ def mixed_pixels(
 ) -> Shaped[Tensor, "height width 3"]:
     """Colours at the places, of the four nearest pixels; black beyond the picture."""
     size = places.new_tensor([picture.shape[1], picture.shape[0]])
-    grid = (2 * places / size - 1).float()
+    grid = (places * (2 / size) - 1).float()
     found = torch.nn.functional.grid_sample(
         picture.permute(2, 0, 1)[None].float(), grid[None], mode="bilinear", align_corners=False
     )

@@ -36,12 +36,19 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Tracks:
-    """Tracks of a sequence. ``visible`` and ``valid``: [S, N]."""
+    """Tracks of a sequence, as they lie in its file: [S, N, ...]. ``from_kinds``: visible is 1, invalid is 2."""
 
     pixels: np.ndarray
     points: np.ndarray
     visible: np.ndarray
     valid: np.ndarray
+    from_kinds: bool = False
+
+    def visible_at(self, frame: int) -> np.ndarray:
+        return self.visible[frame] == 1 if self.from_kinds else self.visible[frame].astype(bool)
+
+    def valid_at(self, frame: int) -> np.ndarray:
+        return self.valid[frame] != 2 if self.from_kinds else self.valid[frame].astype(bool)
 
 
 class PointOdysseySequence(DataSequence):
@@ -82,17 +89,17 @@ class PointOdysseySequence(DataSequence):
             return [None] * len(targets)
         tracks = _tracks(self._annotations, len(self))
         height, width = frame.depth.shape
-        start, pixels = tracks.points[index], tracks.pixels[index]
-        usable = tracks.visible[index] & tracks.valid[index] & np.isfinite(start).all(1) & np.isfinite(pixels).all(1)
-        chosen = usable.nonzero()[0]
-        in_camera = start[chosen].astype(np.float64) @ self._w2c[index, :3, :3].T + self._w2c[index, :3, 3]
+        chosen = np.flatnonzero(tracks.visible_at(index) & tracks.valid_at(index))
+        start, pixels = tracks.points[index][chosen], tracks.pixels[index][chosen]
+        finite = np.isfinite(start[:, 0] + start[:, 1] + start[:, 2] + pixels[:, 0] + pixels[:, 1])
+        chosen, start, pixels = chosen[finite], start[finite], pixels[finite]
+        in_camera = start.astype(np.float64) @ self._w2c[index, :3, :3].T + self._w2c[index, :3, 3]
         z = np.maximum(in_camera[:, 2], 1e-9)
-        projected = in_camera @ self._intrinsics[index].T
-        off = np.linalg.norm(projected[:, :2] / z[:, None] - pixels[chosen], axis=1)
-        column, row = np.floor(np.clip(pixels[chosen], -1, 1e6)).astype(np.int64).T
+        off = (in_camera @ self._intrinsics[index].T)[:, :2] / z[:, None] - pixels
+        column, row = np.floor(np.clip(pixels, -1, 1e6)).astype(np.int64).T
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        right = inside & (in_camera[:, 2] > 0) & (off <= MAX_REPROJECTION)
-        kept = right.nonzero()[0]
+        right = inside & (in_camera[:, 2] > 0) & (np.square(off[:, 0]) + np.square(off[:, 1]) <= MAX_REPROJECTION**2)
+        kept = np.flatnonzero(right)
         # Near to far, and of several tracks in a pixel the first: the one in front.
         kept = kept[np.argsort(z[kept], kind="stable")]
         places, first = np.unique(row[kept] * width + column[kept], return_index=True)
@@ -101,7 +108,7 @@ class PointOdysseySequence(DataSequence):
         found: list[MovedPoints | None] = []
         for target in targets:
             end = tracks.points[target][chosen].astype(np.float32)
-            valid = tracks.valid[target][chosen] & np.isfinite(end).all(1)
+            valid = tracks.valid_at(target)[chosen] & np.isfinite(end[:, 0] + end[:, 1] + end[:, 2])
             end[~valid] = 0
             found.append(MovedPoints(at_pixels, torch.from_numpy(end), torch.from_numpy(valid), rejected=rejected))
         return found
@@ -121,13 +128,13 @@ def open_pointodyssey(root: Path, quarantine: Quarantine | None = None) -> list[
 
 @lru_cache(maxsize=2)
 def _tracks(path: Path, count: int) -> Tracks:
-    """Kept for the last sequences read: unpacking them takes longer than all else."""
+    """Kept for the last sequences read: where they are compressed, unpacking them takes longer than all else."""
     archive = Archive(path)
-    points = archive.array("trajs_3d", (count, None, 3))
+    points = archive.array("trajs_3d", (count, None, 3), mapped=True)
     number = points.shape[1]
-    pixels = archive.array("trajs_2d", (count, number, 2))
+    pixels = archive.array("trajs_2d", (count, number, 2), mapped=True)
     if "visibilities" in archive.names:
-        kinds = archive.array("visibilities", (count, number))
-        return Tracks(pixels, points, kinds == 1, kinds != 2)
-    visible, valid = (archive.array(name, (count, number)).astype(bool) for name in ("visibs", "valids"))
+        kinds = archive.array("visibilities", (count, number), mapped=True)
+        return Tracks(pixels, points, kinds, kinds, from_kinds=True)
+    visible, valid = (archive.array(name, (count, number), mapped=True) for name in ("visibs", "valids"))
     return Tracks(pixels, points, visible, valid)

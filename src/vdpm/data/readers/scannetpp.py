@@ -60,7 +60,7 @@ class ScanNetPPSequence(DataSequence):
         for path, one in ((self._pictures / name, picture), (depth_path, depth), (mask_path, mask)):
             if tuple(one.shape[:2]) != camera.size:
                 raise CorruptFile(path, f"is {[*one.shape[:2]]} high and wide, its camera {[*camera.size]}")
-        places = camera.places()
+        places = camera.kept_places()
         row, column, inside = nearest_pixels(places, camera.size)
         valid = inside & (depth[row, column] > 0) & (mask[row, column] == 255)
         image = picture if camera.model == "PINHOLE" else mixed_pixels(picture, places)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from vdpm.data.frame import Frame, MovedPoints
+from vdpm.data.frame import Frame, MovedPoints, placed
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.files import list_folders
 from vdpm.data.sequence import DataSequence
 from vdpm.data.snippet_folder import SNIPPET_FILE, read_snippet
 from vdpm.errors import InputError
-from vdpm.geometry.rigid import invert_rigid, transform_points
+from vdpm.geometry.rigid import invert_rigid
 from vdpm.structures import Snippet
 
 
@@ -29,10 +29,10 @@ class SnippetFolderSequence(DataSequence):
     def frame(self, index: int) -> Frame:
         clip = _read(self._folder)
         c2w = clip.c2w[index].double()
-        points = clip.points[index].double().masked_fill(~clip.valid[index][..., None], 0)
+        points = clip.points[index].masked_fill(~clip.valid[index][..., None], 0)
         return Frame(
             image=(clip.images[index] * 255).round().byte().permute(1, 2, 0),
-            depth=transform_points(invert_rigid(c2w), points)[..., 2],
+            depth=placed(invert_rigid(c2w).float(), points)[..., 2],
             valid=clip.valid[index],
             c2w=c2w,
             intrinsics=clip.intrinsics[index].double(),

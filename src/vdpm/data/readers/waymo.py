@@ -21,7 +21,6 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
 from vdpm.data.frame import Frame, MovedPoints
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
@@ -93,7 +92,7 @@ class WaymoSequence(DataSequence):
         ids = np.array([0, *(_number_of(one) for one in _boxes(self._path, offset).ids)])
         instances[pixels] = torch.from_numpy(ids[sweep.boxes + 1])
         return Frame(
-            image=picture if lens.model == "PINHOLE" else mixed_pixels(picture, _places(lens)),
+            image=picture if lens.model == "PINHOLE" else mixed_pixels(picture, lens.kept_places()),
             depth=depth.view(height, width),
             valid=(depth > 0).view(height, width),
             c2w=torch.from_numpy(sweep.c2w),
@@ -215,16 +214,3 @@ def _sweep(path: Path, offset: int, camera: int) -> Sweep:
     shown, pixels, depth = _seen(lens, np.linalg.inv(c2w), returns.points, returns.pixels)
     points = returns.points[shown]
     return Sweep(pixels, points, depth, box_of(points, _boxes(path, offset)), returns.unlabelled[shown], c2w)
-
-
-def _places(lens: LensCamera) -> Tensor:
-    return _kept_places(lens.size, tuple(lens.intrinsics.flatten().tolist()), lens.distortion)
-
-
-@lru_cache(maxsize=2)
-def _kept_places(
-    size: tuple[int, int], intrinsics: tuple[float, ...], distortion: tuple[float, ...]
-) -> Float[Tensor, "height width 2"]:
-    """Where each pixel of the straightened picture lies in the one as taken: the same for all frames of a drive."""
-    k = torch.tensor(intrinsics, dtype=torch.float64).view(3, 3)
-    return LensCamera("OPENCV", size, k, distortion).places().float()
