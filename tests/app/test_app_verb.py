@@ -44,7 +44,7 @@ class Running:
         self.key = self.address.split("#key=")[1]
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         headers = {"X-Vdpm-Key": self.key, "X-Vdpm-Name": "clip.mp4", "Content-Type": "application/octet-stream"}
         if method != "GET":
             headers["Origin"] = f"http://127.0.0.1:{self.port}"
@@ -60,7 +60,7 @@ class Running:
     def end(self, number: int) -> tuple[int, str]:
         """Exit code and what was still said."""
         self.process.send_signal(number)
-        said, _ = self.process.communicate(timeout=20)
+        said, _ = self.process.communicate(timeout=60)
         return self.process.returncode, said
 
 

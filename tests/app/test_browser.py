@@ -97,7 +97,7 @@ Open = Callable[..., Tab]
 
 def test_a_dropped_video_its_progress_and_the_result(open_tab: Open, real: RunningApp, tmp_path: Path) -> None:
     tab = open_tab(real)
-    assert "up to 1 MB and 2 min" in tab.page.inner_text("#takes")
+    assert "up to 1 MB and 2\xa0min" in tab.page.inner_text("#takes")
     tab.drop("my clip.mp4", write_clip(tmp_path / "clip.mp4", num_frames=5).read_bytes())
     tab.until("!!document.querySelector('li .track:not([hidden])')")
     shares = set()

@@ -192,9 +192,9 @@ def test_the_oldest_results_go(app: RunningApp) -> None:
 
 
 def test_what_takes_too_long_is_given_up(start: Start) -> None:
-    app = start(Limits(minutes=0.02))
+    app = start(Limits(minutes=0.08))
     job = app.wait(app.upload("sleep"), "failed")
-    assert job["error"] == "clip.mp4: stopped after 0.02 minutes; take fewer frames"
+    assert job["error"] == "clip.mp4: stopped after 0.08 minutes; take fewer frames"
     app.wait(app.upload("fine"), "done")
 
 

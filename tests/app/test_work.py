@@ -118,7 +118,7 @@ def test_it_ends_with_the_app(tmp_path: Path, clip: Path, tiny_folder: Path) -> 
     assert process.stdin is not None
     process.stdin.write(task.dumps().encode() + b"\n")
     process.stdin.close()
-    assert process.wait(20) == 1
+    assert process.wait(60) == 1
     assert not (tmp_path / "scene.html").exists()
 
 

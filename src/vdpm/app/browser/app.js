@@ -16,9 +16,9 @@ const count = (n, noun) => `${n} ${noun}${n === 1 ? '' : 's'}`;
 const narrow = () => window.innerWidth < 960;
 
 function duration(seconds) {
-  if (seconds < 90) return `${Number(seconds.toFixed(seconds < 10 ? 1 : 0))} s`;
-  const whole = Math.round(seconds);
-  return `${Math.floor(whole / 60)} min${whole % 60 ? ` ${whole % 60} s` : ''}`;
+  const space = '\u00a0', whole = Math.round(seconds);
+  if (seconds < 90) return `${Number(seconds.toFixed(seconds < 10 ? 1 : 0))}${space}s`;
+  return `${Math.floor(whole / 60)}${space}min${whole % 60 ? `${space}${whole % 60}${space}s` : ''}`;
 }
 
 class App {
@@ -130,7 +130,7 @@ class App {
     const { bytes, seconds, frames } = state.limits;
     byId('takes').textContent = `mp4, mov, webm, mkv, gif · up to ${(bytes / 1e6).toFixed(0)} MB and ${duration(seconds)}`;
     byId('frames').max = byId('frames').value = byId('frames-text').value = frames;
-    byId('about').textContent = `A video to points in 3D, at every time · ${state.model.split('/').at(-1)}`;
+    byId('about').textContent = `A video to points in 3D, at every time · ${state.model.split('/').at(-1).replaceAll('-', '\u2011')}`;
     byId('promise').textContent = state.kept
       ? 'Nothing leaves this machine. Results stay in the folder that vdpm app was given.'
       : 'Nothing leaves this machine. When vdpm app ends, all videos and results are removed.';
