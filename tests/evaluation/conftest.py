@@ -10,12 +10,13 @@ sys.path.append(str(Path(__file__).parents[1] / "data"))
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with kubric, sintel, bonn, tum, 7scenes and pointodyssey in it."""
+    """A folder with kubric, sintel, bonn, tum, 7scenes, pointodyssey and waymo in it."""
     from native.kubric import closed_scene, write_kubric_folder
     from native.pointodyssey import write_pointodyssey
     from native.rgbd import write_seven_scenes, write_tum
     from native.scenes import clip, still_clip
     from native.sintel import write_sintel
+    from native.waymo import driving_clip, write_waymo
 
     root = tmp_path_factory.mktemp("data sets")
     for number in range(2):
@@ -25,4 +26,5 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tum(root / "tum" / "rgbd_dataset_freiburg3_walking_xyz", clip())
     write_seven_scenes(root / "7scenes" / "chess" / "seq-01", still_clip())
     write_pointodyssey(root / "pointodyssey" / "test" / "walk", clip())
+    write_waymo(root / "waymo" / "segment-1_with_camera_labels.tfrecord", driving_clip())
     return root

@@ -70,6 +70,8 @@ def is_perfect(name: str, value: float) -> bool:
         ("tracking", "kubric", ()),
         ("tracking", "pointodyssey", ()),
         ("tracking", "7scenes", ()),
+        ("two-view", "waymo", ()),
+        ("tracking", "waymo", ()),
         ("video-depth", "sintel", ("--per-frame",)),
         ("video-depth", "bonn", ("--first", 0)),
         ("camera-pose", "sintel", ()),
