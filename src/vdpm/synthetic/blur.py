@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from vdpm.synthetic.fusing import fusable
+
 _TAPS = 9
 _TILE = 8
 _LONGEST = 0.12
@@ -15,7 +17,7 @@ _LONGEST = 0.12
 
 
 def image_motion(
-    everywhere: Float[Tensor, "batch frames frames rays 3"],
+    beside: Float[Tensor, "batch times frames rays 3"],
     c2w: Float[Tensor, "batch frames 4 4"],
     focal: Float[Tensor, "batch frames"],
     timestamps: Float[Tensor, "batch frames"],
@@ -23,20 +25,28 @@ def image_motion(
 ) -> Float[Tensor, "batch frames rays 3"]:
     """How fast each pixel's point moves over the picture, in pixels a second (x, y), and the inverse of its depth.
 
-    ``everywhere``: where the points of each frame's rays (third axis of frames last) are at the time of each frame
-    (first). Between the frame before and the one after; ``focal`` in units of the image width.
+    ``beside``: where the points of each frame's rays are at three times: of the frame before, of the one after, and of
+    their own. The speed is that between the first two; ``focal`` in units of the image width.
     """
     count = c2w.shape[1]
     own = torch.arange(count, device=c2w.device)
     times = torch.stack([(own - 1).clamp_min(0), (own + 1).clamp_max(count - 1), own])
-    pose = c2w[:, times, None, :3]
-    offset = everywhere[:, times, own] - pose[..., 3]
-    x, y, z = ((offset[..., None] * pose[..., :3]).sum(-2)).unbind(-1)
-    z = torch.where(z < 1e-4, 1e-4, z)
-    place = torch.stack([x, y], -1) * (focal[:, times] * width)[..., None, None] / z[..., None]
     seconds = (timestamps[:, times[1]] - timestamps[:, times[0]]).clamp_min(1e-6)
-    speed = (place[:, 1] - place[:, 0]) / seconds[..., None, None]
-    return torch.cat([speed, 1 / z[:, 2, ..., None]], -1)
+    return _image_motion(beside, c2w[:, times, None, :3], focal[:, times] * width, seconds)
+
+
+@fusable
+def _image_motion(beside: Tensor, pose: Tensor, focal: Tensor, seconds: Tensor) -> Tensor:
+    offset = beside - pose[..., 3]
+    x, y, z = (
+        offset[..., 0] * pose[..., 0, i] + offset[..., 1] * pose[..., 1, i] + offset[..., 2] * pose[..., 2, i]
+        for i in range(3)
+    )
+    z = torch.where(z < 1e-4, 1e-4, z)
+    across, down = (v * focal[..., None] / z for v in (x, y))
+    seconds = seconds[..., None]
+    right, below = (across[:, 1] - across[:, 0]) / seconds, (down[:, 1] - down[:, 0]) / seconds
+    return torch.stack([right, below, 1 / z[:, 2]], -1)
 
 
 def blur_along_motion(
@@ -63,20 +73,25 @@ def blur_along_motion(
     row = torch.arange(height, device=picture.device) // _TILE
     column = torch.arange(width, device=picture.device) // _TILE
     longest = tiles[:, :, row][:, :, :, column]
+    return _gathered(torch.cat([picture, length, nearness], 1), longest)
 
-    steps = torch.arange(_TAPS, device=picture.device) / (_TAPS - 1) - 0.5
-    y = torch.arange(height, device=picture.device) + 0.5
-    x = torch.arange(width, device=picture.device) + 0.5
+
+@fusable
+def _gathered(layers: Tensor, longest: Tensor) -> Tensor:
+    """The mean of samples of ``layers`` (colour, length of the motion, nearness) along the ``longest`` motion around,
+    as far as they reach the pixel."""
+    height, width = layers.shape[-2:]
+    steps = torch.arange(_TAPS, device=layers.device) / (_TAPS - 1) - 0.5
+    y = torch.arange(height, device=layers.device) + 0.5
+    x = torch.arange(width, device=layers.device) + 0.5
     centre = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)])
     places = centre[:, None] + longest[:, :, None] * steps[:, None, None]
     size = torch.stack([torch.full_like(steps[0], width), torch.full_like(steps[0], height)])
     grid = (places.permute(0, 2, 3, 4, 1) / size * 2 - 1).flatten(1, 2)
-    layers = torch.cat([picture, length, nearness], 1)
     taken = F.grid_sample(layers, grid, padding_mode="border", align_corners=False).unflatten(2, (_TAPS, height))
     colour, reach, near = taken[:, :3], taken[:, 3] / 2, taken[:, 4]
-
     away = longest.norm(dim=1)[:, None] * steps.abs()[:, None, None]
-    own_reach, own_near = length / 2, nearness
+    own_reach, own_near = layers[:, 3:4] / 2, layers[:, 4:]
     # 1 where the sample is in front of the pixel, 0 where it is behind by a tenth of its depth.
     before = (0.5 + 5 * (near / own_near.clamp_min(1e-9) - 1)).clamp(0, 1)
     covers = (1 - away / reach.clamp_min(0.5)).clamp_min(0)

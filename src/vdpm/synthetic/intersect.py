@@ -225,15 +225,25 @@ def surroundings_exit(parts: Parts, origin: Rays, direction: Rays) -> tuple[Tens
     """Ray length to the surroundings ahead, and which face: 0 to 3 walls (-x, x, -y, y), 4 ground, 5 ceiling."""
     inverse = parts.inverse[:, :, SURROUNDINGS, :, :, None].movedim((2, 3), (0, 1))
     position = parts.position[:, :, SURROUNDINGS, None].movedim(-1, 0)
-    o, d = turned(inverse, origin - position), turned(inverse, direction)
     high = torch.stack([parts.half[:, 0], parts.half[:, 1], parts.ceiling])[..., None, None]
     low = torch.stack([-parts.half[:, 0], -parts.half[:, 1], parts.floor])[..., None, None]
-    step = torch.where(d.abs() < 1e-9, 1e-9, d)
-    ahead = step > 0
-    length, axis = ((torch.where(ahead, high, low) - o) / step).min(0)
-    face = 2 * axis + ahead.gather(0, axis[None])[0]
+    o, d, length, face = _box_exit(inverse, position, low, high, origin, direction)
     hill = terrain_distance(parts.waves, o, d, length)
     return torch.minimum(hill, length), torch.where(hill < length, 4, face)
+
+
+@fusable
+def _box_exit(
+    inverse: Tensor, position: Tensor, low: Tensor, high: Tensor, origin: Tensor, direction: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rays in the frame of the surroundings, and where they leave the box from ``low`` to ``high``, by which face."""
+    o, d = turned(inverse, origin - position), turned(inverse, direction)
+    step = torch.where(d.abs() < 1e-9, 1e-9, d)
+    ahead = step > 0
+    x, y, z = ((torch.where(ahead, high, low) - o) / step).unbind(0)
+    by_x, by_y, by_z = ahead.long().unbind(0)
+    side, across = torch.where(y < x, y, x), torch.where(y < x, 2 + by_y, by_x)
+    return o, d, torch.where(z < side, z, side), torch.where(z < side, 4 + by_z, across)
 
 
 def nearest_hit(
@@ -264,11 +274,17 @@ def blocked(parts: Parts, origin: Rays, direction: Rays, length: Tensor) -> Bool
         hit = hit | (nearest(parts, _vector(origin), _vector(direction))[0] < length)
     lamp = parts.lamp
     functions = _edges(parts, lamp.place[:, None], lamp.turn, lamp.is_near)
-    near = lamp.is_near[:, None, None]
-    place = lamp.place.movedim(-1, 0)[..., None, None]
-    q = turned(lamp.turn.movedim(0, -1)[..., None, None], origin - torch.where(near, place, 0.0))
-    height, _ = highest(functions, torch.stack([q[0], q[1], torch.where(near, q[2], 1.0)]))
-    return hit | (height > torch.where(near, 1.0 + 1e-4, q[2]))
+    q, own_height = _from_lamp(lamp.is_near, lamp.place, lamp.turn, origin)
+    height, _ = highest(functions, q)
+    return hit | (height > own_height)
+
+
+@fusable
+def _from_lamp(is_near: Tensor, place: Tensor, turn: Tensor, origin: Tensor) -> tuple[Tensor, Tensor]:
+    """The q of ``meshes.edge_functions`` for rays to the lamp, and the height of their origins."""
+    near, place = is_near[:, None, None], place.movedim(-1, 0)[..., None, None]
+    q = turned(turn.movedim(0, -1)[..., None, None], origin - torch.where(near, place, 0.0))
+    return torch.stack([q[0], q[1], torch.where(near, q[2], 1.0)]), torch.where(near, 1.0 + 1e-4, q[2])
 
 
 def _edges(parts: Parts, place: Tensor, turn: Tensor, near: Tensor) -> Float[Tensor, "batch frames 12 triangles"]:

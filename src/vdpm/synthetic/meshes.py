@@ -6,6 +6,7 @@ the way to it are four linear functions of a ray, so that a ray and a triangle c
 """
 
 import functools
+import importlib.util
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,6 +21,7 @@ WIDE, LONG, FLAT = range(3)
 NUM_VERTICES = 65
 TRIANGLES = 96
 MISS = 1e9
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
 _SEAM = -1e-6
 """Barycentric weights are compared with this and not with 0, so that no ray slips between two triangles."""
 
@@ -144,6 +146,10 @@ def highest(
     functions: Float[Tensor, "batch frames 12 triangles"], q: Float[Tensor, "3 batch frames rays"]
 ) -> tuple[Float[Tensor, "batch frames rays"], Int[Tensor, "batch frames rays"]]:
     """The height of the highest triangle on each ray, -MISS where there is none, and which triangle."""
+    if q.is_cuda and is_fusing() and _HAS_TRITON:
+        from vdpm.synthetic.sheet_kernel import highest_of_sheets
+
+        return highest_of_sheets(functions, sheet_cones(functions), q, MISS, _SEAM)
     x, y, z = q.contiguous().unbind(0)
     if not can_skip(q.device):
         # By sheets, as without the compiler a value for each ray and triangle would be too much for memory.
@@ -172,6 +178,26 @@ def highest(
                 best[batch, frame, here] = torch.where(better, value[0, 0], best[batch, frame, here])
                 index[batch, frame, here] = torch.where(better, which[0, 0] + start, index[batch, frame, here])
     return best, index
+
+
+@fusable
+def sheet_cones(functions: Float[Tensor, "batch frames 12 triangles"]) -> Float[Tensor, "batch frames sheets 4"]:
+    """Around the corners of each sheet, as seen from where the rays meet, a cone: its axis, and the least cosine with
+    it of a ray that may meet the sheet; -2 where every ray may, 2 where none may."""
+    edges = functions[:, :, :9].unflatten(3, (-1, TRIANGLES)).unflatten(2, (3, 3))
+    good = (edges != 0).any(3).any(2)[:, :, None, None]
+    # Corner k is the one whose weight is positive where the two others are 0. [batch, frames, corner, axis, ...].
+    first, second = edges[:, :, (1, 2, 0)], edges[:, :, (2, 0, 1)]
+    corner = torch.linalg.cross(first, second, dim=3)
+    corner = corner * (corner * edges).sum(3, keepdim=True).sign()
+    corner = corner / corner.norm(dim=3, keepdim=True).clamp_min(1e-30) * good
+    axis = corner.sum((2, 5))
+    axis = axis / axis.norm(dim=2, keepdim=True).clamp_min(1e-30)
+    cosine = torch.where(good[:, :, :, 0], (corner * axis[:, :, None, :, :, None]).sum(3), 2.0)
+    least = cosine.amin((2, 4))
+    # Cones wider than a half space hold everything.
+    least = torch.where(least < 0.05, -2.0, torch.where(least > 1.5, 2.0, least - 1e-3))
+    return torch.cat([axis.transpose(2, 3), least[..., None]], -1)
 
 
 def _may_meet(functions: Float[Tensor, "12 triangles"], q: Float[Tensor, "3 rays"]) -> Int[Tensor, "some"]:

@@ -14,6 +14,7 @@ from vdpm.synthetic.fusing import fusable
 from vdpm.synthetic.intersect import Parts, Rays, Vector, nearest_hit, surface_normal
 from vdpm.synthetic.layout import SHEETS, SURROUNDINGS
 from vdpm.synthetic.meshes import TRIANGLES, corners, grid_normals
+from vdpm.synthetic.tables import rows_of
 from vdpm.synthetic.terrain import terrain_normal
 
 
@@ -79,14 +80,13 @@ def contact(parts: Parts, poses: Float[Tensor, "batch frames pieces 12"], origin
     length, piece, face = nearest_hit(parts, origin, direction)
     batch = torch.arange(piece.shape[0], device=piece.device)[:, None, None]
     frame = torch.arange(piece.shape[1], device=piece.device)[None, :, None]
-    # One gather of rows, then one copy that puts the columns first: all that follows reads whole columns.
-    row = _rows(parts, poses)[batch, frame, piece].movedim(-1, 0).contiguous()
+    row = rows_of(_rows(parts, poses).flatten(0, 1), batch * piece.shape[1] + frame, piece)
     part = torch.where(
         piece > SURROUNDINGS,
         SHEETS.start + torch.div(piece - (SURROUNDINGS + 1), TRIANGLES, rounding_mode="floor"),
         piece,
     )
-    shapes = torch.cat([parts.size, parts.shape], -1)[batch, part].movedim(-1, 0).contiguous()
+    shapes = rows_of(torch.cat([parts.size, parts.shape], -1), batch, part)
     own, material, own_normal, normal = _on_surface(row, shapes, parts.waves, piece, face, length, origin, direction)
     return Contact(length, piece, part, face, own, material, own_normal, normal)
 

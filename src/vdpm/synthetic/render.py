@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int, Int16
 from torch import Tensor
 
 from vdpm.synthetic.blur import image_motion
+from vdpm.synthetic.fusing import fusable
 from vdpm.synthetic.hashing import constant, lattice
 from vdpm.synthetic.intersect import Rays, dot, nearest_hit, unit
 from vdpm.synthetic.layout import SURROUNDINGS
@@ -60,16 +61,13 @@ def trace(
 
     piece, valid = end.piece[..., :count], ~hit.sky[..., :count]
     batch, own = indices(piece)
-    # Where each point is at the times of the targets, then at those of all frames: [batch, times, frames, rays].
-    times = torch.cat([targets, own.view(1, -1).expand(len(targets), -1)], 1)
-    pose = poses[batch[..., None], times[..., None, None], piece[:, None]]
-    turn = pose[..., :9].unflatten(-1, (3, 3))
-    px, py, pz = end.own[:, :, None, :, :count, None]
-    points = turn[..., 0] * px + turn[..., 1] * py + turn[..., 2] * pz + pose[..., 9:]
-    moved, everywhere = points.split([targets.shape[1], poses.shape[1]], 1)
-    frames = own.flatten()
-    here = everywhere[:, frames, frames]
-    displacement = (everywhere - here[:, None]).square().sum(-1).amax(1).sqrt()
+    # Where each point is at the times of the targets, then of the frames before and after its own, and of its own.
+    frame, material = own.flatten(), end.own[..., :count].contiguous()
+    around = torch.stack([(frame - 1).clamp_min(0), (frame + 1).clamp_max(len(frame) - 1), frame])
+    times = [targets[..., None].expand(-1, -1, len(frame)), around.expand(len(targets), -1, -1)]
+    moved, beside = _carried(poses, piece, material, torch.cat(times, 1)).split([targets.shape[1], 3], 1)
+    here = beside[:, 2]
+    displacement = _displacement(poses, piece, material, here)
     return Pixels(
         radiance=radiance,
         points=here * valid[..., None],
@@ -78,8 +76,29 @@ def trace(
         instances=scene.parts.instance[batch, end.part[..., :count]],
         displacement=displacement * valid,
         pieces=piece.to(torch.int16),
-        motion=image_motion(everywhere, scene.c2w, scene.focal, scene.timestamps, width),
+        motion=image_motion(beside, scene.c2w, scene.focal, scene.timestamps, width),
     )
+
+
+@fusable
+def _carried(poses: Tensor, piece: Tensor, own: Tensor, times: Tensor) -> Tensor:
+    """World points [batch, times, frames, rays, 3] of what has coordinates ``own`` [3, batch, frames, rays] on pieces,
+    at ``times`` [batch, times, frames]."""
+    batch = torch.arange(len(poses), device=poses.device)[:, None, None, None]
+    pose = poses[batch, times[..., None], piece[:, None]]
+    x, y, z = own[:, :, None, ..., None].unbind(0)
+    return pose[..., 0:9:3] * x + pose[..., 1:9:3] * y + pose[..., 2:9:3] * z + pose[..., 9:]
+
+
+@fusable
+def _displacement(poses: Tensor, piece: Tensor, own: Tensor, here: Tensor) -> Tensor:
+    """How far each point is from ``here`` [batch, frames, rays, 3] when it is farthest, of all times."""
+    time = torch.arange(poses.shape[1], device=poses.device)[None, :, None, None]
+    batch = torch.arange(len(poses), device=poses.device)[:, None, None, None]
+    pose = poses[batch, time, piece[:, None]]
+    x, y, z = own[:, :, None, ..., None].unbind(0)
+    points = pose[..., 0:9:3] * x + pose[..., 1:9:3] * y + pose[..., 2:9:3] * z + pose[..., 9:]
+    return (points - here[:, None]).square().sum(-1).amax(1).sqrt()
 
 
 def _rays(scene: Scene, x: Tensor, y: Tensor, width: int, height: int) -> tuple[Rays, Rays]:
@@ -94,15 +113,20 @@ def _rays(scene: Scene, x: Tensor, y: Tensor, width: int, height: int) -> tuple[
 
 def _is_sky(scene: Scene, end: Contact) -> Bool[Tensor, "batch frames rays"]:
     """Whether a ray passes above the skyline."""
-    x, y, z = end.own
-    seed = scene.light.sky_seed[:, None, None].to(torch.int32)
-    base, rise, period, blocks = scene.skyline[:, None, None].unbind(-1)
-    along = torch.where(end.face < 2, y, x) / period
-    smooth = noise(torch.stack([along, end.face.float() * 7.3, torch.zeros_like(along)]), seed)
-    none = torch.zeros_like(end.face, dtype=torch.int32)
-    column = lattice(along.floor().to(torch.int32), end.face.to(torch.int32), none, seed)
+    return _above_skyline(scene.skyline, scene.light.sky_seed, end.own, end.part, end.face)
+
+
+@fusable
+def _above_skyline(table: Tensor, seed: Tensor, own: Tensor, part: Tensor, face: Tensor) -> Tensor:
+    x, y, z = own.unbind(0)
+    seed = seed[:, None, None].to(torch.int32)
+    base, rise, period, blocks = table[:, None, None].unbind(-1)
+    along = torch.where(face < 2, y, x) / period
+    smooth = noise(torch.stack([along, face.float() * 7.3, torch.zeros_like(along)]), seed)
+    none = torch.zeros_like(face, dtype=torch.int32)
+    column = lattice(along.floor().to(torch.int32), face.to(torch.int32), none, seed)
     skyline = base + rise * torch.where(blocks > 0.5, column, smooth)
-    return (end.part == SURROUNDINGS) & (end.face != 4) & ((z > skyline) | (end.face == 5) & (base < 1e4))
+    return (part == SURROUNDINGS) & (face != 4) & ((z > skyline) | (face == 5) & (base < 1e4))
 
 
 def visibility(

@@ -10,6 +10,7 @@ from torch import Tensor
 from vdpm.synthetic.blur import blur_along_motion, shift_colours, soften
 from vdpm.synthetic.compression import compress
 from vdpm.synthetic.config import SceneConfig
+from vdpm.synthetic.fusing import fusable
 from vdpm.synthetic.hashing import Draws, choose, lattice
 from vdpm.synthetic.looks import SensorConfig
 
@@ -106,17 +107,10 @@ def develop(
     if sensor.blur_share > 0:
         x = soften(x, response.blur)
     gain = (response.brightness / luminance)[:, None] * response.flicker
-    x = x * (gain[..., None] * response.balance)[..., None, None]
-    column = (torch.arange(width, device=x.device) + 0.5) / width - 0.5
-    row = ((torch.arange(height, device=x.device) + 0.5) / height - 0.5)[:, None]
-    x = x * (1 - _per_clip(response.vignette) * (2 * (column * column + row * row)))
-    bend = _per_clip(response.contrast)
-    x = x * (1 + bend * x * 0.25) / (1 + bend * x)
-    x = x.clamp(1e-6, 1.0) ** _per_clip(response.gamma)
-    x = x + _per_clip(response.punch) * x * (1 - x) * (2 * x - 1)
+    x = _toned(x, gain[..., None] * response.balance, response)
     if sensor.sharpen_share > 0:
         x = x + _per_clip(response.sharpen) * (x - soften(x, torch.full_like(response.sharpen, 0.9)))
-    x = x + _per_clip(response.noise) * 2.4 * _grain(response, x)
+    x = _grainy(x, response)
     if sensor.compression_share > 0:
         x = compress(x.clamp(0, 1), response.compression)
     return x.clamp(0, 1).contiguous()
@@ -126,13 +120,28 @@ def _per_clip(value: Float[Tensor, "batch"]) -> Float[Tensor, "batch 1 1 1 1"]:
     return value[:, None, None, None, None]
 
 
-def _grain(response: Response, like: Tensor) -> Float[Tensor, "batch frames 3 height width"]:
-    """Sums of two random numbers, -1 to 1, for each channel of each pixel."""
-    frames, _, height, width = like.shape[1:]
-    pixel = torch.arange(width * height, device=like.device, dtype=torch.int32).view(height, width)
-    frame = torch.arange(frames, device=like.device, dtype=torch.int32).view(-1, 1, 1, 1)
+@fusable
+def _toned(x: Tensor, gain: Tensor, response: Response) -> Tensor:
+    """Gain of each frame and channel, vignette, tone curve."""
+    height, width = x.shape[-2:]
+    x = x * gain[..., None, None]
+    column = (torch.arange(width, device=x.device) + 0.5) / width - 0.5
+    row = ((torch.arange(height, device=x.device) + 0.5) / height - 0.5)[:, None]
+    x = x * (1 - _per_clip(response.vignette) * (2 * (column * column + row * row)))
+    bend = _per_clip(response.contrast)
+    x = x * (1 + bend * x * 0.25) / (1 + bend * x)
+    x = x.clamp(1e-6, 1.0) ** _per_clip(response.gamma)
+    return x + _per_clip(response.punch) * x * (1 - x) * (2 * x - 1)
+
+
+@fusable
+def _grainy(x: Tensor, response: Response) -> Tensor:
+    """With a sum of two random numbers, from -1 to 1, added to each channel of each pixel, by the clip's noise."""
+    frames, _, height, width = x.shape[1:]
+    pixel = torch.arange(width * height, device=x.device, dtype=torch.int32).view(height, width)
+    frame = torch.arange(frames, device=x.device, dtype=torch.int32).view(-1, 1, 1, 1)
     twice = torch.stack([frame, frame + 7919])[:, None]
-    channel = torch.arange(3, device=like.device, dtype=torch.int32).view(3, 1, 1)
+    channel = torch.arange(3, device=x.device, dtype=torch.int32).view(3, 1, 1)
     seed = response.noise_seed.to(torch.int32).view(-1, 1, 1, 1, 1)
     grain = lattice(pixel, twice, channel, seed)
-    return grain[0] + grain[1] - 1
+    return x + _per_clip(response.noise) * 2.4 * (grain[0] + grain[1] - 1)

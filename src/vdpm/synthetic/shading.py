@@ -6,11 +6,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vdpm.synthetic.fusing import fusable
 from vdpm.synthetic.hashing import constant
 from vdpm.synthetic.intersect import Rays, blocked, dot, unit
 from vdpm.synthetic.layout import NUM_PARTS, SURROUNDINGS
 from vdpm.synthetic.lighting import Light
 from vdpm.synthetic.scene import Scene
+from vdpm.synthetic.tables import rows_of
 from vdpm.synthetic.texture import albedo, noise, unpack_materials
 
 
@@ -55,19 +57,31 @@ _SPREAD = ((0.0, 0.0, 0.0), (0.8, 0.5, -0.3), (-0.8, -0.4, 0.4), (0.3, -0.8, 0.5
 
 def shade(scene: Scene, origin: Rays, direction: Rays, hit: Hit, width: int, samples: int = 1) -> Rays:
     """Colour of what each ray meets; ``samples`` sets of rays follow each other, one for each colour sample."""
-    surface = _surface(scene, origin, direction, hit, 1 / (scene.focal * width), samples)
-    colour = albedo(surface.rows, hit.material, surface.own_normal, surface.footprint)
-    dark = blocked(scene.parts, surface.start, surface.to_light, surface.light_distance)
-    open_to = _openness(scene, hit, surface)
-    seen = _illuminate(scene.light, direction, hit, surface, colour, dark, open_to)
-    return torch.where(hit.sky, _sky(scene.light, direction), seen)
-
-
-def _surface(scene: Scene, origin: Rays, direction: Rays, hit: Hit, pixel: Tensor, samples: int) -> _Surface:
-    light, normal = scene.light, hit.normal
+    parts, light = scene.parts, scene.light
     batch, _ = indices(hit.part)
-    row = torch.where(hit.part == SURROUNDINGS, NUM_PARTS + hit.face, hit.part)
-    rows = scene.materials[batch, row].movedim(-1, 0).contiguous()
+    rows = rows_of(scene.materials, batch, torch.where(hit.part == SURROUNDINGS, NUM_PARTS + hit.face, hit.part))
+    surface = _surface(light, rows, origin, direction, hit, 1 / (scene.focal * width), samples)
+    colour = albedo(rows, hit.material, surface.own_normal, surface.footprint)
+    dark = blocked(parts, surface.start, surface.to_light, surface.light_distance)
+    ground = parts.position[:, :, SURROUNDINGS]
+    return _seen(light, parts.half, parts.floor, ground, direction, hit, surface, colour, dark)
+
+
+@fusable
+def _seen(
+    light: Light, half: Tensor, floor: Tensor, ground: Tensor, direction: Tensor, hit: Hit, surface: _Surface,
+    colour: Tensor, dark: Tensor,
+) -> Tensor:  # fmt: skip
+    open_to = _openness(light, half, floor, ground, hit, surface)
+    seen = _illuminate(light, direction, hit, surface, colour, dark, open_to)
+    return torch.where(hit.sky, _sky(light, direction), seen)
+
+
+@fusable
+def _surface(
+    light: Light, rows: Tensor, origin: Tensor, direction: Tensor, hit: Hit, pixel: Tensor, samples: int
+) -> _Surface:
+    normal = hit.normal
     # On a slanted surface a pixel is long and narrow: the mean of both, since a pixel has several samples.
     footprint = hit.length * pixel[..., None] * (-dot(direction, normal)).clamp_min(0.04).rsqrt()
 
@@ -111,19 +125,25 @@ def _illuminate(
     return torch.lerp(seen, _per_clip(light.horizon), mist)
 
 
-def _openness(scene: Scene, hit: Hit, surface: _Surface) -> Float[Tensor, "batch frames rays"]:
+def _openness(
+    light: Light,
+    half: Float[Tensor, "batch 2"],
+    floor: Float[Tensor, "batch"],
+    ground: Float[Tensor, "batch frames 3"],
+    hit: Hit,
+    surface: _Surface,
+) -> Float[Tensor, "batch frames rays"]:
     """How much of the ambient light arrives: less in the corners of a room and on what faces the ground near it."""
-    parts, light = scene.parts, scene.light
-    x, y, z = hit.material
-    half = parts.half[:, None, None]
-    gaps = torch.stack([half[..., 0] - x.abs(), half[..., 1] - y.abs(), z - parts.floor[:, None, None]])
+    x, y, z = hit.material.unbind(0)
+    sides = half[:, None, None]
+    gaps = torch.stack([sides[..., 0] - x.abs(), sides[..., 1] - y.abs(), z - floor[:, None, None]])
     near = torch.exp(-3 * gaps.clamp_min(0))
     # The face itself is at distance 0 from its own plane; only the other two count.
     corner = 0.5 * (near.sum(0) - near.amax(0)).clamp(0, 1.5)
-    bottom = parts.position[:, :, SURROUNDINGS].movedim(-1, 0)[..., None]
+    bottom = ground.movedim(-1, 0)[..., None]
     height = dot(surface.start - bottom, _per_clip(light.up)).clamp_min(0)
     down = 0.5 - 0.5 * dot(surface.normal, _per_clip(light.up))
-    low = down * torch.exp(-2.5 * height / parts.half[:, :1, None].clamp_max(3.0))
+    low = down * torch.exp(-2.5 * height / half[:, :1, None].clamp_max(3.0))
     shut = torch.where(hit.part == SURROUNDINGS, corner, low)
     return 1 - light.dusk[:, None, None] * shut
 
