@@ -128,9 +128,9 @@ class App {
   begin(state) {
     this.limits = state.limits;
     const { bytes, seconds, frames } = state.limits;
-    byId('takes').textContent = `mp4, mov, webm, mkv, gif · up to ${(bytes / 1e6).toFixed(0)} MB and ${duration(seconds)}`;
+    byId('takes').textContent = `mp4, mov, webm, mkv, gif\nup to ${(bytes / 1e6).toFixed(0)} MB and ${duration(seconds)}`;
     byId('frames').max = byId('frames').value = byId('frames-text').value = frames;
-    byId('about').textContent = `A video to points in 3D, at every time · ${state.model.split('/').at(-1).replaceAll('-', '\u2011')}`;
+    byId('about').textContent = `Video in, moving 3D points out · ${state.model.split('/').at(-1).replaceAll('-', '\u2011')}`;
     byId('promise').textContent = state.kept
       ? 'Nothing leaves this machine. Results stay in the folder that vdpm app was given.'
       : 'Nothing leaves this machine. When vdpm app ends, all videos and results are removed.';
