@@ -130,10 +130,12 @@ canvas.addEventListener('click', (event) => { if (state && state.box) say({ what
 function onKey(event) {
   if (!state || event.ctrlKey || event.metaKey || event.altKey) return;
   const focused = event.target.ownerDocument ? event.target : null;
-  const writes = focused && (focused.isContentEditable
-    || (focused.tagName === 'INPUT' && !['checkbox', 'radio', 'range', 'button'].includes(focused.type))
-    || focused.tagName === 'TEXTAREA');
+  const kind = focused && focused.tagName === 'INPUT' ? focused.type : '';
   const name = event.key === ' ' ? 'space' : event.key.toLowerCase();
+  // A list of choices keeps the focus after it has closed; only while it is open its keys are its own.
+  const chooses = focused && focused.getAttribute && focused.getAttribute('aria-haspopup') === 'listbox';
+  const writes = focused && (chooses ? focused.getAttribute('aria-expanded') === 'true' : focused.isContentEditable
+    || (kind && !['checkbox', 'radio', 'range', 'button'].includes(kind)) || focused.tagName === 'TEXTAREA');
   if (writes || !state.keys.includes(name)) return;
   // Space and arrows on a focused button or slider would act twice.
   if (focused && focused.blur && focused !== document.body) focused.blur();

@@ -1,0 +1,266 @@
+"""The live viewer in a headless browser, driven as somebody would."""
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fixtures.moving_sphere import MovingSphere
+from vdpm.viewer.live.look import Look
+
+SIZE = (96, 128)
+LARGEST = """(() => {
+  const boxes = [...document.querySelectorAll('canvas')].map((c) => c.getBoundingClientRect());
+  const box = boxes.sort((a, b) => b.width * b.height - a.width * a.height)[0];
+  return [box.x, box.y, box.width, box.height];
+})()"""
+WINDOW = {"width": 1040, "height": 420}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.05)
+
+
+class Tab:
+    """A browser's tab that shows a viewer."""
+
+    def __init__(self, browser: Any, viewer: Any) -> None:
+        self.session = viewer.session
+        self.tab = browser.new_page(viewport=WINDOW)
+        self.said: list[str] = []
+        self.requests: list[str] = []
+        self.tab.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
+        self.tab.on("pageerror", lambda error: self.said.append(f"error: {error}"))
+        self.tab.on("request", lambda request: self.requests.append(request.url))
+        self.tab.goto(viewer.url)
+        self.tab.frame_locator("iframe").locator("#caption span").first.wait_for()
+        wait_until(lambda: self.session.sides[0].cloud.loaded() is not None)
+        # viser warns of drawing without a graphics card, over the picture.
+        notice = self.tab.locator(".mantine-Notification-closeButton")
+        notice.first.wait_for(timeout=20_000)
+        notice.first.click()
+        self.settle()
+
+    @property
+    def panel(self) -> Any:
+        return self.tab.frame_locator("iframe")
+
+    def box(self) -> tuple[float, float, float, float]:
+        x, y, width, height = self.tab.evaluate(LARGEST)
+        return x, y, width, height
+
+    def picture(self) -> np.ndarray:
+        x, y, width, height = self.box()
+        png = self.tab.screenshot(clip={"x": x, "y": y, "width": width, "height": height})
+        with Image.open(io.BytesIO(png)) as image:
+            return np.asarray(image.convert("RGB")).astype(float)
+
+    def settle(self, seconds: float = 20.0) -> np.ndarray:
+        """The picture when it has stopped changing."""
+        end, last = time.monotonic() + seconds, self.picture()
+        while time.monotonic() < end:
+            time.sleep(0.25)
+            now = self.picture()
+            if now.shape == last.shape and np.abs(now - last).mean() < 0.05:
+                break
+            last = now
+        return last
+
+    def place(self, pixel: tuple[float, float]) -> tuple[float, float]:
+        """Where the window shows a pixel of the frame whose camera one stands in."""
+        x, y, width, height = self.box()
+        zoom = min(width / SIZE[1], height / SIZE[0])
+        return x + width / 2 + (pixel[0] - SIZE[1] / 2) * zoom, y + height / 2 + (pixel[1] - SIZE[0] / 2) * zoom
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Any, viewer: Any) -> Iterator[Tab]:
+    tab = Tab(browser, viewer)
+    yield tab
+    tab.tab.close()
+
+
+@pytest.fixture
+def tab(opened: Tab, viewer: Any) -> Tab:
+    """The tab as it was when it was opened."""
+    viewer.session.change(playing=False, points_of="all frames", trails=False, arrows=False, speed=1.0, loop=True)
+    viewer.session.change(color="video", motion="all", hide=0.0)
+    viewer.session.go_to(0)
+    viewer.session.drop()
+    viewer.session.reset()
+    opened.said.clear()
+    wait_until(lambda: viewer.session.frame == 0)
+    return opened
+
+
+def frame_in(tab: Tab, picture: np.ndarray) -> np.ndarray:
+    """What a picture of the scene shows at each pixel of the frame one stands in."""
+    height, width = picture.shape[:2]
+    zoom = min(width / SIZE[1], height / SIZE[0])
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
+    rows = ((y - SIZE[0] / 2) * zoom + height / 2).astype(int)
+    columns = ((x - SIZE[1] / 2) * zoom + width / 2).astype(int)
+    return picture[rows, columns]
+
+
+def likeness(shown: np.ndarray, frame: np.ndarray) -> float:
+    """Share of the pixels that are alike."""
+    return float((np.abs(shown - frame).mean(axis=-1) < 40).mean())
+
+
+def test_the_first_view_is_the_videos(tab: Tab, scene: MovingSphere) -> None:
+    shown, frame = frame_in(tab, tab.settle()), scene.reconstruction.frames[0].numpy().astype(float)
+    assert likeness(shown, frame) > 0.8
+    assert likeness(shown[:, ::-1], frame) < 0.7, "not mirrored"
+    tab.tab.keyboard.press("End")
+    wait_until(lambda: tab.session.frame == 4)
+    tab.tab.keyboard.press("c")
+    wait_until(lambda: tab.session.viewpoint.standing == 4)
+    assert likeness(frame_in(tab, tab.settle()), scene.reconstruction.frames[4].numpy().astype(float)) > 0.8
+
+
+def test_nothing_outside_is_asked_for_and_nothing_complained_of(tab: Tab, viewer: Any) -> None:
+    for key in ("t", "g", "m", "o", "f", "f", "f", "k", "k", "v", "v", "v", "[", "]", "x", "End", "r", "Escape"):
+        tab.tab.keyboard.press(key)
+    tab.settle()
+    foreign = [url for url in tab.requests if not url.startswith((viewer.url, "data:", "blob:"))]
+    assert foreign == []
+    assert [line for line in tab.said if line.startswith("error")] == []
+    assert viewer.session.failure is None
+    assert tab.tab.evaluate("fetch('https://example.org').then(() => 'went out', () => 'refused')") == "refused"
+
+
+def test_it_plays_with_the_frame_in_step(tab: Tab) -> None:
+    session, caption = tab.session, tab.panel.locator("#caption span").first
+    tab.tab.keyboard.press("-")
+    wait_until(lambda: session.settings.speed == 0.5)
+    tab.tab.keyboard.press("Space")
+    wait_until(lambda: session.settings.playing)
+    seen = set()
+    wait_until(lambda: len(seen.add(session.frame) or seen) == 5)
+    tab.tab.keyboard.press("Space")
+    wait_until(lambda: not session.settings.playing)
+    tab.tab.keyboard.press("End")
+    wait_until(lambda: caption.inner_text() == "frame 4 of 5")
+    last = tab.settle()
+    tab.tab.keyboard.press("ArrowLeft")
+    wait_until(lambda: caption.inner_text() == "frame 3 of 5")
+    assert session.frame == 3
+    assert np.abs(tab.settle() - last).mean() > 1.0, "the sphere is elsewhere"
+    assert tab.panel.locator("#caption span").last.inner_text() == "1.50 s"
+    tab.tab.keyboard.press("Home")
+    wait_until(lambda: session.frame == 0)
+    tab.tab.keyboard.press("l")
+    wait_until(lambda: not session.settings.loop)
+    tab.tab.get_by_text("»", exact=True).click()
+    wait_until(lambda: session.frame == 4)
+
+
+def test_a_click_in_the_picture_follows_the_pixel(tab: Tab, scene: MovingSphere) -> None:
+    canvas, session = tab.panel.locator("#canvas"), tab.session
+    y, x = (float(value) for value in scene.moving[0].nonzero().double().mean(dim=0))
+    box = canvas.bounding_box()
+    zoom = box["width"] / SIZE[1]
+    canvas.hover(position={"x": (x + 0.5) * zoom, "y": (y + 0.5) * zoom})
+    point = scene.reconstruction.maps.time_variant(0).points[int(y), int(x)].numpy()
+    ball = "/first/hover"
+    wait_until(lambda: (found := session.server.scene.get_handle_by_name(ball)) and np.any(found.position))
+    assert np.abs(np.array(session.server.scene.get_handle_by_name(ball).position) - point).max() < 0.1
+    canvas.click(position={"x": (x + 0.5) * zoom, "y": (y + 0.5) * zoom})
+    wait_until(lambda: session.marks.pick is not None)
+    pick = session.marks.pick
+    assert pick.source == 0
+    assert np.abs(np.array(pick.xy) - [x + 0.5, y + 0.5]).max() < 1.5
+    way = pick.positions[-1] - pick.positions[0]
+    moved = (scene.centers[-1] - scene.centers[0]).numpy()
+    assert np.linalg.norm(way - moved) < 0.4
+    tab.panel.get_by_text(f"Pixel ({pick.xy[0]:.1f}").wait_for()
+    tab.tab.keyboard.press("Escape")
+    wait_until(lambda: session.marks.pick is None)
+
+
+def test_a_click_on_a_point_finds_its_pixel(tab: Tab, scene: MovingSphere) -> None:
+    session = tab.session
+    for pixel in ((64.5, 20.5), (30.5, 70.5)):
+        tab.tab.keyboard.press("Escape")
+        wait_until(lambda: session.marks.pick is None)
+        tab.tab.mouse.click(*tab.place(pixel))
+        wait_until(lambda: session.marks.pick is not None)
+        pick = session.marks.pick
+        # Any frame's pixel may lie there; seen from frame 0 it is where the click was.
+        assert np.linalg.norm(pick.pixels[pick.track.targets.index(0)] - pixel) < 4
+        dot = session.marks.in_frame(0)[0]
+        assert dot is not None
+        assert np.linalg.norm(np.array(dot[:2]) - pixel) < 4
+
+
+def test_filters_take_points_away(tab: Tab, viewer: Any) -> None:
+    def covered() -> float:
+        return float((tab.settle().sum(axis=-1) > 90).mean())
+
+    everything = covered()
+    tab.tab.get_by_role("textbox", name="Which").or_(tab.tab.get_by_label("Which")).first.click()
+    tab.tab.get_by_role("option", name="moving").click()
+    wait_until(lambda: tab.session.settings.look.motion == "moving")
+    wait_until(lambda: 0 < covered() < 0.5 * everything)
+    moving = covered()
+    tab.tab.keyboard.press("m")
+    wait_until(lambda: tab.session.settings.look == Look(motion="still", hide=0.0))
+    wait_until(lambda: moving < covered() < everything)
+
+
+def test_turning_leaves_the_camera_and_a_click_on_a_picture_stands_in_it(tab: Tab, viewer: Any) -> None:
+    session = tab.session
+    assert session.viewpoint.standing == 0
+    x, y, width, height = tab.box()
+    tab.tab.mouse.move(x + width / 2, y + height / 2)
+    tab.tab.mouse.down()
+    tab.tab.mouse.move(x + width / 2 + 60, y + height / 2 + 40, steps=6)
+    tab.tab.mouse.up()
+    wait_until(lambda: session.viewpoint.standing is None)
+    # Straight in front of a camera's picture.
+    side = session.sides[0]
+    place = side.cameras[0].picture(0.1 * side.reach)
+    client = next(iter(viewer.server.get_clients().values()))
+    back = side.cameras[0].c2w[:3, 2]
+    with client.atomic():
+        client.camera.position = place.middle - 0.5 * side.reach * back
+        client.camera.look_at = place.middle
+    tab.settle()
+    tab.tab.mouse.click(x + width / 2, y + height / 2)
+    wait_until(lambda: session.viewpoint.standing is not None)
+    assert session.frame == session.viewpoint.standing
+    time.sleep(0.5)
+    assert session.marks.pick is None, "the click is not one on the points as well"
+
+
+def test_two_results_stand_side_by_side(browser: Any, viser: Any, scene: MovingSphere) -> None:
+    from vdpm.viewer.live.viewer import Viewer
+
+    with Viewer(scene.reconstruction, other=scene.reconstruction, port=18190) as opened:
+        tab = Tab(browser, opened)
+        session = opened.session
+        both = tab.settle()
+        left, right = (half.sum(axis=-1) > 90 for half in np.array_split(both, 2, axis=1))
+        assert left.mean() > 0.1
+        assert right.mean() > 0.1
+        assert abs(left.mean() - right.mean()) < 0.5 * max(left.mean(), right.mean())
+        tab.tab.keyboard.press("x")
+        wait_until(lambda: session.settings.layout == "first")
+        one = tab.settle()
+        assert np.abs(one - both).mean() > 2
+        tab.tab.keyboard.press("x")
+        wait_until(lambda: session.settings.layout == "second")
+        # The same result twice: what is seen is the same.
+        assert np.abs(tab.settle() - one).mean() < 2
+        session.change(color="difference")
+        dark = tab.settle()
+        assert dark.mean() < 0.5 * one.mean(), "no difference is dark"
+        tab.tab.close()
