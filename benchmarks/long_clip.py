@@ -21,18 +21,27 @@ from long_truth import SINGLE, Errors, Found, Truth, errors_of, long_truth
 
 from vdpm.archive import StoredWindow, WindowStore
 from vdpm.geometry.alignment import Similarity
-from vdpm.long_reconstruct import REPAIRS, identity_of, kept_windows, reconstruct_window, window_maps
+from vdpm.long_reconstruct import REPAIRS, TIED, identity_of, kept_windows, reconstruct_window, window_maps
 from vdpm.long_video.alignment import Alignment, Method, align
 from vdpm.long_video.likeness import find_loops, thumbnails
-from vdpm.long_video.observations import observe
-from vdpm.long_video.windows import Window, WindowConfig, plan_windows, repair_windows, with_times
+from vdpm.long_video.observations import Observations, observe
+from vdpm.long_video.overlap import find_overlaps
+from vdpm.long_video.windows import (
+    Loops,
+    Window,
+    WindowConfig,
+    loop_window,
+    plan_windows,
+    repair_windows,
+    with_times,
+)
 from vdpm.model import VDPM
 from vdpm.network_choice import choose_device, load_network
 from vdpm.windowed_maps import AlignedWindow, WindowedMaps
 
 SINGLES = "single windows of 20"
 CHAIN = "chain"
-WHOLE = "+ loops by likeness"
+WHOLE = "+ loops by geometry"
 
 
 class OutOfTime(Exception):
@@ -79,16 +88,17 @@ class Variant:
     method: Method = "adjust"
     repairs: bool = False
     strided: bool = False
-    loops: bool = False
+    loops: Loops = "none"
 
 
 VARIANTS = {
     CHAIN: Variant("chain"),
     "tree": Variant("tree"),
     "tree + optimisation": Variant(),
-    "+ repairs (--no-strided --no-loops)": Variant(repairs=True),
-    "+ strided windows (--no-loops)": Variant(repairs=True, strided=True),
-    WHOLE: Variant(repairs=True, strided=True, loops=True),
+    "+ repairs (--no-strided --loops none)": Variant(repairs=True),
+    "+ strided windows (--loops none)": Variant(repairs=True, strided=True),
+    "+ loops by likeness": Variant(repairs=True, strided=True, loops="likeness"),
+    WHOLE: Variant(repairs=True, strided=True, loops="both"),
 }
 
 
@@ -171,19 +181,33 @@ def joined(bank: Bank, truth: Truth, runs: list[Window], variant: Variant) -> Ro
     """Windows brought into one world, as ``reconstruct`` does it with the parts that ``variant`` names."""
     video, count = truth.video, len(truth.video)
     config = WindowConfig(strided=variant.strided, loops=variant.loops)
-    loops = find_loops(thumbnails(video.frames), (0, count), gap=2 * config.length)
+    by_likeness = config.finds_loops("likeness")
+    loops = find_loops(thumbnails(video.frames), (0, count), gap=2 * config.length) if by_likeness else []
     windows = [*runs, *plan_windows(count, config, loops=loops)[len(runs) :]]
     stored = [bank.get(window) for window in windows]
-    begin = time.perf_counter()
-    found = aligned(bank, truth, stored, variant.method)
-    for _ in range(REPAIRS if variant.repairs else 0):
-        mended = with_times(repair_windows(windows, found.doubtful_windows(), config, [(0, count)]), truth.times)
-        if not mended:
-            break
-        windows += mended
-        stored += [bank.get(window) for window in mended]
-        found = aligned(bank, truth, stored, variant.method)
-    seconds = time.perf_counter() - begin
+    seconds = 0.0
+
+    def settled() -> tuple[Observations, Alignment]:
+        nonlocal seconds
+        for repairs in range(REPAIRS + 1):
+            begin = time.perf_counter()
+            seen, found = aligned(bank, truth, stored, variant.method)
+            seconds += time.perf_counter() - begin
+            doubtful = found.doubtful_windows() if variant.repairs and repairs < REPAIRS else []
+            mended = with_times(repair_windows(windows, doubtful, config, [(0, count)]), truth.times)
+            if not mended:
+                break
+            windows.extend(mended)
+            stored.extend(map(bank.get, mended))
+        return seen, found
+
+    seen, found = settled()
+    if config.finds_loops("geometry"):
+        pairs = find_overlaps(seen, found, gap=2 * config.length, most=min(TIED, len(runs) // 4))
+        tied = [loop_window(a, b, 0, count, config) for a, b in pairs]
+        windows.extend(tied)
+        stored.extend(map(bank.get, tied))
+        _, found = settled()
     maps = world(windows, stored, found)
     result = Found(0, found.cameras.c2w, maps.read)
     stretches = [errors_of(result, truth, start, start + SINGLE) for start in truth.starts]
@@ -192,10 +216,10 @@ def joined(bank: Bank, truth: Truth, runs: list[Window], variant: Variant) -> Ro
     return Row(errors_of(result, truth, 0, count), Errors.mean(stretches), len(windows), network, seconds, doubtful)
 
 
-def aligned(bank: Bank, truth: Truth, stored: Sequence[StoredWindow], method: Method) -> Alignment:
+def aligned(bank: Bank, truth: Truth, stored: Sequence[StoredWindow], method: Method) -> tuple[Observations, Alignment]:
     device = next(bank.network.parameters()).device
     seen = observe(window_maps(stored), truth.video.transform.content_mask(), len(truth.video))
-    return align(seen.to(device) if device.type == "cuda" else seen, method=method).cpu()
+    return seen, align(seen.to(device) if device.type == "cuda" else seen, method=method).cpu()
 
 
 def world(windows: Sequence[Window], stored: Sequence[StoredWindow], found: Alignment) -> WindowedMaps:

@@ -49,7 +49,7 @@ def killed(model: str, times: int, moments: random.Random, folder: Path) -> int:
         time.sleep(max(0.0, moment - (time.monotonic() - run.ready)))
         run.process.send_signal(signal.SIGKILL)
         run.process.wait()
-        before = log.read_text().split("\n")
+        before = log.read_text().split("\n") if log.exists() else []
         complete = out.is_dir() and '"complete"' in (out / "reconstruction.json").read_text()
         if not complete:
             Run(model, out, log).process.wait()

@@ -59,7 +59,7 @@ def run(model: str, length: int, height: int, width: int, targets: str) -> None:
     count = 2 * length - 3
     noise = torch.randint(0, 255, (count, height, width, 3), generator=torch.Generator().manual_seed(0)).byte()
     video = Video(noise, torch.arange(count) / 10, torch.arange(count), ImageTransform.identity((height, width)))
-    config = WindowConfig(length, overlap=3, strided=False, loops=False)
+    config = WindowConfig(length, overlap=3, strided=False, loops="none")
     plan = make_plan(video, model=model, windows=config, targets=targets)
     predicted = plan.forecast().memory
     with tempfile.TemporaryDirectory() as folder:

@@ -16,14 +16,17 @@ from vdpm.cost import Forecast, forecast
 from vdpm.geometry.rigid import invert_rigid
 from vdpm.long_video.alignment import BELIEVED, Alignment, align
 from vdpm.long_video.likeness import find_loops, thumbnails
-from vdpm.long_video.observations import WindowMaps, observe
+from vdpm.long_video.observations import Observations, WindowMaps, observe
+from vdpm.long_video.overlap import find_overlaps
 from vdpm.long_video.priors import Priors
-from vdpm.long_video.windows import Window, WindowConfig, plan_windows, repair_windows, with_times
+from vdpm.long_video.windows import Window, WindowConfig, loop_window, plan_windows, repair_windows, with_times
 from vdpm.model import VDPM
 from vdpm.progress import Report, silent
 from vdpm.provenance import made_by, measurements, timed
 from vdpm.structures import Cameras, PointMap, Reconstruction, Video
 
+TIED = 8
+"""Most windows that tie places which geometry says are seen again."""
 REPAIRS = 2
 """Times that windows which do not fit with the rest are made good by others."""
 
@@ -57,7 +60,10 @@ class LongPlan:
 
     def lines(self) -> list[str]:
         """The windows, one a line."""
-        return [window.line(number) for number, window in enumerate(self.windows)]
+        lines = [window.line(number) for number, window in enumerate(self.windows)]
+        if self._most_tied:
+            lines.append(f"      up to {self._most_tied} more, where the cameras found see a place again")
+        return lines
 
     def bytes_on_disk(self) -> float:
         """Of the maps of the result."""
@@ -92,10 +98,20 @@ class LongPlan:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         store = self._store(Path(output), overwrite)
-        windows, stored = list(self.windows), self._reconstructed(store, self.windows, 0, report)
+        windows, stored = list(self.windows), self._reconstructed(store, self.windows, 0, "reconstructing", report)
+        seen, found = self._settled(store, windows, stored, report)
+        if tied := self._places_seen_again(windows, seen, found):
+            stored += self._reconstructed(store, tied, len(windows), "tying", report)
+            windows += tied
+            _, found = self._settled(store, windows, stored, report)
+        return self._finish(store, Path(output), overwrite, windows, stored, found)
+
+    def _settled(
+        self, store: WindowStore, windows: list[Window], stored: list[StoredWindow], report: Report
+    ) -> tuple[Observations, Alignment]:
+        """All windows aligned; to those that do not fit with the rest, others are added."""
         report("aligning the windows", 0, 1)
-        with timed(self.seconds, "align"):
-            found = self._align(stored)
+        seen, found = self._align(stored)
         for _ in range(REPAIRS):
             new = repair_windows(windows, found.doubtful_windows(), self.config, [(0, len(self.video))])
             # All of their frames move, so that points can come from their neighbours and go on to them.
@@ -103,12 +119,26 @@ class LongPlan:
             mended = [replace(w, moved=w.frames if w.targets else ()) for w in again]
             if not mended:
                 break
-            stored += self._reconstructed(store, mended, len(windows), report)
+            stored += self._reconstructed(store, mended, len(windows), "replacing", report)
             windows += mended
-            with timed(self.seconds, "align"):
-                found = self._align(stored)
+            seen, found = self._align(stored)
         report("aligning the windows", 1, 1)
-        return self._finish(store, Path(output), overwrite, windows, stored, found)
+        return seen, found
+
+    def _places_seen_again(self, windows: Sequence[Window], seen: Observations, found: Alignment) -> list[Window]:
+        """Loops between frames whose cameras see the same points."""
+        if not self._most_tied:
+            return []
+        with timed(self.seconds, "align"):
+            pairs = find_overlaps(seen, found, gap=2 * self.config.length, most=self._most_tied)
+        made = [loop_window(a, b, 0, len(self.video), self.config) for a, b in pairs]
+        return [window for window in dict.fromkeys(made) if window not in windows]
+
+    @property
+    def _most_tied(self) -> int:
+        """Windows that geometry may add: a fourth of the runs, eight at most."""
+        runs = sum(window.kind == "run" for window in self.windows)
+        return min(TIED, runs // 4) if self.config.finds_loops("geometry") else 0
 
     def _kept_times(self, windows: Sequence[Window | WindowEntry]) -> tuple[int, ...]:
         """Those asked for; some windows have one more, for points to travel through."""
@@ -119,7 +149,7 @@ class LongPlan:
     def _windows(self) -> list[Window]:
         loops: list[tuple[int, int]] = []
         count = len(self.video)
-        if self.config.loops:
+        if self.config.finds_loops("likeness"):
             loops = find_loops(thumbnails(self.video.frames), (0, count), gap=2 * self.config.length)
         return with_times(plan_windows(count, self.config, loops=loops), self.wanted, self.sources)
 
@@ -131,10 +161,10 @@ class LongPlan:
         return WindowStore(output, identity_of(self.model, self.video), self.video.size, overwrite=overwrite)
 
     def _reconstructed(
-        self, store: WindowStore, windows: Sequence[Window], first: int, report: Report
+        self, store: WindowStore, windows: Sequence[Window], first: int, doing: str, report: Report
     ) -> list[StoredWindow]:
         """The windows from disk; those missing there are made."""
-        stage = "reconstructing windows" if first == 0 else "replacing windows"
+        stage = f"{doing} windows"
         stored = []
         for done, window in enumerate(windows):
             report(stage, done, len(windows))
@@ -147,12 +177,13 @@ class LongPlan:
         report(stage, len(windows), len(windows))
         return stored
 
-    def _align(self, stored: Sequence[StoredWindow]) -> Alignment:
-        seen = observe(window_maps(stored), self.video.transform.content_mask(), len(self.video))
+    def _align(self, stored: Sequence[StoredWindow]) -> tuple[Observations, Alignment]:
         device = next(self.model.parameters()).device
-        # In float64, which MPS lacks; a few megabytes, so the way there costs nothing.
-        found = align(seen.to(device) if device.type == "cuda" else seen, reference=self.reference, priors=self.priors)
-        return found.cpu()
+        with timed(self.seconds, "align"):
+            seen = observe(window_maps(stored), self.video.transform.content_mask(), len(self.video))
+            # In float64, which MPS lacks; a few megabytes, so the way there costs nothing.
+            there = seen.to(device) if device.type == "cuda" else seen
+            return seen, align(there, reference=self.reference, priors=self.priors).cpu()
 
     def _finish(
         self,

@@ -9,6 +9,8 @@ from vdpm.geometry.rigid import invert_rigid
 from vdpm.long_video.alignment import BELIEVED, Alignment
 from vdpm.long_video.observations import Observations
 
+EVERY = 4
+"""Of the sampled points every fourth is projected."""
 OVERLAP = 0.4
 """Share of each frame's points that the other must have in its picture. Drift moves pictures, so not more."""
 NEARER = 2.0
@@ -46,7 +48,7 @@ def overlaps(seen: Observations, found: Alignment) -> Float[Tensor, "frames fram
     """The lesser share of points that frame a shows in frame b and b in a: in the picture, about as far, and seen from
     about the same side.
     """
-    points, weights = _points(seen.to("cpu"), found)
+    points, weights = (values[:, ::EVERY] for values in _points(seen.to("cpu"), found))
     c2w, k = found.cameras.c2w.double(), found.cameras.intrinsics.double()
     centres, w2c = c2w[:, :3, 3], invert_rigid(c2w)
     height, width = seen.size

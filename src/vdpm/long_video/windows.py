@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from vdpm.errors import UsageError
 
 Kind = Literal["run", "strided", "loop"]
+Loops = Literal["both", "likeness", "geometry", "none"]
 
 STRIDE = 4
 """Frames between two of a strided window, which so reaches four times as far as one of neighbouring frames."""
@@ -18,24 +19,31 @@ class WindowConfig:
 
     ``length``: frames a window. The network was trained on up to 16; the released one on 20, and holds to about 50.
     ``overlap``: frames that neighbours share, 6 of 16 unless told. ``strided``: windows of every fourth frame besides.
-    ``loops``: windows of two stretches that look alike. Raises UsageError for an overlap that leaves no progress.
+    ``loops``: windows of two stretches that look alike ("likeness"), that the cameras found show to be of one place
+    ("geometry"), or of both kinds. Raises UsageError for an overlap that leaves no progress.
     """
 
     length: int = 16
     overlap: int | None = None
     strided: bool = True
-    loops: bool = True
+    loops: Loops = "both"
 
     def __post_init__(self) -> None:
         if self.length < 2:
             raise UsageError(f"a window of {self.length} frames is too short; use at least 2")
         if self.overlap is not None and not 1 <= self.overlap < self.length:
             raise UsageError(f"overlap {self.overlap} must be from 1 to {self.length - 1}, below the window's length")
+        if self.loops not in get_args(Loops):
+            raise UsageError(f"loops {self.loops!r} is unknown; use {', '.join(get_args(Loops))}")
 
     @property
     def shared(self) -> int:
         """Frames that neighbouring windows share."""
         return max(1, round(0.375 * self.length)) if self.overlap is None else self.overlap
+
+    def finds_loops(self, by: Loops) -> bool:
+        """Whether loops are looked for ``by`` likeness or geometry."""
+        return self.loops in ("both", by)
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,7 @@ def plan_windows(
     runs = [window for first, stop in scenes for window in run_windows(first, stop, config)]
     strided = [w for first, stop in scenes for w in strided_windows(first, stop, config)] if config.strided else []
     tied = []
-    for a, b in loops if config.loops else ():
+    for a, b in loops:
         first, stop = next(scene for scene in scenes if scene[0] <= a < scene[1])
         tied.append(loop_window(a, b, first, stop, config))
     return [*runs, *strided, *dict.fromkeys(tied)]
