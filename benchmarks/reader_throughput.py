@@ -7,7 +7,7 @@ Writes our own scenes, 512 x 384, in each data set's own format (with the writer
 five frames from them. Times are of the processor (one core, one thread), so that other work on the machine matters
 little; two cores do twice as much. ``whole``: the clip as it is, with points at one other time. ``training``: drawn for
 a batch of 168 x 224, as vdpm train --data does. ``decoding``: the same files' PNG, JPEG, TIFF and zlib streams unpacked
-by the same libraries, raw arrays read, and nothing else done.
+by the same libraries, raw arrays read (and protobuf's packed numbers), and nothing else done.
 """
 
 import argparse
@@ -118,7 +118,9 @@ def decode_record(path: Path, data: bytes) -> None:
     for laser in frame.messages(5):
         for number in (2, 3, 4):
             if len(laser.message(2).content(number)):
-                zlib.decompress(laser.message(2).content(number))
+                matrix = zlib.decompress(laser.message(2).content(number))
+                if number == 3:
+                    Message(matrix).integers(1)
 
 
 def decode_picture(content: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from native.pointodyssey import write_pointodyssey
 from native.rgbd import write_seven_scenes
 from native.scenes import clip, still_clip
 from native.sintel import write_sintel
+from native.waymo import driving_clip
 from PIL import Image
 
 from vdpm.cli import main
@@ -19,6 +21,9 @@ from vdpm.data import write_snippet
 from vdpm.data.checks import DatasetCheck, check_dataset, write_report
 from vdpm.errors import OutputError, UsageError
 from vdpm.geometry.rigid import invert_rigid
+from vdpm.structures import Snippet
+from vdpm.synthetic import generate, held_out_seeds
+from vdpm.synthetic.families import FAMILIES
 
 
 def check(dataset: str, root: Path, gap: int = 3) -> DatasetCheck:
@@ -28,6 +33,21 @@ def check(dataset: str, root: Path, gap: int = 3) -> DatasetCheck:
 def only(done: DatasetCheck) -> str:
     ((_, finding),) = done.findings
     return finding
+
+
+@cache
+def sideways() -> Snippet:
+    """A clip whose edges go several pixels from frame to frame."""
+    config = replace(
+        FAMILIES["rigid"],
+        num_frames=5,
+        height=96,
+        width=128,
+        baseline=(0.6, 0.8),
+        frame_stride=(3, 3),
+        orbit_weight=0.0,
+    )
+    return generate(held_out_seeds(1, start=84), config).clip(0)
 
 
 def rooms(root: Path) -> Path:
@@ -61,6 +81,61 @@ def test_directions_and_axes_of_poses(tmp_path: Path, wrong: str) -> None:
         flipped = c2w @ torch.diag(torch.tensor([1.0, -1, -1, 1]).double())
         np.savetxt(path, (invert_rigid(c2w) if wrong == "inverted" else flipped).numpy())
     assert wrong in only(check("7scenes", tmp_path))
+
+
+@pytest.mark.parametrize(("signs", "words"), [((-1.0, 1, 1), "x mirrored"), ((1.0, -1, 1), "y mirrored")])
+def test_mirrored_axes(tmp_path: Path, signs: tuple[float, ...], words: str) -> None:
+    flip = np.diag([*signs, 1])
+    for path in rooms(tmp_path).glob("*.pose.txt"):
+        np.savetxt(path, flip @ np.loadtxt(path) @ flip)
+    assert words in only(check("7scenes", tmp_path))
+
+
+def test_depth_in_another_unit_than_poses(tmp_path: Path) -> None:
+    for path in rooms(tmp_path).glob("*.depth.png"):
+        with Image.open(path) as image:
+            depth = np.array(image)
+        Image.fromarray(np.where(depth == 65535, depth, np.round(depth / 5).astype(np.uint16))).save(path)
+    assert "if multiplied by 5: depth and poses are in different units" in only(check("7scenes", tmp_path))
+
+
+@pytest.mark.parametrize("shift", [1, -1])
+def test_pictures_and_depth_paired_off_by_one(tmp_path: Path, shift: int) -> None:
+    truth = sideways()
+    write_sintel(tmp_path / "right", truth)
+    assert check("sintel", tmp_path / "right").findings == []
+    write_sintel(tmp_path / "wrong", replace(truth, images=truth.images.roll(shift, 0)))
+    finding = only(check("sintel", tmp_path / "wrong"))
+    assert "paired off by one" in finding
+    assert ("picture after" if shift > 0 else "picture before") in finding
+
+
+def test_depth_that_is_doubled(tmp_path: Path) -> None:
+    folder = rooms(tmp_path)
+    (folder / "frame-000003.depth.png").write_bytes((folder / "frame-000002.depth.png").read_bytes())
+    findings = " ".join(finding for _, finding in check("7scenes", tmp_path, gap=1).findings)
+    assert "frame 3 has the very same depth as frame 2, from another place" in findings
+
+
+def test_tracks_half_a_pixel_aside(tmp_path: Path) -> None:
+    write_pointodyssey(tmp_path / "ani", clip())
+    path = tmp_path / "ani" / "anno.npz"
+    with np.load(path) as arrays:
+        held = dict(arrays)
+    np.savez(path, **(held | {"trajs_2d": held["trajs_2d"] + 0.5}))
+    # From the middle of its pixel to the corner, and so to the next pixel.
+    findings = " ".join(finding for _, finding in check("pointodyssey", tmp_path).findings)
+    assert "tracked points project -1.00, -1.00 pixels" in findings
+    assert "half a pixel may be missing" in findings
+
+
+def test_things_that_move_the_opposite_way(tmp_path: Path) -> None:
+    truth = driving_clip()
+    write_snippet(tmp_path / "clip", replace(truth, target_points=2 * truth.points - truth.target_points))
+    assert "has the wrong sign" in only(check("snippets", tmp_path))
+    done = check("snippets", write_snippet(tmp_path / "right" / "clip", truth).parent)
+    assert done.findings == []
+    assert done.sequences[0].measures["moving_points_floating"] < 0.1
 
 
 def test_distance_for_depth(tmp_path: Path) -> None:

@@ -85,7 +85,13 @@ class Frame(NamedTuple):
     def in_camera(self) -> Float[Tensor, "height width 3"]:
         """The points in the camera, in float32; what lies where depth is unknown is 0."""
         if self.measured is not None:
-            return placed(invert_rigid(self.c2w.double()), self.measured.double()).float()
+            w2c = invert_rigid(self.c2w.double())
+            some = self.valid.flatten().nonzero()[:, 0]
+            if 2 * len(some) > self.valid.numel():
+                return placed(w2c, self.measured.double()).float()
+            local = torch.zeros(self.valid.numel(), 3)
+            local[some] = placed(w2c, self.measured.reshape(-1, 3)[some].double()).float()
+            return local.view(*self.valid.shape, 3)
         depth = self.depth.float().masked_fill(~self.valid, 0)
         return pixel_rays(self.intrinsics, (self.depth.shape[0], self.depth.shape[1])) * depth[..., None]
 

@@ -91,6 +91,7 @@ class DataSequence(ABC):
         points = torch.stack(seen).masked_fill_(~valid[..., None], 0)
         at_targets, known, travel = self._at_targets(frames, sources, places, points, world)
         moves = any(source.moved for source in sources)
+        # Of valid points; all others are 0.
         distance = points.norm(dim=-1).sum() / valid.sum().clamp(min=1) if moves else 1.0
         return Snippet(
             images=torch.stack([view.image for view in views]).permute(0, 3, 1, 2) / 255,

@@ -223,7 +223,9 @@ def _check(snippet: Snippet, folder: Path) -> None:
     if snippet.target_valid is not None:
         masks["target_points"] = snippet.target_valid
     for name, mask in masks.items():
-        if not bool(getattr(snippet, name)[mask].isfinite().all()):
+        values = getattr(snippet, name)
+        # Where the sum is finite, all are: far faster than to pick out the valid ones.
+        if not bool(values.sum(dtype=torch.float64).isfinite()) and not bool(values[mask].isfinite().all()):
             raise InputError(f"{folder / name}.npy: a valid pixel's point is not finite; damaged")
 
 

@@ -1,7 +1,8 @@
 """Whether the ground truth of a data set holds: depth against depth, pose directions, motion, times, doubled frames."""
 
 from vdpm.data.checks.dataset import DatasetCheck, check_dataset
+from vdpm.data.checks.found import SequenceCheck
 from vdpm.data.checks.report import write_report
-from vdpm.data.checks.sequence import SequenceCheck, check_sequence
+from vdpm.data.checks.sequence import check_sequence
 
 __all__ = ["DatasetCheck", "SequenceCheck", "check_dataset", "check_sequence", "write_report"]

@@ -17,6 +17,8 @@ READINGS = {
     "cameras with OpenGL's axes (y up, z backward) taken for OpenCV's": "opengl",
     "depth as distance from the camera taken for z": "distance",
     "z taken for distance from the camera": "z",
+    "left and right of the cameras exchanged (x mirrored)": "mirrored_x",
+    "above and below of the cameras exchanged (y mirrored)": "mirrored_y",
 }
 """What else a data set might mean, in words, and its short name."""
 
@@ -53,6 +55,30 @@ def land(points: Float[Tensor, "height width 3"], valid: Bool[Tensor, "height wi
     return Carried(relative, float(seen.sum()) / max(1, int(valid.sum())), error, seen)
 
 
+def nearer_than_all(points: Float[Tensor, "points 3"], frame: Frame, by: float) -> Float[Tensor, "points"]:
+    """1 for points of the world that are nearer, by that share, than all that the frame sees within a pixel of where
+    they land, else 0; NaN where it sees nothing or they land outside. Edges of things are no pixel too large so."""
+    height, width = frame.depth.shape
+    local = transform_points(invert_rigid(frame.c2w.double()), points.double())
+    pixels, z = project(local, frame.intrinsics.double())
+    column, row = pixels.nan_to_num(-1.0).clamp(-1, 1e6).floor().long().unbind(-1)
+    inside = (z > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    depth = torch.where(frame.valid, frame.depth.double(), torch.inf)
+    nearest = -torch.nn.functional.max_pool2d(-depth[None], 3, stride=1, padding=1)[0]
+    there = nearest[row.clamp(0, height - 1), column.clamp(0, width - 1)]
+    found = (z < (1 - by) * there).double()
+    return found.masked_fill(~inside | there.isinf(), torch.nan)
+
+
+def rescaled(frame: Frame, factor: float) -> Frame:
+    """The frame, had its depth been in another unit: points go away from the camera, which stays."""
+    measured = frame.measured
+    if measured is not None:
+        eye = frame.c2w[:3, 3].double()
+        measured = eye + factor * (measured.double() - eye)
+    return frame._replace(depth=frame.depth.double() * factor, measured=measured)
+
+
 def off_pixels(frame: Frame) -> Float[Tensor, "2"]:
     """Median offset (x, y), in pixels, of where points project from the centres of the pixels they belong to."""
     pixels, _ = project(transform_points(invert_rigid(frame.c2w.double()), frame.points()), frame.intrinsics.double())
@@ -68,6 +94,9 @@ def _as(frame: Frame, reading: str) -> Frame:
         return _placed(frame, invert_rigid(c2w))
     if reading == "opengl":
         return _placed(frame, c2w @ _OPENGL)
+    if reading in ("mirrored_x", "mirrored_y"):
+        signs = torch.tensor([-1.0, 1, 1, 1] if reading == "mirrored_x" else [1.0, -1, 1, 1], dtype=torch.float64)
+        return _placed(frame, c2w * signs[:, None] * signs)
     if reading in ("distance", "z"):
         depth = frame.depth.double()
         length = unproject(torch.ones_like(depth), frame.intrinsics.double()).norm(dim=-1)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vdpm.data.checks.sequence import SequenceCheck, check_sequence
+from vdpm.data.checks.found import SequenceCheck
+from vdpm.data.checks.sequence import check_sequence
 from vdpm.data.quarantine import Quarantine
 from vdpm.data.readers import open_dataset
 from vdpm.errors import UsageError

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from vdpm.data.checks.dataset import DatasetCheck
-from vdpm.data.checks.sequence import SequenceCheck, View
+from vdpm.data.checks.found import SequenceCheck, View
 from vdpm.errors import OutputError
 
 FULL_ERROR = 0.05

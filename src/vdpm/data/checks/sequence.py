@@ -2,13 +2,15 @@
 
 import hashlib
 import math
-from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from vdpm.data.checks.carry import READINGS, Carried, carry, land, off_pixels
+from vdpm.data.checks.carry import READINGS, Carried, carry, off_pixels, rescaled
+from vdpm.data.checks.found import SequenceCheck, View
+from vdpm.data.checks.motion import check_motion
+from vdpm.data.checks.pairing import check_pairing
 from vdpm.data.quarantine import Quarantine
 from vdpm.data.sequence import DataSequence, Frame
 from vdpm.geometry.rigid import invert_rigid, rotation_angle
@@ -21,37 +23,12 @@ CLEARLY_BETTER = 0.5
 """Another reading counts when it halves the disagreement, ..."""
 ENOUGH_OVERLAP = 0.2
 """... over at least this share of the pixels, times the share that has depth."""
+UNITS = (2.0, 5.0, 10.0, 100.0, 1000.0)
+"""By which depth and poses of data sets have been found to differ: millimetres, fifths of them, inches no more."""
 LARGEST_OFF_PIXEL = 0.25
-IN_FRONT = 0.05
-"""A point this much nearer than what the target frame sees in its place floats in the air: nothing can hide it."""
-LARGEST_FLOATING_SHARE = 0.15
-LARGEST_REJECTED_SHARE = 0.1
-"""Of points with motion of their own; edges of objects account for a few in a hundred."""
 LARGEST_JUMP = 20.0
 """Steps of the camera, in medians of the sequence."""
 LARGEST_TURN = math.radians(60)
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """A pair of frames to look at: pictures, and how the first one's depth (or its points at the second one's time)
-    agrees with the second's."""
-
-    title: str
-    first: Frame
-    second: Frame
-    carried: Carried
-
-
-@dataclass
-class SequenceCheck:
-    """``measures`` are plain numbers; ``findings`` is empty where all is well."""
-
-    name: str
-    num_frames: int
-    measures: dict[str, float] = field(default_factory=dict)
-    findings: list[str] = field(default_factory=list)
-    views: list[View] = field(default_factory=list)
 
 
 def check_sequence(
@@ -81,8 +58,9 @@ def check_sequence(
         return check
     chosen = _pairs(sorted(read), pairs, gap)
     _check_depth(read, chosen, check)
+    check_pairing(read, check)
     if sequence.tracked and not sequence.static:
-        _check_motion(sequence, read, chosen, quarantine, check)
+        check_motion(sequence, read, chosen, quarantine, check)
     return check
 
 
@@ -116,9 +94,23 @@ def _check_pictures(read: dict[int, Frame], check: SequenceCheck) -> None:
         check.findings.append(
             f"{len(doubled)} of {len(read)} frames are doubles, such as {second} of {first}: the very same picture"
         )
+    _check_doubled_depth(read, check)
     empty = [index for index, frame in read.items() if not bool(frame.valid.any())]
     if empty:
         check.findings.append(f"frame {empty[0]} has no valid depth at all; so have {len(empty) - 1} others")
+
+
+def _check_doubled_depth(read: dict[int, Frame], check: SequenceCheck) -> None:
+    """Depth that is the same to the bit though the camera has moved on."""
+    seen: dict[bytes, int] = {}
+    for index, frame in read.items():
+        depth = frame.depth.masked_fill(~frame.valid, 0).contiguous()
+        digest = hashlib.sha256(depth.numpy().tobytes()).digest()
+        first = seen.setdefault(digest, index)
+        same_place = torch.allclose(frame.c2w, read[first].c2w, rtol=0, atol=1e-6)
+        if first != index and not same_place and bool(frame.valid.any()):
+            check.findings.append(f"frame {index} has the very same depth as frame {first}, from another place")
+            return
 
 
 def _check_cameras(read: dict[int, Frame], check: SequenceCheck) -> None:
@@ -169,6 +161,12 @@ def _check_depth(read: dict[int, Frame], chosen: list[tuple[int, int]], check: S
         check.findings.append(
             f"depth carries over between frames to {disagreement:.2%} as read, to {best:.2%} otherwise: {best_words}"
         )
+    elif not math.isnan(disagreement) and disagreement > LARGEST_DISAGREEMENT and (unit := _other_unit(read, chosen)):
+        factor, other = unit
+        check.findings.append(
+            f"depth carries over between frames to {disagreement:.2%} as read, to {other:.2%} if multiplied by "
+            f"{factor:g}: depth and poses are in different units"
+        )
     elif math.isnan(disagreement) or disagreement > LARGEST_DISAGREEMENT:
         check.findings.append(
             f"depth does not carry over between frames: off by {disagreement:.2%} (median), worst from frame {first} "
@@ -176,62 +174,15 @@ def _check_depth(read: dict[int, Frame], chosen: list[tuple[int, int]], check: S
         )
 
 
-def _check_motion(
-    sequence: DataSequence,
-    read: dict[int, Frame],
-    chosen: list[tuple[int, int]],
-    quarantine: Quarantine,
-    check: SequenceCheck,
-) -> None:
-    """Points at their own time against depth, and at the other frame's time against what that frame sees."""
-    own_error, floating, landed, kept, rejected = [], [], [], 0, 0
-    for a, b in chosen:
-        moved = quarantine.attempt(lambda a=a, b=b: sequence.moved(a, read[a], [a, b]))  # type: ignore[misc]
-        start, there = moved or (None, None)
-        if start is None or there is None:
-            continue
-        both = start.valid & read[a].valid.flatten()[start.pixels]
-        kept, rejected = kept + int(both.sum()), rejected + start.rejected
-        here = read[a].points().view(-1, 3)[start.pixels]
-        distance = (here - read[a].c2w[:3, 3]).norm(dim=-1).clamp_min(1e-9)
-        own_error.append(((start.points - here).norm(dim=-1) / distance)[both])
-        carried = land(*there.maps(read[a]), read[b])
-        if bool(carried.seen.any()):
-            floating.append(_in_front(carried.error, carried.seen))
-            landed.append((floating[-1], a, b, carried))
-    if kept + rejected:
-        check.measures["rejected_points"] = rejected / (kept + rejected)
-        if check.measures["rejected_points"] > LARGEST_REJECTED_SHARE:
-            check.findings.append(
-                f"{check.measures['rejected_points']:.0%} of the tracked points belie their own frame at its own time: "
-                "tracks, boxes or coordinates belong to other frames or cameras"
-            )
-    errors = torch.cat(own_error) if own_error else torch.zeros(0)
-    if len(errors):
-        check.measures |= {"own_time_error": float(errors.median()), "own_time_wrong": _share(errors > IN_FRONT)}
-        if check.measures["own_time_wrong"] > LARGEST_FLOATING_SHARE:
-            check.findings.append(
-                f"{check.measures['own_time_wrong']:.0%} of the tracked points lie over {IN_FRONT:.0%} of their "
-                "distance from the depth of their own pixel: tracks, boxes or coordinates do not belong to this depth"
-            )
-    if landed:
-        share, a, b, carried = max(landed, key=lambda one: one[:2])
-        check.measures["floating_points"] = sum(floating) / len(floating)
-        check.views.append(View(f"points of frame {a} moved to the time of frame {b}", read[a], read[b], carried))
-        if check.measures["floating_points"] > LARGEST_FLOATING_SHARE:
-            check.findings.append(
-                f"{check.measures['floating_points']:.0%} of the moved points float in front of what the target frame "
-                f"sees, worst from frame {a} to {b} ({share:.0%}): their motion is wrong, or belongs to other times"
-            )
-
-
-def _in_front(error: Float[Tensor, "height width"], seen: Bool[Tensor, "height width"]) -> float:
-    """Points behind may be hidden, points in front may not."""
-    return _share(error[seen] < -IN_FRONT)
-
-
-def _share(which: Bool[Tensor, "points"]) -> float:
-    return float(which.double().mean())
+def _other_unit(read: dict[int, Frame], chosen: list[tuple[int, int]]) -> tuple[float, float] | None:
+    """The factor that depth would have to be multiplied by, and the disagreement then; None where none helps."""
+    found = []
+    for factor in (factor for unit in UNITS for factor in (unit, 1 / unit)):
+        other, over = _typical([carry(rescaled(read[a], factor), rescaled(read[b], factor)) for a, b in chosen])
+        if over >= ENOUGH_OVERLAP * float(read[chosen[0][1]].valid.double().mean()) and not math.isnan(other):
+            found.append((other, factor))
+    best = min(found, default=(math.inf, 1.0))
+    return (best[1], best[0]) if best[0] < SMALLEST_DOUBT * 4 else None
 
 
 def _typical(carried: list[Carried]) -> tuple[float, float]:

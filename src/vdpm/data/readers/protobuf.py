@@ -62,12 +62,13 @@ class Message:
         return np.frombuffer(parts[0] if len(parts) == 1 else b"".join(parts), "<f4")
 
     def integers(self, number: int) -> np.ndarray:
-        """A repeated field of whole numbers, packed or one by one."""
+        """A repeated field of whole numbers, packed or one by one; int32 where all are short, else int64."""
         parts = [
             np.array([value], dtype=np.uint64) if isinstance(value, int) else packed_numbers(value)
             for value in self._fields.get(number, [])
         ]
-        return np.concatenate([np.zeros(0, np.uint64), *parts]).view(np.int64)
+        numbers = parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.uint64), *parts])
+        return numbers.view(np.int32 if numbers.dtype == np.uint32 else np.int64)
 
 
 def fields(data: Content) -> Iterator[tuple[int, Field]]:
@@ -93,7 +94,8 @@ def fields(data: Content) -> Iterator[tuple[int, Field]]:
 
 
 def packed_numbers(data: Content) -> np.ndarray:
-    """Whole numbers of 7 bit a byte, one after the other, as uint64; all at once, for there may be a million."""
+    """Whole numbers of 7 bit a byte, one after the other, all at once, for there may be a million: as uint32 where none
+    takes more than four bytes, else as uint64."""
     content = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(content < 128)
     if len(content) and (not len(ends) or ends[-1] != len(content) - 1):
@@ -104,10 +106,12 @@ def packed_numbers(data: Content) -> np.ndarray:
     longest = int(lengths.max(initial=0))
     if longest > 10:
         raise ValueError("a number of more than 64 bit")
-    numbers = (content[starts] & 127).astype(np.uint64)
+    bits = (content & 127).astype(np.uint32 if longest <= 4 else np.uint64)
+    numbers = bits[starts]
     for byte in range(1, longest):
         longer = np.flatnonzero(lengths > byte)
-        numbers[longer] |= (content[starts[longer] + byte] & 127).astype(np.uint64) << np.uint64(7 * byte)
+        higher = np.left_shift(bits[starts[longer] + byte], bits.dtype.type(7 * byte))
+        numbers[longer] = numbers[longer] + higher
     return numbers
 
 
