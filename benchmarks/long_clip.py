@@ -41,7 +41,7 @@ from vdpm.windowed_maps import AlignedWindow, WindowedMaps
 
 SINGLES = "single windows of 20"
 CHAIN = "chain"
-WHOLE = "+ loops by geometry"
+WHOLE = "+ loops by likeness"
 
 
 class OutOfTime(Exception):
@@ -97,8 +97,8 @@ VARIANTS = {
     "tree + optimisation": Variant(),
     "+ repairs (--no-strided --loops none)": Variant(repairs=True),
     "+ strided windows (--loops none)": Variant(repairs=True, strided=True),
-    "+ loops by likeness": Variant(repairs=True, strided=True, loops="likeness"),
-    WHOLE: Variant(repairs=True, strided=True, loops="both"),
+    WHOLE: Variant(repairs=True, strided=True, loops="likeness"),
+    "+ loops by geometry (--loops both)": Variant(repairs=True, strided=True, loops="both"),
 }
 
 

@@ -28,7 +28,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="vdpm-small")
     parser.add_argument("--one", nargs=4, help="run this setting here")
+    parser.add_argument("--frames", type=int, help="one long clip in usual windows instead, with the time it takes")
+    parser.add_argument("--size", default="112x80", help="of that clip")
     options = parser.parse_args()
+    if options.frames:
+        long(options.model, options.frames, *map(int, options.size.split("x")))
+        return
     if options.one:
         length, height, width = map(int, options.one[:3])
         run(options.model, length, height, width, options.one[3])
@@ -66,6 +71,34 @@ def run(model: str, length: int, height: int, width: int, targets: str) -> None:
         plan.run(Path(folder) / "out")
         disk = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
     print(predicted / 1e6, (peak_process_memory() or 0) / 1e6, disk / 1e6 / count * 100)
+
+
+def long(model: str, count: int, width: int, height: int) -> None:
+    """A camera slides along a picture: predicted and used memory, beside what the process holds before it begins."""
+    import time
+
+    import torch
+
+    from vdpm.geometry.image_transform import ImageTransform
+    from vdpm.provenance import peak_process_memory
+    from vdpm.reconstruct import make_plan
+    from vdpm.structures import Video
+
+    wide = torch.rand(1, 3, 12, 4 + count // 6, generator=torch.Generator().manual_seed(0))
+    wide = torch.nn.functional.interpolate(wide, (height, 2 * count + width), mode="bilinear")[0].permute(1, 2, 0)
+    frames = torch.stack([(255 * wide[:, 2 * k : 2 * k + width]).byte() for k in range(count)])
+    video = Video(frames, torch.arange(count) / 10, torch.arange(count), ImageTransform.identity((height, width)))
+    plan = make_plan(video, model=model, cuts="ignore")
+    predicted, begin = plan.forecast().memory, time.monotonic()
+    print(
+        f"{count} frames of {width} x {height}: {len(plan.windows)} windows planned, {predicted / 1e6:.0f} MB predicted"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        result = plan.run(Path(folder) / "out")
+        disk = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+    peak = (peak_process_memory() or 0) / 1e6
+    print(f"peak {peak:.0f} MB, {peak * 1e6 / predicted:.2f} of that; disk {disk / 1e6:.0f} MB")
+    print(f"{time.monotonic() - begin:.0f} s: {result.provenance['seconds']}; {result.provenance['windows']}")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ import torch
 
 from vdpm.evaluation.trajectory import trajectory_errors
 from vdpm.geometry.alignment import Similarity
-from vdpm.long_video.alignment import Method, align
+from vdpm.long_video.alignment import Alignment, Method, align
 from vdpm.long_video.observations import WindowMaps, observe
+from vdpm.long_video.overlap import find_overlaps
 from vdpm.long_video.priors import KnownDistance, Priors
 from vdpm.long_video.trial import Walk, disturbed_windows, walk_through_room
 from vdpm.long_video.windows import Window, WindowConfig, loop_window, plan_windows, repair_windows
@@ -29,10 +30,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--noise", type=float, default=0.02, help="of points, as a share of their distance")
     parser.add_argument("--bend", type=float, default=0.01, help="smooth error of each window")
+    parser.add_argument("--laps", type=float, default=1.0, help="rounds of the room")
     parser.add_argument("--outliers", type=float, default=0.1, help="share of windows that are wrong")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    walk = walk_through_room(options.frames, SIZE)
+    walk = walk_through_room(options.frames, SIZE, laps=options.laps)
     rows: dict[str, list[list[float]]] = {}
     for seed in range(options.seeds):
         for name, values in ablation(walk, seed, options.noise, options.bend, options.outliers).items():
@@ -58,6 +60,17 @@ def ablation(walk: Walk, seed: int, noise: float, bend: float, outliers: float) 
     runs = [k for k, window in enumerate(windows) if window.kind == "run"]
     ties = [k for k, window in enumerate(windows) if window.kind != "loop"]
 
+    def add(new: list[Window], used: list[WindowMaps], shown: list[Window], placed: list[Similarity]) -> None:
+        more, places, _ = disturbed_windows(walk, new, generator, outliers=outliers, **disturbance)
+        used += more
+        shown += new
+        placed += places
+
+    def told(found: Alignment, used: list[WindowMaps], placed: list[Similarity], seconds: float) -> list[float]:
+        errors = trajectory_errors(found.cameras.c2w, walk.cameras.c2w)
+        believed = 1 - len(found.doubtful_frames()) / count
+        return [errors.ate, errors.ate / floor(used, placed, walk), errors.rpe_rotation, believed, len(used), seconds]
+
     def row(kept: Sequence[int], method: Method, repairs: bool = False) -> list[float]:
         used, shown, placed = [maps[k] for k in kept], [windows[k] for k in kept], [truths[k] for k in kept]
         begin = time.perf_counter()
@@ -66,13 +79,27 @@ def ablation(walk: Walk, seed: int, noise: float, bend: float, outliers: float) 
             mended = repair_windows(shown, found.doubtful_windows(), config, [(0, count)])
             if not mended:
                 break
-            more, places, _ = disturbed_windows(walk, mended, generator, outliers=outliers, **disturbance)
-            used, shown, placed = used + more, shown + mended, placed + places
+            add(mended, used, shown, placed)
             found = align(observe(used, torch.ones(SIZE, dtype=torch.bool), count), method=method)
-        seconds = time.perf_counter() - begin
-        errors = trajectory_errors(found.cameras.c2w, walk.cameras.c2w)
-        believed = 1 - len(found.doubtful_frames()) / count
-        return [errors.ate, errors.ate / floor(used, placed, walk), errors.rpe_rotation, believed, len(used), seconds]
+        return told(found, used, placed, time.perf_counter() - begin)
+
+    def by_geometry() -> list[float]:
+        """Ties where the cameras found see a place again, in place of the pairs told."""
+        used, shown, placed = [maps[k] for k in ties], [windows[k] for k in ties], [truths[k] for k in ties]
+        begin = time.perf_counter()
+        found = None
+        for tied in (False, True):
+            if tied:
+                pairs = find_overlaps(seen, found, gap=2 * config.length)
+                add([loop_window(a, b, 0, count, config) for a, b in pairs], used, shown, placed)
+            for repairs in range(3):
+                seen = observe(used, torch.ones(SIZE, dtype=torch.bool), count)
+                found = align(seen)
+                mended = repair_windows(shown, found.doubtful_windows(), config, [(0, count)])
+                if repairs == 2 or not mended:
+                    break
+                add(mended, used, shown, placed)
+        return told(found, used, placed, time.perf_counter() - begin)
 
     everything = list(range(len(windows)))
     return {
@@ -82,7 +109,8 @@ def ablation(walk: Walk, seed: int, noise: float, bend: float, outliers: float) 
         "  the same by Adam, 300 steps": row(runs, "adam"),
         "tree + optimisation + repairs": row(runs, "adjust", repairs=True),
         "+ strided windows": row(ties, "adjust", repairs=True),
-        "+ loop closure": row(everything, "adjust", repairs=True),
+        "+ loops, their places told": row(everything, "adjust", repairs=True),
+        "+ loops found by geometry": by_geometry(),
     }
 
 

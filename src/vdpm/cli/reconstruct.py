@@ -63,7 +63,7 @@ class Reconstruct:
     strided: bool = True
     """No windows of every fourth frame that tie distant frames together."""
 
-    loops: Literal["both", "likeness", "geometry", "none"] = "both"
+    loops: Literal["both", "likeness", "geometry", "none"] = "likeness"
     """Windows that tie places seen again: where frames look alike, where the cameras found see the same points."""
 
     cuts: Literal["split", "ignore"] = "split"
@@ -120,7 +120,7 @@ class Reconstruct:
         parse_distance(self.distance)  # told before the network is loaded
         check_output(self.output, self.overwrite or self.plan)
         windows = None
-        if self.window is not None or self.overlap is not None or not self.strided or self.loops != "both":
+        if self.window is not None or self.overlap is not None or not self.strided or self.loops != "likeness":
             length = 16 if self.window is None else self.window
             windows = WindowConfig(length, self.overlap, self.strided, self.loops)
         with terminal_progress() as report:

@@ -26,7 +26,7 @@ class WindowConfig:
     length: int = 16
     overlap: int | None = None
     strided: bool = True
-    loops: Loops = "both"
+    loops: Loops = "likeness"
 
     def __post_init__(self) -> None:
         if self.length < 2:
