@@ -8,7 +8,7 @@ from vdpm.viewer.live.session import Session
 from vdpm.viewer.live.settings import SPEEDS, Settings
 
 WIDTH, FRAME_WIDTH = 330, 360
-BRAND = (63, 95, 138)
+BRAND = (178, 118, 34)
 BACK, ON, PLAY, FIRST, LAST = "\u2039", "\u203a", "\u25b6 / \u275a\u275a", "\u00ab", "\u00bb"
 
 
@@ -115,7 +115,8 @@ class Controls:
     def _cameras(self) -> None:
         gui, session = self.gui, self.session
         self._input("cameras", gui.add_checkbox("Frusta", True))
-        follow = gui.add_checkbox("Follow while playing", False)
+        follow = gui.add_checkbox("Follow", False)
+        follow.hint = "While it plays, look through the camera of the frame shown"
         self._input("follow", follow)
         buttons = gui.add_button_group("Stand in", ("this frame", "first view"))
 

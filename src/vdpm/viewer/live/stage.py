@@ -5,6 +5,9 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from vdpm.export.colors import linear
 from vdpm.viewer.live.look import Batch
 from vdpm.viewer.live.paths import Segments
 
@@ -133,8 +136,10 @@ def add_segments(server: Any, name: str, segments: Segments, thickness: float) -
     """Lines so many pixels wide, hidden at first."""
     if not len(segments.points):
         return Made([], 0, [])
+    # viser takes the colours of the ends of lines for linear light, those of points for what they are.
+    light = np.rint(255 * linear(segments.colors)).astype(np.uint8)
     handle = server.scene.add_line_segments(
-        name, segments.points, segments.colors, thickness=thickness, thickness_units="screen", visible=False
+        name, segments.points, light, thickness=thickness, thickness_units="screen", visible=False
     )
     return Made([handle], segments.points.nbytes + segments.colors.nbytes, [None])
 
