@@ -15,8 +15,11 @@ from fixtures.outcome import Outcome
 from fixtures.tiny_network import tiny_network
 from vdpm.cli import main
 from vdpm.evaluation import manifest, prediction_run
+from vdpm.evaluation.benchmark import Drawn, Sample
+from vdpm.evaluation.clips import open_clips
 from vdpm.evaluation.contenders import OfNetwork
 from vdpm.evaluation.manifest import FamilyManifest
+from vdpm.evaluation.prediction_run import read_plan
 from vdpm.evaluation.protocol import Prediction
 
 Evaluate = Callable[..., Outcome]
@@ -223,10 +226,11 @@ def test_steps_one_by_one(evaluate: Evaluate, tiny_folder: Path, tmp_path: Path)
     assert "4 clips predicted" in evaluate("two-view", "kubric", *words, "--step", "predict").out
     assert "0 clips predicted, 4 were there" in evaluate("two-view", "kubric", *words, "--step", "predict").out
     # Scoring needs no network.
-    assert evaluate("two-view", "kubric", "--model", "gone", "--size", 32, "-o", tmp_path, "--step", "score").code == 0
+    score = ("two-view", "kubric", "-o", tmp_path, "--step", "score")
+    assert evaluate(*score).code == 0
     first = scores_in(tmp_path)
-    other = evaluate("two-view", "kubric", *words, "--step", "score", "--own-time", "decoded")
-    assert other.code == 0
+    assert evaluate(*score, "--own-time", "decoded", "--name", "another").code == 0
+    assert scores_in(tmp_path)["model"] == "another"
     assert scores_in(tmp_path)["means"]["2"]["p0_t0"] != first["means"]["2"]["p0_t0"]
     assert scores_in(tmp_path)["scoring"]["protocol"]["own_time"] == "decoded"
     assert not (tmp_path / "tables.md").exists()
@@ -234,6 +238,42 @@ def test_steps_one_by_one(evaluate: Evaluate, tiny_folder: Path, tmp_path: Path)
     latex = (tmp_path / "tables.tex").read_text()
     assert r"$P_0(t_1)$" in latex
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
+
+
+def test_plans_are_checked(evaluate: Evaluate, data_root: Path, tmp_path: Path) -> None:
+    words = ("two-view", "kubric", "-o", tmp_path, "--step", "score")
+    assert evaluate(*words).code == 3
+    assert evaluate("two-view", "kubric", "--model", "oracle", "-o", tmp_path, "--step", "predict").code == 0
+    path = tmp_path / "plan.json"
+    plan = json.loads(path.read_text())
+
+    def refused(change: dict[str, Any]) -> None:
+        path.write_text(json.dumps(plan | change))
+        done = evaluate(*words)
+        assert done.code == 3, (change, done.err)
+        assert len([line for line in done.err.splitlines() if "error" in line]) == 1
+
+    first = plan["samples"][0]
+    for change in (
+        {"format": "other"},
+        {"format_version": 9},
+        {"table": "chess"},
+        {"digest": "0" * 12},
+        {"samples": [first | {"name": "../../etc/passwd"}]},
+        {"samples": [first | {"frames": ["0", "2"]}]},
+        {"samples": [first | {"frames": []}]},
+        {"samples": [{}]},
+        {"benchmark": {"dataset": "kubric"}},
+        {"options": {"fit": {"size": 1, "nothing": 2}}},
+        {"left_out": []},
+    ):
+        refused(change)
+    gone = Sample(first["name"], "gone", tuple(first["frames"]), first["group"])
+    refused({"samples": [gone.to_json()], "digest": Drawn((gone,), {}).digest()})
+    path.write_text(json.dumps(plan))
+    assert evaluate(*words).code == 0
+    assert evaluate("tracking", "kubric", "-o", tmp_path, "--step", "score").code == 2
+    assert main(["evaluate", "two-view", "-o", str(tmp_path), "--step", "score"]) == 2
 
 
 def test_a_folder_holds_one_run(evaluate: Evaluate, tiny_folder: Path, tmp_path: Path) -> None:
@@ -291,17 +331,12 @@ def test_damaged_predictions_are_refused_in_one_line(evaluate: Evaluate, tmp_pat
 
 def test_predictions_of_another_program(evaluate: Evaluate, data_root: Path, tmp_path: Path) -> None:
     """Dense maps at half the size, in another unit, without cameras: errors that need cameras are not scored."""
-    from vdpm.evaluation.clips import open_clips
-    from vdpm.evaluation.prediction_run import read_plan
-
     words = ("tracking", "kubric", "--model", "files", "--name", "theirs", "-o", tmp_path)
     assert "2 clips" in evaluate(*words, "--step", "plan").out
     missing = evaluate(*words)
     assert missing.code == 3
     assert "2 of 2 answers are missing" in missing.err
     clips = open_clips("kubric", data_root / "kubric", "tracking")
-    from vdpm.evaluation.benchmark import Sample
-
     for said in read_plan(tmp_path)["samples"]:
         sample = Sample(said["name"], said["sequence"], tuple(said["frames"]))
         truth = clips.map_truth(sample, range(5), [0])

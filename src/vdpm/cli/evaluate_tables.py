@@ -74,7 +74,7 @@ class TableRun:
 
     def run(self) -> None:
         from vdpm.evaluation.contenders import FILES
-        from vdpm.evaluation.prediction_run import keep_plan, predict, read_plan
+        from vdpm.evaluation.prediction_run import keep_plan, make_plan, predict
         from vdpm.evaluation.table_file import read_scores, write_scores
         from vdpm.evaluation.table_report import write_report
         from vdpm.evaluation.table_scores import score
@@ -83,19 +83,20 @@ class TableRun:
         if self.step == "report":
             self._print(write_report([read_scores(self.output)], self.output))
             return
-        options, answers = self._options(), self._answers()
-        benchmark = self._benchmark()
-        clips = self._clips(benchmark)
+        options = self._options()
         contender: Contender | None = None
-        identity, row = "files", self.name or "files"
-        if self.step == "score" and self.model != FILES:
-            identity = str(read_plan(self.output)["identity"])
-            row = self.name or str(read_plan(self.output)["model"])
-        elif self.model != FILES:
-            contender = self._contender(answers)
-            identity, row = contender.identity, self.name or contender.name
-        plan = self._plan(clips, benchmark, row, identity, answers)
-        keep_plan(plan, self.output)
+        if self.step == "score":
+            plan = self._kept_plan()
+            clips = self._clips(plan.benchmark)
+        else:
+            answers, benchmark = self._answers(), self._benchmark()
+            clips = self._clips(benchmark)
+            if self.model != FILES:
+                contender = self._contender(answers)
+            row = self.name or (contender.name if contender else FILES)
+            identity = contender.identity if contender else FILES
+            plan = make_plan(clips, benchmark, row, identity, answers, self.clips)
+            keep_plan(plan, self.output)
         if self.step == "plan":
             print(f"{self.output / 'plan.json'}: {len(plan.samples)} clips")
             return
@@ -114,7 +115,7 @@ class TableRun:
         from vdpm.evaluation.benchmark import load_benchmark
 
         kind = self.family or self.dataset
-        if kind is None or (self.family is None) == (self.data is None):
+        if kind is None or (self.family is None) == (self.data is None or self.dataset is None):
             raise UsageError("which clips? give --data ROOT --dataset NAME, or --family NAME")
         benchmark = load_benchmark(kind, self.table).changed(
             title=self.title or (f"held-out {self.family}" if self.family else None),
@@ -153,12 +154,13 @@ class TableRun:
         from vdpm.evaluation.manifest import load_manifest
 
         if self.family is not None:
-            if self.first or self.frames or self.stride or self.per_sequence or self.sequences != "published":
+            given = (self.first, self.frames, self.stride, self.per_sequence, self.seed)
+            if any(value is not None for value in given) or self.sequences != "published":
                 raise UsageError("the clips of a family are those of its manifest; choose how many with --clips")
             manifest = load_manifest(self.family)
             return FamilyClips(manifest, device=self._device(), notes=manifest.differences())
-        assert self.dataset is not None
-        assert self.data is not None
+        if self.dataset is None or self.data is None:
+            raise UsageError("which clips? give --data ROOT --dataset NAME, or --family NAME")
         return open_clips(self.dataset, self.data, self.table, benchmark.pairing)
 
     def _contender(self, answers: "AnswerOptions") -> "Contender":
@@ -167,12 +169,20 @@ class TableRun:
         check_task(self.model, self.table)
         return make_contender(self.model, answers.fit, self.device, self.pairwise)
 
-    def _plan(
-        self, clips: "Clips", benchmark: "Benchmark", row: str, identity: str, answers: "AnswerOptions"
-    ) -> "RunPlan":
-        from vdpm.evaluation.prediction_run import make_plan
+    def _kept_plan(self) -> "RunPlan":
+        """The plan of the folder, with the changes that are asked for and that scoring knows."""
+        from vdpm.evaluation.prediction_run import load_plan
 
-        return make_plan(clips, benchmark, row, identity, answers, self.clips)
+        plan = load_plan(self.output)
+        if plan.table != self.table or plan.benchmark.dataset != (self.family or self.dataset):
+            raise UsageError(
+                f"{self.output}: holds {plan.table} on {plan.benchmark.dataset}, not {self.table} on "
+                f"{self.family or self.dataset}"
+            )
+        changes = {key: value for key, value in self._changes().items() if key in ("depth_cap", "clip")}
+        return replace(
+            plan, benchmark=plan.benchmark.changed(title=self.title, **changes), model=self.name or plan.model
+        )
 
     def _device(self) -> str:
         import torch

@@ -87,7 +87,7 @@ class DatasetClips(Clips):
         return replace(drawn, left_out=drawn.left_out | missing)
 
     def map_truth(self, sample: Sample, targets: Sequence[int], sources: Sequence[int]) -> MapTruth:
-        sequence = self._sequences[sample.sequence]
+        sequence = self._sequence(sample)
         clip = sequence.snippet(sample.frames, targets=[])
         shape = (len(targets), len(sources), *clip.size)
         points, known = torch.zeros(*shape, 3), torch.zeros(shape, dtype=torch.bool)
@@ -108,8 +108,15 @@ class DatasetClips(Clips):
         return MapTruth(clip, tuple(targets), tuple(sources), points, known)
 
     def frames(self, sample: Sample) -> Iterator[Frame]:
-        sequence = self._sequences[sample.sequence]
+        sequence = self._sequence(sample)
         return (sequence.frame(index) for index in sample.frames)
+
+    def _sequence(self, sample: Sample) -> DataSequence:
+        if sample.sequence not in self._sequences:
+            raise InputError(
+                f"{self.dataset}: the data have no sequence {sample.sequence!r} any more; give all of them"
+            )
+        return self._sequences[sample.sequence]
 
 
 class FamilyClips(Clips):
@@ -144,7 +151,7 @@ class FamilyClips(Clips):
         return Drawn(tuple(samples), {})
 
     def map_truth(self, sample: Sample, targets: Sequence[int], sources: Sequence[int]) -> MapTruth:
-        whole = self._snippet(self._seeds[sample.sequence])
+        whole = self._whole(sample)
         assert sample.frames[0] == whole.reference == 0
         frames = torch.tensor(sample.frames, device=whole.points.device)
         parts = {
@@ -171,7 +178,7 @@ class FamilyClips(Clips):
         return MapTruth(clip.to("cpu"), tuple(targets), tuple(sources), points, chosen(known), told)
 
     def frames(self, sample: Sample) -> Iterator[Frame]:
-        clip = self._snippet(self._seeds[sample.sequence]).to("cpu")
+        clip = self._whole(sample).to("cpu")
         for index in sample.frames:
             points, c2w = clip.points[index].double(), clip.c2w[index].double()
             yield Frame(
@@ -182,6 +189,11 @@ class FamilyClips(Clips):
                 intrinsics=clip.intrinsics[index].double(),
                 measured=points,
             )
+
+    def _whole(self, sample: Sample) -> Snippet:
+        if sample.sequence not in self._seeds or max(sample.frames) >= self._count:
+            raise InputError(f"{self.dataset}: there is no snippet {sample.sequence!r}, or not so long; run again")
+        return self._snippet(self._seeds[sample.sequence])
 
     def _made(self, seed: int) -> Snippet:
         return self._generator(torch.tensor([seed]), torch.arange(self._count)[None]).clip(0)

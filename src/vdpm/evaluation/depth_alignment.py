@@ -1,9 +1,9 @@
 """Predicted depth brought to the truth's unit, in each of the ways that papers do it and under names of their own.
 
 ``scale_published`` and ``scale_shift_published`` follow what MonST3R's and CUT3R's evaluations compute, to the letter,
-since tables of the field are made so. Neither is the fit that it looks like: the first is ten rounds of reweighting, the second a
-thousand steps of Adam at 1e-4 from (ratio of medians, 0), which move scale and shift by at most about 0.1 whatever the
-unit. The exact minimisers stand beside them.
+since tables of the field are made so. Neither is the fit that it looks like: the first is ten rounds of reweighting,
+the second a thousand steps of Adam at 1e-4 from (ratio of medians, 0), which move scale and shift by at most about 0.1
+whatever the unit. The exact minimisers stand beside them.
 """
 
 import math

@@ -9,6 +9,7 @@ another size are refused, not mixed in.
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -145,10 +146,33 @@ def read_plan(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is no plan of format {_FORMAT} {_VERSION}; upgrade vdpm or choose another folder")
     if content.text("table") not in TABLES:
         raise InputError(f"{path}: names no table; remove the folder and run again")
-    for key in ("dataset", "identity", "digest"):
+    for key in ("dataset", "identity", "digest", "model"):
         content.text(key)
     content.table("options")
     return content.data
+
+
+def load_plan(folder: Path) -> RunPlan:
+    """The plan that lies in ``folder``. Raises InputError, one line, where there is none or it is damaged."""
+    content, path = read_plan(folder), folder / PLAN_FILE
+    try:
+        rules = {name: _as_tuple(value) for name, value in content["benchmark"].items()}
+        answers = dict(content["options"])
+        plan = RunPlan(
+            benchmark=Benchmark(**rules),
+            samples=tuple(_sample(said) for said in content["samples"]),
+            left_out={str(name): str(reason) for name, reason in content["left_out"].items()},
+            model=content["model"],
+            identity=content["identity"],
+            metric=content["metric"] is True,
+            options=AnswerOptions(fit=Fit(**answers.pop("fit")), **answers),
+            notes=tuple(map(str, content["notes"])),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: is damaged ({str(error)[:80]}); remove the folder and run again") from None
+    if plan.digest() != content["digest"] or plan.table != content["table"]:
+        raise InputError(f"{path}: its clips are not those of its digest; remove the folder and run again")
+    return plan
 
 
 def answer_file(folder: Path, sample: Sample) -> Path:
@@ -219,6 +243,20 @@ def kept_pixels(
         rank = rank + tracked[column].flatten() + 2.0 * own[column].flatten()
         chosen[column].view(-1)[rank.argsort(descending=True)[:pixels]] = True
     return keep & chosen, own & chosen
+
+
+def _sample(said: dict[str, Any]) -> Sample:
+    """Raises ValueError for a name that leaves the folder."""
+    sample = Sample(said["name"], said["sequence"], tuple(said["frames"]), said["group"])
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", sample.name):
+        raise ValueError(f"a clip is called {sample.name[:40]!r}")
+    if not sample.frames or not all(type(frame) is int for frame in sample.frames):
+        raise ValueError(f"{sample.name}: no frames")
+    return sample
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _answer(contender: Contender, clips: Clips, plan: RunPlan, sample: Sample, path: Path) -> None:
