@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from vdpm import display
+from vdpm.display import show
 from vdpm.errors import UsageError
 from vdpm.geometry.image_transform import ImageTransform
 from vdpm.geometry.rigid import invert_rigid
@@ -233,10 +233,10 @@ class Reconstruction:
 
     def show(self, **options: Any) -> Any:
         """The page to look around in, as a notebook's last line; ``vdpm.notebook.page_view`` has the options."""
-        return display.show("page", self, **options)
+        return show("page", self, **options)
 
     def _repr_html_(self) -> str:
-        return display.show("html", self)
+        return show("html", self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -106,8 +106,11 @@ def test_a_dropped_video_its_progress_and_the_result(open_tab: Open, real: Runni
         time.sleep(0.02)
     assert len(shares) > 2, shares
     assert tab.page.inner_text("h3") == "my clip.mp4"
-    frame = next(frame for frame in tab.page.frames if frame.url.endswith("/scene.html"))
     end = time.monotonic() + 60
+    while not (frames := [frame for frame in tab.page.frames if frame.url.endswith("/scene.html")]):
+        assert time.monotonic() < end
+        tab.page.wait_for_timeout(50)
+    frame = frames[0]
     while not frame.evaluate("!!window.vdpm || !!document.querySelector('#message.failed')"):
         assert time.monotonic() < end
         time.sleep(0.05)
