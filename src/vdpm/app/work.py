@@ -140,6 +140,8 @@ def _inspect(task: Task) -> None:
 
     video = VideoFile(VIDEO)
     first, last = task.choice.start or 0.0, video.times[-1]
+    if first > last:
+        raise InputError(f"{VIDEO}: nothing is left from {first:g} s on, its last frame is at {last:.1f} s")
     length = min(last, last if task.choice.end is None else task.choice.end) - first
     if length > task.seconds:
         raise InputError(
