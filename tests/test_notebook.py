@@ -44,6 +44,11 @@ def test_a_result_shows_what_it_is(scene: MovingSphere) -> None:
     assert re.findall(r"(?:src|href|url)\W*([a-z]+:)", shown) == ["data:"], "nothing is asked for"
 
 
+def test_in_a_terminal_it_is_one_line(scene: MovingSphere) -> None:
+    said = repr(scene.reconstruction)
+    assert said == "<Reconstruction of sphere.mp4: 4 frames of 64 x 48, points at 4 times, closed form>"
+
+
 def test_its_picture_moves_as_the_frames_do(scene: MovingSphere) -> None:
     found = pictures(scene.reconstruction._repr_html_())
     assert len(found) == 4

@@ -231,6 +231,11 @@ class Reconstruction:
         """True where a pixel shows the video, False where it was padded."""
         return self.transform.content_mask()
 
+    def __repr__(self) -> str:
+        height, width = self.size
+        held = f"{len(self)} frames of {width} x {height}, points at {len(self.maps.targets)} times"
+        return f"<Reconstruction of {self.name}: {held}, {self.provenance.get('model', 'unknown model')}>"
+
     def show(self, **options: Any) -> Any:
         """The page to look around in, as a notebook's last line; ``vdpm.notebook.page_view`` has the options."""
         return show("page", self, **options)
