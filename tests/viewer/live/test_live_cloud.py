@@ -11,7 +11,7 @@ from vdpm.errors import InputError, UsageError
 from vdpm.structures import PointMap, Reconstruction
 from vdpm.viewer.choice import choose_points
 from vdpm.viewer.confidence import least_shown
-from vdpm.viewer.live.cloud import Cloud, CloudOptions, Loaded, read_sources, spread
+from vdpm.viewer.live.cloud import Cloud, CloudOptions, Loaded, read_sources, shown_times, spread
 
 
 def read_all(result: Reconstruction, options: CloudOptions | None = None) -> Loaded:
@@ -112,6 +112,19 @@ def test_a_long_result_is_thinned_in_frames_and_times() -> None:
     loaded = read_all(result, CloudOptions(max_sources=4, max_times=5))
     assert sorted(part.source for part in loaded.parts) == [0, 3, 5, 8]
     assert {part.times for part in loaded.parts} == {(0, 2, 4, 6, 8)}
+
+
+def test_where_few_times_are_kept_every_frame_is_known_at_its_own() -> None:
+    scene = make_moving_sphere(num_frames=6, targets=(1, 4))
+    options = CloudOptions()
+    assert shown_times(scene.reconstruction, options) == (0, 1, 2, 3, 4, 5)
+    loaded = read_all(scene.reconstruction)
+    assert [part.times for part in loaded.moving] == [(0, 1, 4), (1, 4), (1, 2, 4), (1, 3, 4), (1, 4), (1, 4, 5)]
+    assert {*loaded.moving_at(3).points.source.tolist()} == {3}
+    assert {*loaded.moving_at(4).points.source.tolist()} == {0, 1, 2, 3, 4, 5}
+    points = loaded.moving_at(3).points
+    own = scene.reconstruction.maps.time_variant(3).points.flatten(0, 1).numpy()
+    assert (points.positions[0] == own[points.pixel]).all()
 
 
 def test_without_times_every_frame_is_at_its_own() -> None:

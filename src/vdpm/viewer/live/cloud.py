@@ -63,27 +63,31 @@ def shown_sources(reconstruction: Reconstruction, options: CloudOptions) -> tupl
 
 
 def shown_times(reconstruction: Reconstruction, options: CloudOptions) -> tuple[int, ...]:
-    """The frames whose times can be gone to; where the result keeps no times, the sources, each at its own."""
+    """The frames whose times can be gone to: kept times, and those of the sources, which are known of themselves."""
     maps = reconstruction.maps
-    return tuple(evenly(maps.targets or maps.sources, options.max_times))
+    return tuple(evenly(sorted({*maps.targets, *maps.sources}), options.max_times))
 
 
 def read_sources(reconstruction: Reconstruction, options: CloudOptions) -> Iterator[SourcePoints]:
     """One source after the other, the reference first and the next always far from those before.
 
-    A source is shown at the times that the network saw beside it (``DynamicPointMaps.together``). In a clip of several
-    windows the others take seconds each to reach; there its moving points are left out, and the still ones remain.
+    A source is shown at its own time and those that the network saw beside it (``DynamicPointMaps.together``). In a
+    clip of several windows the others take seconds each to reach; there its moving points are left out, and the still
+    ones remain.
     """
-    sources = shown_sources(reconstruction, options)
-    shown = at_times(reconstruction, shown_times(reconstruction, options) if reconstruction.maps.targets else ())
+    sources, all_times = shown_sources(reconstruction, options), shown_times(reconstruction, options)
+    kept = tuple(time for time in reconstruction.maps.targets if time in all_times)
+    shown = at_times(reconstruction, kept)
     stride = grid_stride(reconstruction, len(sources), options.max_points)
     for row in spread(len(sources), _nearest(sources, reconstruction.reference)):
         source = sources[row]
-        times = shown.maps.together(source)
-        if not times and shown.maps.targets:
-            times = (source,)
-        points = choose_source(shown, source, row, stride, min_confidence=options.min_confidence, times=times)
-        yield SourcePoints(source, times or (source,), *points)
+        known = {*shown.maps.together(source), *({source} & {*all_times})}
+        times = tuple(sorted(known)) or (source,)
+        yield SourcePoints(
+            source,
+            times,
+            *choose_source(shown, source, row, stride, min_confidence=options.min_confidence, times=times),
+        )
 
 
 def spread(count: int, first: int) -> list[int]:

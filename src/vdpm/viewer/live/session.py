@@ -109,7 +109,7 @@ class Session:
             if self.settings.playing and not self.clock.advance(self.settings.speed, self.settings.loop):
                 self.change(playing=False)
             row, now = self.clock.row, time.monotonic()
-            news = any(side.cloud.number != side.number for side in self.sides)
+            news = any(side.cloud.number != side.number for side in self.shown)
             if news and now - drawn >= pause:
                 self._stale, pause = True, min(LATER_PAUSE, pause * 1.5)
             if self._stale or row != shown:

@@ -135,7 +135,7 @@ class Side:
     def prepare(self, settings: Settings, row: int) -> bool:
         """Make what the time ``row`` will need. Whether anything was to be made."""
         painter = self.painter()
-        if painter is None or painter.loaded.number != self.cloud.number:
+        if painter is None or painter.loaded.number != self.cloud.number or self._far(settings, self.times[row]):
             return False
         missing = [one for one in self.wanted(settings, row, painter) if not self.stage.has(one.key)]
         for one in missing:
@@ -165,12 +165,20 @@ class Side:
         )
 
     def _source(self, settings: Settings, time: int) -> tuple[int, int | None]:
-        """The frame whose pixels are shown, and the time they are brought to; None: their own."""
+        """The frame whose pixels are shown, and the kept time they are brought to, the nearest; None: their own."""
         maps = self.reconstruction.maps
-        if settings.points_of == "one frame":
-            source = min(maps.sources, key=lambda source: abs(source - settings.source))
-            return source, time if maps.targets and time != source else None
-        return min(maps.sources, key=lambda source: abs(source - time)), None
+        if settings.points_of == "frame shown":
+            return min(maps.sources, key=lambda source: abs(source - time)), None
+        source = min(maps.sources, key=lambda source: abs(source - settings.source))
+        near = min({*maps.targets, source}, key=lambda target: (abs(target - time), target))
+        return source, None if near == source else near
+
+    def _far(self, settings: Settings, time: int) -> bool:
+        """Whether a map is needed that points must travel to through several windows, which takes seconds."""
+        if settings.points_of != "one frame":
+            return False
+        source, target = self._source(settings, time)
+        return target is not None and target not in self.reconstruction.maps.together(source)
 
     def _still(self, name: str, painter: Painter, look: Look) -> Made:
         loaded = painter.loaded

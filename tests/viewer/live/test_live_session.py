@@ -1,0 +1,154 @@
+"""The viewer at work, without a browser: whatever is asked for is shown, for any choice of times and frames."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import pytest
+
+from fixtures.moving_sphere import MovingSphere, make_moving_sphere
+from vdpm.errors import InputError
+from vdpm.structures import PointMap
+
+
+def until(session: Any, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        session.wait(0.01)
+
+
+def idle(session: Any) -> None:
+    """Until all that was asked for is done and shown."""
+    done: list[bool] = []
+    until(session, lambda: all(side.cloud.loaded() and side.cloud.loaded().complete for side in session.sides))
+    session.ask(lambda: done.append(True))
+    until(session, lambda: bool(done) and not session._stale)
+    until(session, lambda: all(side.number == side.cloud.number for side in session.shown))
+    done.clear()
+    session.ask(lambda: done.append(True))
+    until(session, lambda: bool(done))
+
+
+def shown(session: Any) -> int:
+    """Points that are to be seen."""
+    handles = session.server.scene._handle_from_node_name.values()
+    return sum(
+        len(handle.points) for handle in handles if type(handle).__name__ == "PointCloudHandle" and handle.visible
+    )
+
+
+def test_every_filter_shows_what_it_says(viewer: Any, scene: MovingSphere) -> None:
+    session = viewer.session
+    session.change(points_of="all frames", motion="all", hide=0.0)
+    idle(session)
+    loaded = session.sides[0].cloud.loaded()
+    assert shown(session) == len(loaded)
+    session.change(motion="moving")
+    idle(session)
+    assert shown(session) == len(loaded) - len(loaded.still)
+    session.change(motion="still")
+    idle(session)
+    assert shown(session) == len(loaded.still)
+    session.change(motion="all", points_of="frame shown")
+    session.go_to(3)
+    idle(session)
+    assert 0.9 * 96 * 128 < shown(session) <= 96 * 128
+    session.change(points_of="all frames")
+    idle(session)
+    assert shown(session) == len(loaded)
+
+
+def test_what_was_sent_is_not_sent_again(viewer: Any) -> None:
+    session = viewer.session
+    session.change(points_of="all frames", color="video", motion="all", hide=0.0)
+    for row in (0, 1, 2, 3, 4):
+        session.go_to(row)
+        idle(session)
+    sent = session.sides[0].stage.made_bytes
+    for row in (3, 0, 4, 1):
+        session.go_to(row)
+        idle(session)
+    assert session.sides[0].stage.made_bytes == sent
+    loaded = session.sides[0].cloud.loaded()
+    moving = len(loaded) - len(loaded.still)
+    session.change(color="frame")
+    idle(session)
+    session.wait(0.5)
+    assert session.sides[0].stage.made_bytes - sent <= 9 * (len(loaded.still) + 5 * moving)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "targets", "sources"),
+    [(1, (0,), (0,)), (3, (), (0, 1, 2)), (4, (1, 3), (0, 2)), (2, (1,), (0,)), (6, (1, 4), (0, 1, 2, 3, 4, 5))],
+)
+def test_any_choice_of_times_and_frames(
+    viser: Any, num_frames: int, targets: tuple[int, ...], sources: tuple[int, ...]
+) -> None:
+    from vdpm.viewer.live.viewer import Viewer
+
+    result = make_moving_sphere(num_frames=num_frames, targets=targets, sources=sources).reconstruction
+    with Viewer(result, port=18290) as opened:
+        session = opened.session
+        assert session is not None
+        idle(session)
+        for points_of, color in product(
+            ("all frames", "frame shown", "one frame"), ("video", "depth", "speed", "confidence", "frame")
+        ):
+            session.change(points_of=points_of, color=color, trails=True, arrows=True)
+            for row in range(len(session.clock.stamps)):
+                session.go_to(row)
+                idle(session)
+                assert shown(session) > 0
+        session.clicked((0, 0, 0), (0, 0, 1))
+        idle(session)
+        assert session.marks.pick is not None
+        for key in ("v", "v", "v", "c", "m", "m", "t", "escape", "space", "+", "space"):
+            session.press(key)
+        idle(session)
+        assert session.failure is None
+
+
+def test_damage_that_is_found_late_is_told(viser: Any) -> None:
+    from vdpm.viewer.live.viewer import Viewer
+
+    result = make_moving_sphere(num_frames=3).reconstruction
+    read = result.maps.read
+
+    def damaged(target: int | None, source: int) -> PointMap:
+        if (target, source) == (2, 1):
+            raise InputError("maps/q_00002.npy: the file ends early")
+        return read(target, source)
+
+    broken = replace(result, maps=replace(result.maps, read=damaged))
+    with Viewer(broken, port=18290) as opened:
+        session = opened.session
+        assert session is not None
+        end = time.monotonic() + 20
+        while session.failure is None and time.monotonic() < end:
+            time.sleep(0.02)
+        with pytest.raises(InputError, match="q_00002"):
+            opened.wait(0.1)
+
+
+def test_two_results_are_shown_at_the_same_moment(viser: Any) -> None:
+    from vdpm.viewer.live.viewer import Viewer
+
+    first, second = (make_moving_sphere(num_frames=count).reconstruction for count in (9, 5))
+    with Viewer(first, other=second, port=18290) as opened:
+        session = opened.session
+        assert session is not None
+        idle(session)
+        both = shown(session)
+        session.change(layout="second")
+        idle(session)
+        assert 0 < shown(session) < both
+        a, b = session.sides
+        for row in range(9):
+            assert b.times[session.row_of(b, row)] == row // 2
+        assert abs(a.offset - b.offset).max() == 0
+        session.change(layout="side by side")
+        idle(session)
+        assert b.offset[0] > 0 > a.offset[0]
