@@ -409,6 +409,10 @@ def test_rows_of_several_models(evaluate: Evaluate, tmp_path: Path, capsys: pyte
         "| zero-motion",
     ]
     assert "| V-DPM (paper) | 0.027 |" in text
+    assert "cannot be compared" not in text
+    evaluate("tracking", "kubric", "--model", "oracle", "--clips", 1, "-o", tmp_path / "fewer")
+    assert main(["evaluate", "report", *folders, str(tmp_path / "fewer"), "-o", str(tmp_path / "both")]) == 0
+    assert "not over the same clips" in (tmp_path / "both" / "tables.md").read_text()
     capsys.readouterr()
     (tmp_path / "oracle" / "scores.json").write_text("{")
     assert main(["evaluate", "report", *folders, "-o", str(tmp_path / "both")]) == 3

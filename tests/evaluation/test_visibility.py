@@ -1,12 +1,9 @@
 """Which moved points are seen: a wall with a block before it, worked out by hand."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
-from fixtures.moving_wall import moving_wall
-from vdpm.evaluation.visibility import seen, truly_seen
+from vdpm.evaluation.visibility import seen
 
 K = torch.tensor([[4.0, 0, 2], [0, 4, 1], [0, 0, 1]])
 """Of a picture of 2 x 4 pixels."""
@@ -52,11 +49,3 @@ def test_a_pixel_is_seen_at_its_own_time() -> None:
     eye, lenses = torch.eye(4).repeat(2, 1, 1), K.repeat(2, 1, 1)
     assert seen(behind, torch.stack([wall, wall]), None, eye, lenses, [0], [0]).all()
     assert not seen(behind, torch.stack([wall, wall]), None, eye, lenses, [1], [0]).any()
-
-
-def test_what_the_truth_says_itself_counts() -> None:
-    truth = moving_wall()
-    found = truly_seen(truth, [0])
-    assert found[0].all()
-    told = torch.zeros_like(truth.target_points[..., 0], dtype=torch.bool)
-    assert not truly_seen(replace(truth, visible=told), [0]).any()

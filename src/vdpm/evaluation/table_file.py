@@ -34,11 +34,14 @@ PROTOCOL = {
 
 @dataclass(frozen=True)
 class TableResult:
-    """One run's numbers. ``means``: [group][error]; ``samples``: as in the file, undefined errors None."""
+    """One run's numbers. ``digest``: of its clips. ``means``: [group][error]; ``samples``: as in the file, undefined
+    errors None.
+    """
 
     table: str
     title: str
     model: str
+    digest: str
     metric: bool
     means: dict[str, dict[str, Interval]]
     samples: tuple[dict[str, Any], ...]
@@ -103,6 +106,7 @@ def read_scores(folder: Path) -> TableResult:
         table=fields.text("table"),
         title=fields.text("title"),
         model=fields.text("model"),
+        digest=fields.text("digest"),
         metric=bool(fields.data.get("metric")),
         means=means,
         samples=samples,

@@ -140,7 +140,7 @@ def _table(
     keys = [key for key, _ in columns]
     for result in group:
         rows.append((result.model, tuple(_measured(result, margin, key) for key in keys), False))
-    notes = [note for result in group for note in _notes(result, margin, keys)]
+    notes = [note for result in group for note in _notes(result, margin, keys)] + _unlike(group)
     return ReportTable(title, tuple(label for _, label in columns), tuple(rows), tuple(notes))
 
 
@@ -153,6 +153,7 @@ def _depth_table(title: str, group: Sequence[TableResult], paper: dict[str, dict
             keys = [f"{align}.{key}" for key, _ in _DEPTH]
             rows.append((f"{result.model}, {align}", tuple(_measured(result, "", key) for key in keys), False))
         notes += _notes(result, "", [f"{align}.abs_rel" for align in names])
+    notes += _unlike(group)
     return ReportTable(title, tuple(label for _, label in _DEPTH), tuple(rows), tuple(notes))
 
 
@@ -192,6 +193,12 @@ def _notes(result: TableResult, group: str, keys: Sequence[str]) -> list[str]:
         rest = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
         notes.append(f"{result.model}: left out {len(listed)}: {'; '.join(listed[:5])}{rest}")
     return notes
+
+
+def _unlike(group: Sequence[TableResult]) -> list[str]:
+    """A warning where rows are not over the same clips."""
+    same = len({result.digest for result in group}) <= 1
+    return [] if same else ["the rows are not over the same clips and cannot be compared"]
 
 
 def _tex(text: str) -> str:

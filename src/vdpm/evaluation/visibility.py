@@ -8,7 +8,6 @@ from torch import Tensor
 
 from vdpm.geometry.pinhole import project
 from vdpm.geometry.rigid import invert_rigid, transform_points
-from vdpm.structures import Snippet
 
 TOLERANCE = 0.05
 """A point up to this share of the depth behind the surface lies on it."""
@@ -44,21 +43,3 @@ def seen(
             if source == target:
                 rows[-1][column] = True
     return torch.stack(rows)
-
-
-def truly_seen(
-    truth: Snippet, sources: Sequence[int], tolerance: float = TOLERANCE
-) -> Bool[Tensor, "targets sources height width"]:
-    """The same of the truth of one clip: what it says, else by its own depth."""
-    if truth.visible is not None:
-        return truth.visible[:, list(sources)]
-    return seen(
-        truth.target_points[:, list(sources)],
-        truth.points,
-        truth.valid,
-        truth.c2w,
-        truth.intrinsics,
-        truth.targets.tolist(),
-        sources,
-        tolerance,
-    )
