@@ -20,6 +20,7 @@ LARGEST_REJECTED_SHARE = 0.1
 MOVES = 0.02
 """A point moves that goes by more than this share of its distance from one frame of a pair to the other."""
 FEWEST_MOVING = 40
+LARGEST_ASTRAY_SHARE = 0.3
 LARGEST_OFF_PIXEL = 0.25
 FEWEST_OFF_PIXEL = 200
 
@@ -33,7 +34,7 @@ def check_motion(
 ) -> None:
     """Adds measures and findings for the pairs ``chosen`` of the frames ``read``."""
     own_error, off, landed, kept, rejected = [], [], [], 0, 0
-    moving, opposite = [], []
+    moving, opposite, astray = [], [], []
     for a, b in chosen:
         moved = quarantine.attempt(lambda a=a, b=b: sequence.moved(a, read[a], [a, b]))  # type: ignore[misc]
         start, there = moved or (None, None)
@@ -50,6 +51,7 @@ def check_motion(
             landed.append((_share(carried.error[carried.seen] < -IN_FRONT), a, b, carried))
         way = there.points - start.points
         goes = both & there.valid & (way.norm(dim=-1) > MOVES * distance)
+        astray.append(((start.points - here).norm(dim=-1) > 0.5 * way.norm(dim=-1))[goes])
         moving.append(nearer_than_all(there.points[goes], read[b], IN_FRONT))
         opposite.append(nearer_than_all((start.points - way)[goes], read[b], IN_FRONT))
     if kept + rejected:
@@ -60,7 +62,7 @@ def check_motion(
                 "tracks, boxes or coordinates belong to other frames or cameras"
             )
     if own_error:
-        _check_own_time(torch.cat(own_error), torch.cat(off), check)
+        _check_own_time(torch.cat(own_error), torch.cat(off), torch.cat(astray), check)
     wrong_sign = bool(moving) and _check_sign(torch.cat(moving), torch.cat(opposite), check)
     if landed:
         share, a, b, carried = max(landed, key=lambda one: one[:2])
@@ -73,11 +75,24 @@ def check_motion(
             )
 
 
-def _check_own_time(errors: Float[Tensor, "points"], off: Float[Tensor, "points 2"], check: SequenceCheck) -> None:
+def _check_own_time(
+    errors: Float[Tensor, "points"],
+    off: Float[Tensor, "points 2"],
+    astray: Bool[Tensor, "moving"],
+    check: SequenceCheck,
+) -> None:
+    """``astray``: of the points that move, which lie farther from their own depth than half of their way."""
     if not len(errors):
         return
     check.measures |= {"own_time_error": float(errors.median()), "own_time_wrong": _share(errors > IN_FRONT)}
-    if check.measures["own_time_wrong"] > LARGEST_FLOATING_SHARE:
+    if len(astray) >= FEWEST_MOVING:
+        check.measures["moving_points_astray"] = _share(astray)
+    if check.measures.get("moving_points_astray", 0) > LARGEST_ASTRAY_SHARE:
+        check.findings.append(
+            f"{check.measures['moving_points_astray']:.0%} of the points that move by themselves are not on the depth "
+            "of their own frame at its time: tracks, boxes or coordinates belong to other times"
+        )
+    elif check.measures["own_time_wrong"] > LARGEST_FLOATING_SHARE:
         check.findings.append(
             f"{check.measures['own_time_wrong']:.0%} of the tracked points lie over {IN_FRONT:.0%} of their "
             "distance from the depth of their own pixel: tracks, boxes or coordinates do not belong to this depth"

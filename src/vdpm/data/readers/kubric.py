@@ -266,7 +266,10 @@ def _ray_lengths(focal: float, height: int, width: int) -> Float[Tensor, "height
 
 
 def _offsets(path: Path) -> tuple[Path, list[int]]:
-    return path, record_offsets(path)
+    offsets = record_offsets(path)
+    if not offsets:
+        raise CorruptFile(path, "is empty")
+    return path, offsets
 
 
 @lru_cache(maxsize=2)

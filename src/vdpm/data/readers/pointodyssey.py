@@ -65,7 +65,12 @@ class PointOdysseySequence(DataSequence):
         given = folder / "anno.npz"
         self._annotations = given if given.is_file() else folder / "annotations.npz"
         archive = Archive(self._annotations)
-        self._intrinsics = archive.array("intrinsics", (count, 3, 3)).astype(np.float64)
+        self._intrinsics = archive.array("intrinsics", (None, 3, 3)).astype(np.float64)
+        if len(self._intrinsics) != count:
+            raise CorruptFile(
+                folder / "rgbs",
+                f"holds {count} pictures, {self._annotations.name} is of {len(self._intrinsics)} frames",
+            )
         self._w2c = archive.array("extrinsics", (count, 4, 4)).astype(np.float64)
         self._has_tracks = "trajs_3d" in archive.names
 
