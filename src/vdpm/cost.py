@@ -31,7 +31,7 @@ KERNELS = 50
 to five runs of vdpm-small from 96 x 128 to 336 x 192 pixels, 8 to 24 frames."""
 LIBRARIES = 70e6
 """Bytes that libraries take when a network first runs on a CPU."""
-ALIGNMENT = 1700
+ALIGNMENT = 1950
 """Bytes for each sampled point of each window's frame while the windows are aligned: residuals, their derivatives by
 window, pose and lens in float64, and what the products of these need."""
 TRIAL_FRAMES = 4

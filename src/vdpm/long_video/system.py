@@ -40,9 +40,9 @@ class AdjustmentConfig:
     """
 
     iterations: int = 30
-    scale: float = 2.5
+    scale: float = 4.0
     finest: float = 5e-4
-    cameras: float = 20.0
+    cameras: float = 3.0
     focal: str = "shared"
 
 
