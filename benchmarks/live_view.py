@@ -119,6 +119,8 @@ def measure(result: Reconstruction, points: int) -> dict[str, Any]:
     with Viewer(result, port=18700, options=CloudOptions(max_points=points)) as viewer:
         session = viewer.session
         assert session is not None
+        # Nothing is made ahead, so that what a step costs is told from what was there.
+        session._prepare = lambda row: False  # type: ignore[method-assign]
         side = session.sides[0]
         while side.cloud.loaded() is None:
             time.sleep(0.005)
@@ -126,17 +128,18 @@ def measure(result: Reconstruction, points: int) -> dict[str, Any]:
         while not side.cloud.loaded().complete:  # type: ignore[union-attr]
             time.sleep(0.02)
         complete = time.monotonic() - began
-        # Nothing is made ahead, so that what a step costs is told from what was there.
-        session._prepare = lambda row: False  # type: ignore[method-assign]
+        while side.number != side.cloud.number:
+            time.sleep(0.02)
+        session.wait(0.5)
         spent: list[float] = []
-        show = side.show
+        show = session._show
 
-        def timed(*what: Any) -> None:
+        def timed(row: int) -> None:
             start = time.perf_counter()
-            show(*what)
+            show(row)
             spent.append(time.perf_counter() - start)
 
-        side.show = timed  # type: ignore[method-assign]
+        session._show = timed  # type: ignore[method-assign]
         counter = Counter(viewer)
         opened = counter.settled(1.5)
         passes = []

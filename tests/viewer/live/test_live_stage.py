@@ -75,6 +75,15 @@ def test_what_was_seen_longest_ago_goes_first() -> None:
     assert stage.nbytes == 10_000
 
 
+def test_nodes_are_counted_too() -> None:
+    server = Server()
+    stage = Stage(server, "/x", nodes=3)
+    for time in range(5):
+        stage.show([Wanted(("moving", time), server.make())])
+    assert [stage.has(("moving", time)) for time in range(5)] == [False, False, True, True, True]
+    assert stage.full
+
+
 def test_what_is_out_of_date_is_forgotten_unless_it_is_seen() -> None:
     server = Server()
     stage = Stage(server, "/x")

@@ -121,6 +121,7 @@ class Loaded:
     high: Float[np.ndarray, "3"] = field(init=False)
     still: ChosenPoints = field(init=False)
     moving: tuple[SourcePoints, ...] = field(init=False)
+    _hidden: dict[float, int] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         still = joined([part.still for part in self.parts])
@@ -164,7 +165,9 @@ class Loaded:
 
     def hidden_below(self, percent: float) -> int:
         """The level of confidence below which the least sure ``percent`` of all points lie."""
-        return self.scale.hiding(self.levels, percent)
+        if percent not in self._hidden:
+            self._hidden[percent] = self.scale.hiding(self.levels, percent)
+        return self._hidden[percent]
 
     def moving_at(self, time: int) -> "MovingPoints":
         """The moving points of all sources that are known at the time of frame ``time``."""

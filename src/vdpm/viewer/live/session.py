@@ -18,7 +18,6 @@ from vdpm.viewer.live.marks import Marks
 from vdpm.viewer.live.picking import nearest_on_ray, pixel_center
 from vdpm.viewer.live.settings import Settings
 from vdpm.viewer.live.side import Side
-from vdpm.viewer.live.stage import NODE_BYTES
 from vdpm.viewer.live.viewpoint import Viewpoint
 
 FIRST_PAUSE, LATER_PAUSE = 0.3, 2.0
@@ -151,7 +150,7 @@ class Session:
     def _prepare(self, row: int) -> bool:
         """Make one of the coming times, unless they are all there or take too much room."""
         for side in self.shown:
-            if side.stage.nbytes > 0.7 * NODE_BYTES:
+            if side.stage.full:
                 continue
             for step in range(1, min(AHEAD, len(self.clock.stamps))):
                 if side.prepare(self.settings, self.row_of(side, (row + step) % len(self.clock.stamps))):

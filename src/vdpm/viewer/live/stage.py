@@ -13,8 +13,8 @@ from vdpm.viewer.live.paths import Segments
 
 NODE_BYTES = 384 * 2**20
 """Of nodes that are kept: viser holds them for browsers that come later, and a browser to draw them."""
-SMALLEST = 64
-"""Bytes counted for a node at least."""
+NODES = 3000
+"""Nodes that are kept at most: a browser looks at each of them for every picture it draws, also at hidden ones."""
 
 Key = tuple[Hashable, ...]
 
@@ -40,8 +40,8 @@ class Wanted:
 class Stage:
     """Shows what is wanted. One thread may use it."""
 
-    def __init__(self, server: Any, root: str, *, nbytes: int = NODE_BYTES) -> None:
-        self.server, self.root, self.most = server, root, nbytes
+    def __init__(self, server: Any, root: str, *, nbytes: int = NODE_BYTES, nodes: int = NODES) -> None:
+        self.server, self.root, self.most, self.most_nodes = server, root, nbytes, nodes
         self.size = 1.0
         self.made_bytes = 0
         """Of all nodes ever made."""
@@ -93,7 +93,16 @@ class Stage:
     @property
     def nbytes(self) -> int:
         """Of the nodes that are kept."""
-        return sum(max(made.nbytes, SMALLEST) for made in self._kept.values())
+        return sum(made.nbytes for made in self._kept.values())
+
+    @property
+    def full(self) -> bool:
+        """Whether there is hardly room for more."""
+        return self.nbytes > 0.7 * self.most or self._nodes > 0.7 * self.most_nodes
+
+    @property
+    def _nodes(self) -> int:
+        return sum(len(made.handles) for made in self._kept.values())
 
     def _resize(self, made: Made) -> None:
         for handle, side in zip(made.handles, made.sides):
@@ -101,12 +110,13 @@ class Stage:
                 handle.point_size = side * self.size
 
     def _let_go(self, keys: set[Key]) -> None:
-        left = self.nbytes
+        left, nodes = self.nbytes, self._nodes
         for key in list(self._kept):
-            if left <= self.most:
+            if left <= self.most and nodes <= self.most_nodes:
                 return
             if key not in keys:
-                left -= max(self._kept[key].nbytes, SMALLEST)
+                left -= self._kept[key].nbytes
+                nodes -= len(self._kept[key].handles)
                 self._remove(key)
 
     def _remove(self, key: Key) -> None:
