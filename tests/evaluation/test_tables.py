@@ -15,12 +15,14 @@ from fixtures.outcome import Outcome
 from fixtures.tiny_network import tiny_network
 from vdpm.cli import main
 from vdpm.evaluation import manifest, prediction_run
-from vdpm.evaluation.benchmark import Drawn, Sample
-from vdpm.evaluation.clips import open_clips
-from vdpm.evaluation.contenders import OfNetwork
+from vdpm.evaluation.benchmark import Drawn, Sample, load_benchmark
+from vdpm.evaluation.clips import FamilyClips, open_clips
+from vdpm.evaluation.contenders import Fit, OfNetwork
+from vdpm.evaluation.held_out import score_family
 from vdpm.evaluation.manifest import FamilyManifest
-from vdpm.evaluation.prediction_run import read_plan
-from vdpm.evaluation.protocol import Prediction
+from vdpm.evaluation.prediction_run import AnswerOptions, make_plan, read_plan
+from vdpm.evaluation.protocol import NetworkPredictor, Prediction
+from vdpm.evaluation.table_scores import TableOptions, score
 
 Evaluate = Callable[..., Outcome]
 
@@ -134,6 +136,27 @@ def test_the_oracle_is_perfect_on_a_family(capsys: pytest.CaptureFixture[str], t
     capsys.readouterr()
     assert main([*words, "--frames", "5"]) == 2
     assert main([*words, "--margins", "3"]) == 2
+
+
+def test_tables_and_summary_of_a_family_agree(tmp_path: Path) -> None:
+    """Two ways to the same errors: snippets in memory, and through files."""
+    rigid = manifest.load_manifest("rigid")
+    config = replace(rigid.config, height=16, width=24, colour_samples=1)
+    (summary,) = score_family(NetworkPredictor(tiny_network()), rigid, clips=1, config=config, batch=1)
+    errors = summary.by["network"]
+    clips = FamilyClips(rigid, config)
+    contender = OfNetwork(tiny_network(), "tiny", Fit())
+    for table in ("two-view", "tracking"):
+        plan = make_plan(
+            clips, load_benchmark("rigid", table), "tiny", contender.identity, AnswerOptions(precision="float32"), 1
+        )
+        prediction_run.predict(contender, clips, plan, tmp_path / table)
+        for one in score(clips, plan, tmp_path / table, TableOptions()):
+            before = f"margin{one.sample.group}." if one.sample.group else ""
+            names = [name for name in one.scores if before + name in errors]
+            assert len(names) >= 4
+            for name in names:
+                assert one.scores[name] == pytest.approx(errors[before + name], rel=1e-4, abs=1e-6), name
 
 
 def test_baselines_are_as_wrong_as_what_they_leave_out(evaluate: Evaluate, tmp_path: Path) -> None:
@@ -376,6 +399,21 @@ def test_a_class_of_someone_else(evaluate: Evaluate, tmp_path: Path) -> None:
     for words in ("python:nowhere:Answers", f"python:{__name__}:Gone", "python:x", "python:pathlib:Path"):
         refused = evaluate("tracking", "kubric", "--model", words, "-o", tmp_path / "r")
         assert (refused.code, len(refused.err.splitlines())) == (2, 1), words
+
+
+def test_answers_of_other_shapes_are_refused(
+    evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = Answers.predict
+
+    def small(self: Answers, images: Tensor, *given: Any) -> Prediction:
+        return sound(self, images[..., ::2, ::2], *given)
+
+    monkeypatch.setattr(Answers, "predict", small)
+    for table, dataset in (("tracking", "kubric"), ("video-depth", "sintel")):
+        done = evaluate(table, dataset, "--model", f"python:{__name__}:Answers", "-o", tmp_path / table)
+        assert done.code == 2
+        assert "time_variant is of shape [5, 24, 32, 3], not [5, 48, 64, 3]" in done.err
 
 
 def test_answers_that_are_not_finite_are_refused(

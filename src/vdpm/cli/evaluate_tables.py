@@ -207,7 +207,7 @@ class EndPointRun(TableRun):
     own_pixels: Literal["dense", "tracked"] = "dense"
     """At its own time, score all pixels with depth, or those that are tracked (PointOdyssey)."""
     visibility: float = 0.05
-    """A point up to this share of the depth behind a surface is seen (3D-AJ, OA)."""
+    """A true point up to this share of the depth behind what its frame sees is seen (3D-AJ, OA)."""
 
     def _options(self) -> "TableOptions":
         from vdpm.evaluation.snippet_scores import ProtocolOptions

@@ -109,7 +109,9 @@ class OfPredictor(Contender):
     def maps(self, truth: MapTruth) -> Prediction:
         clip = truth.clip
         transform = self._transform(clip.size)
-        said = self.predictor.predict(transform.apply(clip.images), truth.targets, truth.sources)
+        images = transform.apply(clip.images)
+        said = self.predictor.predict(images, truth.targets, truth.sources)
+        self._check(said, images, len(truth.targets), len(truth.sources))
         back = Prediction(
             self._restored(transform, said.time_variant),
             self._restored(transform, said.at_targets),
@@ -122,6 +124,7 @@ class OfPredictor(Contender):
     def sequence(self, frames: Iterator[Frame], name: str) -> SequenceAnswer:
         video = self._video(frames, name)
         said = self.predictor.predict(video.images(), [], [])
+        self._check(said, video.images(), 0, 0)
         return SequenceAnswer(_content(z_depth(said.time_variant, said.c2w), video.transform), said.c2w)
 
     def _transform(self, size: tuple[int, int]) -> ImageTransform:
@@ -135,6 +138,22 @@ class OfPredictor(Contender):
 
     def wanted_size(self) -> int | None:
         return self.fit.size
+
+    def _check(self, said: Prediction, images: Tensor, targets: int, sources: int) -> None:
+        """Raises UsageError for an answer of other shapes than the protocol's."""
+        count, _, height, width = images.shape
+        maps = (targets, sources, height, width)
+        wanted = {
+            "time_variant": (count, height, width, 3),
+            "at_targets": (*maps, 3),
+            "c2w": (count, 4, 4),
+            "intrinsics": (count, 3, 3),
+        } | ({} if said.visible is None else {"visible": maps})
+        for name, shape in wanted.items():
+            found = tuple(getattr(said, name).shape)
+            # Asked for no maps, it may leave their size open.
+            if found != shape and not (name in ("at_targets", "visible") and 0 in found and 0 in shape):
+                raise UsageError(f"{self.name}: its {name} is of shape {[*found]}, not {[*shape]}; see Predictor")
 
     def _restored(self, transform: ImageTransform, maps: Tensor) -> Tensor:
         """[..., H, W, 3] of the network's pixels -> [..., h, w, 3] of the pictures'."""

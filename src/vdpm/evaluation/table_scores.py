@@ -242,5 +242,6 @@ def _check_stored(path: Path, wanted: Tensor, stored: Tensor) -> None:
     lacking = int((wanted & ~stored).sum())
     if lacking:
         raise InputError(
-            f"{path}: lacks {lacking} points that the truth has now; the data have changed, delete it and predict again"
+            f"{path}: lacks {lacking} points that the truth has now; the data have changed, or a family's scenes were "
+            "made on another --device; delete it and predict again"
         )
