@@ -46,7 +46,7 @@ from vdpm.structures import Snippet
 FRAMES = 5
 SIZE = (384, 512)
 TRAINING = (168, 224)
-KEPT = (kubric._example, snippet_folders._read, waymo._record, waymo._boxes, waymo._sweep)
+KEPT = (kubric._example, snippet_folders._held, waymo._record, waymo._boxes, waymo._sweep)
 """What readers keep of files they have read: the next clip is usually of another one."""
 
 

@@ -49,7 +49,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
 
 
 def forget() -> None:
-    for kept in (kubric._example, pointodyssey._tracks, snippet_folders._read):
+    for kept in (kubric._example, pointodyssey._tracks, snippet_folders._held):
         kept.cache_clear()
     for kept in (waymo._record, waymo._boxes, waymo._sweep):
         kept.cache_clear()

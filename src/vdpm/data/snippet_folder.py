@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -120,44 +121,74 @@ def write_snippet(folder: Path | str, snippet: Snippet, source: Mapping[str, Any
 
 def read_snippet(folder: Path | str) -> Snippet:
     """The clip in ``folder``. Raises InputError, one line, for a folder that is no snippet or is damaged."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give one that vdpm scenes --snippets wrote")
-    path = folder / SNIPPET_FILE
-    if not path.exists():
-        raise InputError(f"{folder}: not a snippet ({SNIPPET_FILE} is missing)")
-    _check_plain(path)
-    with path.open("rb") as stream:
-        content = stream.read(MAX_JSON_BYTES + 1)
-    if len(content) > MAX_JSON_BYTES:
-        raise InputError(f"{path}: larger than {MAX_JSON_BYTES} bytes, which no snippet's is")
-    said = JsonFields.parse(content.decode(errors="replace"), path)
-    if said.data.get("format") != FORMAT:
-        raise InputError(f"{path}: not a snippet (its format is not {FORMAT!r})")
-    version = said.integer("format_version", 1, 10**6)
-    if version > FORMAT_VERSION:
-        raise InputError(f"{path}: written in format {version}, this vdpm reads up to {FORMAT_VERSION}; upgrade vdpm")
-    frames = said.integer("num_frames", 1, MAX_FRAMES)
-    height, width = said.integers("size", 1, MAX_SIDE, length=2)
-    targets = said.frames("targets", frames)
-    if 3 * max(1, len(targets)) * frames * height * width > MAX_VALUES:
-        raise InputError(f"{path}: {len(targets)} targets of {frames} frames of {width} x {height} are too large")
-    names = said.texts("arrays")
-    needed = {name for name, array in _ARRAYS.items() if not array.optional}
-    if len(set(names)) != len(names) or not needed <= set(names) <= set(_ARRAYS):
-        raise InputError(f"{path}: 'arrays' names {', '.join(names)[:200]}, not those of a snippet")
-    shape = (len(targets), frames, height, width)
-    arrays = {name: _read_array(folder / f"{name}.npy", _ARRAYS[name], shape) for name in names}
-    images = torch.stack([_read_frame(folder / _frame_file(i), height, width) for i in range(frames)])
-    snippet = Snippet(
-        images=images,
-        timestamps=torch.tensor(said.numbers("timestamps", length=frames)),
-        targets=torch.tensor(targets, dtype=torch.long),
-        reference=said.integer("reference", 0, frames - 1),
+    held = SnippetFolder(Path(folder))
+    arrays = {name: held.array(name) for name in held.names}
+    return Snippet(
+        images=torch.stack([held.picture(frame) for frame in range(held.num_frames)]).permute(0, 3, 1, 2).float() / 255,
+        timestamps=held.timestamps,
+        targets=torch.tensor(held.targets, dtype=torch.long),
+        reference=held.reference,
         **arrays,
     )
-    _check(snippet, folder)
-    return snippet
+
+
+class SnippetFolder:
+    """A snippet on disk, of which parts are read when asked for. Raises InputError, one line, where it is damaged."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; give one that vdpm scenes --snippets wrote")
+        path = folder / SNIPPET_FILE
+        if not path.exists():
+            raise InputError(f"{folder}: not a snippet ({SNIPPET_FILE} is missing)")
+        _check_plain(path)
+        with path.open("rb") as stream:
+            content = stream.read(MAX_JSON_BYTES + 1)
+        if len(content) > MAX_JSON_BYTES:
+            raise InputError(f"{path}: larger than {MAX_JSON_BYTES} bytes, which no snippet's is")
+        said = JsonFields.parse(content.decode(errors="replace"), path)
+        if said.data.get("format") != FORMAT:
+            raise InputError(f"{path}: not a snippet (its format is not {FORMAT!r})")
+        version = said.integer("format_version", 1, 10**6)
+        if version > FORMAT_VERSION:
+            raise InputError(
+                f"{path}: written in format {version}, this vdpm reads up to {FORMAT_VERSION}; upgrade vdpm"
+            )
+        frames = said.integer("num_frames", 1, MAX_FRAMES)
+        height, width = said.integers("size", 1, MAX_SIDE, length=2)
+        targets = said.frames("targets", frames)
+        if 3 * max(1, len(targets)) * frames * height * width > MAX_VALUES:
+            raise InputError(f"{path}: {len(targets)} targets of {frames} frames of {width} x {height} are too large")
+        names = said.texts("arrays")
+        needed = {name for name, array in _ARRAYS.items() if not array.optional}
+        if len(set(names)) != len(names) or not needed <= set(names) <= set(_ARRAYS):
+            raise InputError(f"{path}: 'arrays' names {', '.join(names)[:200]}, not those of a snippet")
+        self.folder, self.names, self.targets = folder, names, targets
+        self.num_frames, self.size = frames, (height, width)
+        self.reference = said.integer("reference", 0, frames - 1)
+        self.timestamps = torch.tensor(said.numbers("timestamps", length=frames))
+        shape = (len(targets), frames, height, width)
+        self._mapped = {name: _mapped(folder / f"{name}.npy", _ARRAYS[name], shape) for name in names}
+        _check_cameras(self.array("c2w"), self.array("intrinsics"), folder)
+
+    def array(self, name: str, part: tuple[int, ...] = ()) -> Tensor:
+        """The array ``name``, or what lies at the place ``part`` of its first axes. Valid points in it are finite."""
+        path = self.folder / f"{name}.npy"
+        # Copied: what comes back must not change with the file.
+        values = np.array(self._mapped[name][part])
+        if _ARRAYS[name].stored == "|b1" and values.view(np.uint8).max(initial=0) > 1:
+            raise InputError(f"{path}: holds values that are neither true nor false; damaged")
+        found = torch.from_numpy(values).to(_ARRAYS[name].read)
+        # Where the sum is finite, all are: far faster than to pick out the valid ones.
+        if name in ("points", "target_points") and not bool(found.sum(dtype=torch.float64).isfinite()):
+            per_target = name == "target_points" and "target_valid" in self.names
+            mask = self.array("target_valid", part) if per_target else self.array("valid", part[name != "points" :])
+            if not bool(found[mask.expand(found.shape[:-1])].isfinite().all()):
+                raise InputError(f"{path}: a valid pixel's point is not finite; damaged")
+        return found
+
+    def picture(self, frame: int) -> UInt8[Tensor, "height width 3"]:
+        return _read_frame(self.folder / _frame_file(frame), *self.size)
 
 
 def _write_arrays(folder: Path, snippet: Snippet) -> list[str]:
@@ -175,11 +206,11 @@ def _write_arrays(folder: Path, snippet: Snippet) -> list[str]:
     return names
 
 
-def _read_array(path: Path, array: _Array, sizes: tuple[int, int, int, int]) -> Tensor:
-    """An array whose type and shape are as the folder says. Raises InputError otherwise."""
+def _mapped(path: Path, array: _Array, sizes: tuple[int, int, int, int]) -> np.ndarray:
+    """An array whose type and shape are as the folder says, left on disk. Raises InputError otherwise."""
     _check_plain(path)
     try:
-        # Mapped first: type and shape are known before memory is taken.
+        # Mapped: type and shape are known before memory is taken.
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise InputError(f"{path}: not an array, or damaged ({' '.join(str(error).split())[:120]})") from None
@@ -187,46 +218,34 @@ def _read_array(path: Path, array: _Array, sizes: tuple[int, int, int, int]) -> 
     if not isinstance(mapped, np.ndarray) or mapped.dtype.str != array.stored or mapped.shape != expected:
         found = f"{mapped.dtype.str} {[*mapped.shape]}" if isinstance(mapped, np.ndarray) else "an archive"
         raise InputError(f"{path}: is {found}, not {array.stored} {[*expected]}; damaged")
-    if array.stored == "|b1" and mapped.view(np.uint8).max(initial=0) > 1:
-        raise InputError(f"{path}: holds values that are neither true nor false; damaged")
-    return torch.from_numpy(np.array(mapped)).to(array.read)
+    return mapped
 
 
-def _read_frame(path: Path, height: int, width: int) -> Tensor:
-    """[3, height, width] in [0, 1]."""
+def _read_frame(path: Path, height: int, width: int) -> UInt8[Tensor, "height width 3"]:
     _check_plain(path)
     try:
         with Image.open(path, formats=["PNG"]) as image:
             if image.size != (width, height) or image.mode != "RGB":
                 found = f"{image.mode} of {image.size[0]} x {image.size[1]}"
                 raise InputError(f"{path}: {found}, not RGB of {width} x {height}; damaged")
-            pixels = torch.from_numpy(np.array(image))
+            return torch.from_numpy(np.array(image))
     except InputError:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: damaged image ({' '.join(str(error).split())[:120]})") from None
-    return pixels.permute(2, 0, 1).float() / 255
 
 
-def _check(snippet: Snippet, folder: Path) -> None:
-    """Raises InputError for numbers that no snippet has: cameras that are none, valid points that are not finite."""
-    rotation = snippet.c2w[:, :3, :3]
+def _check_cameras(c2w: Tensor, intrinsics: Tensor, folder: Path) -> None:
+    """Raises InputError for cameras that are none."""
+    rotation = c2w[:, :3, :3]
     rigid = ((rotation @ rotation.mT - torch.eye(3)).abs().amax((1, 2)) < 1e-3) & (rotation.det() > 0)
-    last_row = (snippet.c2w[:, 3] == torch.tensor([0.0, 0.0, 0.0, 1.0])).all(1)
-    rigid = rigid & last_row & snippet.c2w.isfinite().all((1, 2))
+    last_row = (c2w[:, 3] == torch.tensor([0.0, 0.0, 0.0, 1.0])).all(1)
+    rigid = rigid & last_row & c2w.isfinite().all((1, 2))
     if not bool(rigid.all()):
         raise InputError(f"{folder / 'c2w.npy'}: frame {int((~rigid).nonzero()[0])} is not a rigid motion; damaged")
-    usable = (snippet.intrinsics[:, 0, 0] > 0) & (snippet.intrinsics[:, 1, 1] > 0)
-    if not bool((usable & snippet.intrinsics.isfinite().all((1, 2))).all()):
+    usable = (intrinsics[:, 0, 0] > 0) & (intrinsics[:, 1, 1] > 0)
+    if not bool((usable & intrinsics.isfinite().all((1, 2))).all()):
         raise InputError(f"{folder / 'intrinsics.npy'}: a frame has no positive focal length; damaged")
-    masks = {"points": snippet.valid, "target_points": snippet.valid.expand(len(snippet.targets), -1, -1, -1)}
-    if snippet.target_valid is not None:
-        masks["target_points"] = snippet.target_valid
-    for name, mask in masks.items():
-        values = getattr(snippet, name)
-        # Where the sum is finite, all are: far faster than to pick out the valid ones.
-        if not bool(values.sum(dtype=torch.float64).isfinite()) and not bool(values[mask].isfinite().all()):
-            raise InputError(f"{folder / name}.npy: a valid pixel's point is not finite; damaged")
 
 
 def _check_plain(path: Path) -> None:

@@ -1,19 +1,22 @@
 """Snippet folders, our own layout (docs/data.md), as a data set: a clip each, in a folder or in the folders of one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from vdpm.data.frame import Frame, MovedPoints, placed
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.files import list_folders
 from vdpm.data.sequence import DataSequence
-from vdpm.data.snippet_folder import SNIPPET_FILE, read_snippet
+from vdpm.data.snippet_folder import SNIPPET_FILE, SnippetFolder
 from vdpm.errors import InputError
 from vdpm.geometry.rigid import invert_rigid
-from vdpm.structures import Snippet
+
+_Part = TypeVar("_Part")
 
 
 class SnippetFolderSequence(DataSequence):
@@ -24,20 +27,20 @@ class SnippetFolderSequence(DataSequence):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        super().__init__(folder.name, (times := _read(folder).timestamps.double()) - times[0])
+        super().__init__(folder.name, (times := _held(folder).timestamps.double()) - times[0])
 
     def frame(self, index: int) -> Frame:
-        clip = _read(self._folder)
-        c2w = clip.c2w[index].double()
-        points = clip.points[index].masked_fill(~clip.valid[index][..., None], 0)
+        held = _held(self._folder)
+        c2w, valid = self._array("c2w", index).double(), self._array("valid", index)
+        points = self._array("points", index).masked_fill_(~valid[..., None], 0)
         return Frame(
-            image=(clip.images[index] * 255).round().byte().permute(1, 2, 0),
+            image=_read(self._folder, lambda: held.picture(index)),
             depth=placed(invert_rigid(c2w).float(), points)[..., 2],
-            valid=clip.valid[index],
+            valid=valid,
             c2w=c2w,
-            intrinsics=clip.intrinsics[index].double(),
-            instances=None if clip.instances is None else clip.instances[index],
-            sky=None if clip.sky is None else clip.sky[index],
+            intrinsics=self._array("intrinsics", index).double(),
+            instances=self._array("instances", index) if "instances" in held.names else None,
+            sky=self._array("sky", index) if "sky" in held.names else None,
             measured=points,
         )
 
@@ -45,21 +48,23 @@ class SnippetFolderSequence(DataSequence):
         return [self._at(index, frame, target) for target in targets]
 
     def _at(self, index: int, frame: Frame, target: int) -> MovedPoints | None:
-        clip = _read(self._folder)
-        rows = (clip.targets == target).nonzero()
-        if len(rows):
-            row = int(rows[0])
-            points, known = clip.target_points[row, index], clip.valid[index]
-            known = known if clip.target_valid is None else clip.target_valid[row, index]
+        held = _held(self._folder)
+        if target in held.targets:
+            row = held.targets.index(target)
+            points = self._array("target_points", row, index)
+            known = self._array(*(("target_valid", row) if "target_valid" in held.names else ("valid",)), index)
         elif target == index:
-            points, known = clip.points[index], clip.valid[index]
+            points, known = self._array("points", index), self._array("valid", index)
         else:
             return None
         points, known = points.reshape(-1, 3), known.flatten()
         if frame.origin is not None:
             taken = frame.origin.pixels.flatten()
             points, known = points[taken], known[taken]
-        return MovedPoints(torch.arange(len(known)), points.masked_fill(~known[:, None], 0).double(), known)
+        return MovedPoints(torch.arange(len(known)), points.masked_fill(~known[:, None], 0), known)
+
+    def _array(self, name: str, *part: int) -> Tensor:
+        return _read(self._folder, lambda: _held(self._folder).array(name, part))
 
 
 def open_snippets(root: Path, quarantine: Quarantine | None = None) -> list[DataSequence]:
@@ -71,10 +76,16 @@ def open_snippets(root: Path, quarantine: Quarantine | None = None) -> list[Data
     return open_each([partial(SnippetFolderSequence, folder) for folder in folders], quarantine)
 
 
-@lru_cache(maxsize=2)
-def _read(folder: Path) -> Snippet:
+@lru_cache(maxsize=8)
+def _held(folder: Path) -> SnippetFolder:
     """Kept for the last folders read: every frame is asked for by itself."""
+    return _read(folder, lambda: SnippetFolder(folder))
+
+
+def _read(folder: Path, part: Callable[[], _Part]) -> _Part:
     try:
-        return read_snippet(folder)
+        return part()
     except InputError as error:
+        if isinstance(error, CorruptFile):
+            raise
         raise CorruptFile(folder, str(error).removeprefix(f"{folder}: ")) from None
