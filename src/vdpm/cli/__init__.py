@@ -90,7 +90,7 @@ def _parse(arguments: list[str]) -> Any:
         | Annotated[Demo, verb("demo", "The bundled clip, with errors against its truth.")]
         | Annotated[Convert, verb("convert", "Weights of another make into a folder of ours.")]
         | Annotated[Train, verb("train", "Train a network on our own scenes.")]
-        | Annotated[Evaluate, verb("evaluate", "Errors of a model on held-out scenes and on data sets: the paper's tables.")]
+        | Annotated[Evaluate, verb("evaluate", "Errors on held-out scenes and on data sets: the paper's tables.")]
         | Annotated[Data, verb("data", "Whether the ground truth of a data set holds.")]
         | Annotated[Scenes, verb("scenes", "A picture of our own scenes, or folders with their ground truth.")]
     )
