@@ -138,6 +138,10 @@ def test_packed_numbers_by_the_book() -> None:
     """150 is 96 01 (protobuf's own example); -1 takes ten bytes."""
     content = bytes.fromhex("9601") + b"\x00" + b"\xff" * 9 + b"\x01" + b"\x7f"
     assert packed_numbers(content).view(np.int64).tolist() == [150, 0, -1, 127]
+    short = packed_numbers(bytes.fromhex("9601") + b"\x00\x7f" + bytes.fromhex("ff7f8001"))
+    assert (short.tolist(), short.dtype) == ([150, 0, 127, 16383, 128], np.uint32)
+    assert packed_numbers(bytes.fromhex("ffff7f05")).tolist() == [2**21 - 1, 5]
+    assert packed_numbers(b"").tolist() == []
     for wrong in (b"\x96", b"\xff" * 10 + b"\x01"):
         with pytest.raises(ValueError, match="number"):
             packed_numbers(wrong)

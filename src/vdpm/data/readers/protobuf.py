@@ -97,9 +97,17 @@ def packed_numbers(data: Content) -> np.ndarray:
     """Whole numbers of 7 bit a byte, one after the other, all at once, for there may be a million: as uint32 where none
     takes more than four bytes, else as uint64."""
     content = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(content < 128)
-    if len(content) and (not len(ends) or ends[-1] != len(content) - 1):
+    if len(content) and content[-1] > 127:
         raise ValueError("the last number has no end")
+    first = np.flatnonzero(content > 127)
+    if not (content[first + 1] > 127).any():
+        # None takes more than two bytes, as in most files: far fewer steps.
+        short = content.astype(np.uint32)
+        short[first] += 128 * content[first + 1].astype(np.uint32) - 128
+        alone = np.ones(len(content), bool)
+        alone[first + 1] = False
+        return short[alone]
+    ends = np.flatnonzero(content < 128)
     starts = np.empty_like(ends)
     starts[:1], starts[1:] = 0, ends[:-1] + 1
     lengths = ends - starts + 1

@@ -140,8 +140,9 @@ def box_of(points: Float[np.ndarray, "points 3"], boxes: Boxes) -> Int[np.ndarra
     """The number of the box that each point of the world lies in, -1 for none; of several, where it lies deepest."""
     found, depth = np.full(len(points), -1), np.ones(len(points))
     for number, (to_world, size) in enumerate(zip(boxes.to_world, boxes.sizes)):
-        near = np.flatnonzero(np.square(points - to_world[:3, 3]).sum(1) <= np.square(size).sum() / 4)
-        local = (points[near] - to_world[:3, 3]) @ to_world[:3, :3]
+        away = points - to_world[:3, 3]
+        near = np.flatnonzero(np.einsum("pi,pi->p", away, away) <= np.square(size).sum() / 4)
+        local = away[near] @ to_world[:3, :3]
         outward = np.abs(local / np.maximum(size / 2, 1e-9)).max(axis=1, initial=0)
         deeper = outward <= depth[near]
         found[near[deeper]], depth[near[deeper]] = number, outward[deeper]
@@ -157,7 +158,8 @@ def _seen(
     # Pixel 0 begins at 0: the middle of a pixel is at +0.5.
     places = lens.straightened(torch.from_numpy(taken + 0.5)).floor().long().numpy()
     z = points @ w2c[2, :3] + w2c[2, 3]
-    inside = (places >= 0).all(1) & (places < (width, height)).all(1) & (z > 0)
+    column, row = places.T
+    inside = (column >= 0) & (row >= 0) & (column < width) & (row < height) & (z > 0)
     chosen = np.flatnonzero(inside)
     chosen = chosen[np.argsort(z[chosen], kind="stable")]
     pixels, first = np.unique(places[chosen] @ (1, width), return_index=True)
