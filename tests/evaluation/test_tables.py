@@ -457,6 +457,38 @@ def test_rows_of_several_models(evaluate: Evaluate, tmp_path: Path, capsys: pyte
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_data_sets_side_by_side(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the paper prints them: its rows and ours over all data sets, then a table for each."""
+    runs = [("tracking", "kubric", "oracle"), ("tracking", "waymo", "oracle"), ("tracking", "waymo", "zero-motion")]
+    runs += [
+        ("camera-pose", "sintel", "oracle"),
+        ("video-depth", "sintel", "oracle"),
+        ("video-depth", "7scenes", "oracle"),
+    ]
+    for number, (table, dataset, model) in enumerate(runs):
+        words = ("--align", "median") if table == "video-depth" else ()
+        done = evaluate(table, dataset, "--model", model, "-o", tmp_path / str(number), *words)
+        assert done.code == 0, done.err
+    folders = [str(tmp_path / str(number)) for number in range(len(runs))]
+    assert main(["evaluate", "report", *folders, "-o", str(tmp_path / "all")]) == 0
+    parts = (tmp_path / "all" / "tables.md").read_text().split("## ")[1:]
+    titles = [part.splitlines()[0] for part in parts]
+    assert titles[:2] == ["Tracking EPE (Table 2)", "Video depth (Table 3)"]
+    assert "Camera pose (Table 4), Sintel" in titles
+    assert "several runs" not in parts[0]
+    assert main(["evaluate", "report", *folders[:2], folders[1], "-o", str(tmp_path / "twice")]) == 0
+    assert "several runs are called oracle" in (tmp_path / "twice" / "tables.md").read_text()
+    lines = parts[0].splitlines()
+    assert "| method | Kubric-F: EPE | Waymo: EPE |" in lines
+    assert "| V-DPM (paper) | 0.027 | 0.042 |" in lines
+    assert "| oracle | 0.000 [0.000, 0.000] | 0.000 [0.000, 0.000] |" in lines
+    assert next(line for line in lines if line.startswith("| zero-motion")).split(" | ")[1] == "—"
+    depth = parts[1].splitlines()
+    assert "| V-DPM (paper) | 0.247 | 69.4 | — | — |" in depth
+    ours = "0.000 [0.000, 0.000] | 100.0 [100.0, 100.0]"
+    assert f"| oracle | {ours} | {ours} |" in depth
+
+
 def test_mistakes(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, code in (
         (("tracking", "sintel", "--model", "oracle"), 2),

@@ -96,9 +96,16 @@ def published() -> dict[str, Any]:
 
 
 def tables(results: Sequence[TableResult]) -> list[ReportTable]:
-    """One table for each kind and data set (and margin), a row for each result; then what the paper does not report."""
+    """One table for each kind and data set (and margin), a row for each result, with what the paper does not report.
+
+    Where one kind was run on several data sets, first a table of all of them, as the paper prints it.
+    """
     kinds = dict.fromkeys((result.table, result.title) for result in results)
     found: list[ReportTable] = []
+    for table in dict.fromkeys(table for table, _ in kinds):
+        titles = [title for kind, title in kinds if kind == table]
+        if len(titles) > 1:
+            found += _overviews(table, titles, [result for result in results if result.table == table])
     for table, title in kinds:
         group = [result for result in results if (result.table, result.title) == (table, title)]
         paper = published().get(table, {}).get(title, {})
@@ -126,6 +133,40 @@ def write_report(results: Sequence[TableResult], folder: Path) -> list[ReportTab
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "tables.md", ["\n".join(table.markdown() for table in made).encode()])
         write_whole(folder / "tables.tex", ["\n".join(table.latex() for table in made).encode()])
+    return made
+
+
+def _overviews(table: str, titles: Sequence[str], group: Sequence[TableResult]) -> list[ReportTable]:
+    """All data sets side by side, a table for each margin: a row for each model, by its name, and each of the paper's.
+
+    Depth is that of the alignment by medians. What a model was not run on is left open.
+    """
+    margins = sorted({sample["group"] for result in group for sample in result.samples}, key=lambda m: int(m or 0))
+    columns = {"two-view": _PAIR[:4], "tracking": _TRACKING[:1], "video-depth": _DEPTH, "camera-pose": _POSE}[table]
+    prefix = "median." if table == "video-depth" else ""
+    named = [(result.model, result.title) for result in group]
+    notes = ["depth of ours is aligned by the ratio of medians"] if prefix else []
+    twice = dict.fromkeys(model for model, title in named if named.count((model, title)) > 1)
+    notes += [f"several runs are called {name}, the last is shown; tell them apart with --name" for name in twice]
+    made: list[ReportTable] = []
+    for margin in margins:
+        paper = {title: published().get(table, {}).get(title, {}) for title in titles}
+        paper = {title: by.get(margin, {}) if margin else by for title, by in paper.items()}
+        rows: list[tuple[str, tuple[str, ...], bool]] = []
+        for name in dict.fromkeys(name for by in paper.values() for name in by):
+            cells = tuple(_given(paper[title].get(name, {}).get(key)) for title in titles for key, _ in columns)
+            rows.append((name, cells, True))
+        for name in dict.fromkeys(result.model for result in group):
+            runs = {result.title: result for result in group if result.model == name}
+            cells = tuple(
+                _measured(runs[title], margin, prefix + key) if title in runs else "—"
+                for title in titles
+                for key, _ in columns
+            )
+            rows.append((name, cells, False))
+        heading = f"{_TITLES[table]}" + (f", {margin} frames apart" if margin else "")
+        labels = tuple(f"{title}: {label}" for title in titles for _, label in columns)
+        made.append(ReportTable(heading, labels, tuple(rows), tuple(notes)))
     return made
 
 
