@@ -1,5 +1,6 @@
 """The viewer at work, without a browser: whatever is asked for is shown, for any choice of times and frames."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -131,6 +132,45 @@ def test_damage_that_is_found_late_is_told(viser: Any) -> None:
             time.sleep(0.02)
         with pytest.raises(InputError, match="q_00002"):
             opened.wait(0.1)
+
+
+def test_a_foreign_name_is_no_markup(viser: Any) -> None:
+    from vdpm.viewer.live.viewer import Viewer
+
+    name = "a<img src=x onerror=alert(1)>{alert(2)}[x](javascript:alert(3))`*_" + "x" * 500
+    result = replace(make_moving_sphere(num_frames=2, size=(24, 32)).reconstruction, name=name)
+    with Viewer(result, port=18290) as opened:
+        session = opened.session
+        assert session is not None
+        idle(session)
+        status = session.status()
+        assert not set("<>{}[]`") & set(status)
+        assert len(status) < 250
+
+
+def test_maps_are_read_one_at_a_time(viser: Any) -> None:
+    from vdpm.viewer.live.viewer import Viewer
+
+    result = make_moving_sphere(num_frames=4, size=(24, 32)).reconstruction
+    read, inside, most = result.maps.read, [], []
+
+    def watched(target: int | None, source: int) -> PointMap:
+        inside.append(source)
+        most.append(len(inside))
+        time.sleep(0.002)
+        inside.pop()
+        return read(target, source)
+
+    with Viewer(replace(result, maps=replace(result.maps, read=watched)), port=18290) as opened:
+        session = opened.session
+        assert session is not None
+        for row in range(4):
+            session.change(points_of="one frame")
+            session.go_to(row)
+            asyncio.run(opened.panel.route(f"/vdpm/frame/{row}-depth.jpg"))
+        idle(session)
+    assert len(most) > 20
+    assert max(most) == 1
 
 
 def test_two_results_are_shown_at_the_same_moment(viser: Any) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from vdpm.errors import InputError, UsageError
 from vdpm.export.preview import evenly
-from vdpm.structures import Reconstruction
+from vdpm.structures import PointMap, Reconstruction
 from vdpm.viewer.choice import (
     MOVING_POSITIONS,
     ChosenPoints,
@@ -55,6 +55,17 @@ class SourcePoints:
     times: tuple[int, ...]
     still: ChosenPoints
     moving: ChosenPoints
+
+
+def one_at_a_time(reconstruction: Reconstruction) -> Reconstruction:
+    """The same result, whose maps several threads may ask for: one is read after the other."""
+    maps, lock = reconstruction.maps, threading.Lock()
+
+    def read(target: int | None, source: int) -> PointMap:
+        with lock:
+            return maps.read(target, source)
+
+    return replace(reconstruction, maps=replace(maps, read=read))
 
 
 def shown_sources(reconstruction: Reconstruction, options: CloudOptions) -> tuple[int, ...]:

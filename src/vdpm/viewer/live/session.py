@@ -1,5 +1,6 @@
 """The viewer at work: one thread that shows what the controls ask for, and one for each result that reads it."""
 
+import re
 import threading
 import time
 from collections import deque
@@ -173,14 +174,14 @@ class Session:
         for side in self.sides:
             painter = side.painter()
             if painter is None:
-                lines.append(f"**{side.reconstruction.name}**: reading")
+                lines.append(f"**{plain(side.reconstruction.name)}**: reading")
                 continue
             loaded = painter.loaded
             least = loaded.scale.least[loaded.hidden_below(self.settings.look.hide)]
             reading = "" if loaded.complete else f", reading frame {len(loaded.parts)}"
             moving = len(loaded) - len(loaded.still)
             lines.append(
-                f"**{side.reconstruction.name}**: {len(loaded):,} points{reading}, {moving:,} of them moving; "
+                f"**{plain(side.reconstruction.name)}**: {len(loaded):,} points{reading}, {moving:,} of them moving; "
                 f"hidden below confidence {least:.2f}"
             )
         if self.settings.arrows:
@@ -320,3 +321,8 @@ class Session:
         """Follow no pixel any longer."""
         self.marks.drop()
         self.tell()
+
+
+def plain(name: str) -> str:
+    """A name that may stand in Markdown, of which viser renders the HTML too: a result may come from anywhere."""
+    return re.sub(r"[^\w .()-]", "\u00b7", name)[:60]

@@ -2,13 +2,14 @@
 
 import math
 from contextlib import redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from types import TracebackType
 from typing import Any
 
 from vdpm.errors import VDPMError
 from vdpm.structures import Reconstruction
-from vdpm.viewer.live.cloud import CloudOptions
+from vdpm.viewer.live.cloud import CloudOptions, one_at_a_time
 from vdpm.viewer.live.compare import Counterpart, brought_beside
 from vdpm.viewer.live.controls import Controls
 from vdpm.viewer.live.frame_panel import SOCKET, FramePanel, Said
@@ -42,13 +43,14 @@ class Viewer:
         options = CloudOptions() if options is None else options
         _require_viser()
         self.host = host
-        beside = None if other is None else brought_beside(other, reconstruction)
+        reconstruction = one_at_a_time(reconstruction)
+        beside = None if other is None else brought_beside(one_at_a_time(other), reconstruction)
         self.port = free_port(host, port)
         self.session: Session | None = None
-        panel = FramePanel(reconstruction, self._said)
-        self.server = start_guarded(Guard(host), self.port, panel.route, {SOCKET: panel.speak})
+        self.panel = FramePanel(reconstruction, self._said)
+        self.server = start_guarded(Guard(host), self.port, self.panel.route, {SOCKET: self.panel.speak})
         try:
-            self._furnish(reconstruction, beside, other_is_truth, options, panel)
+            self._furnish(reconstruction, beside, other_is_truth, options)
         except BaseException:
             self.close()
             raise
@@ -59,7 +61,6 @@ class Viewer:
         beside: Reconstruction | None,
         is_truth: bool,
         options: CloudOptions,
-        panel: FramePanel,
     ) -> None:
         server = self.server
         fits = beside is not None and Counterpart.fits(reconstruction, beside)
@@ -69,9 +70,9 @@ class Viewer:
         sides = [Side(server, "/first", reconstruction, options, self._camera, there)]
         if beside is not None:
             least = max(options.min_confidence, KNOWN_LEAST) if is_truth else options.min_confidence
-            second = CloudOptions(options.max_points, options.max_sources, options.max_times, least)
+            second = replace(options, min_confidence=least)
             sides.append(Side(server, "/second", beside, second, self._camera, back))
-        session = Session(server, panel, sides)
+        session = Session(server, self.panel, sides)
         self.session = session
         server.scene.set_background_image(_plain(BACKGROUND))
         server.scene.world_axes.visible = False
