@@ -37,19 +37,27 @@ def test_the_published_fit_moves_by_a_tenth_at_most() -> None:
     assert 0 < published.shift <= 0.11
 
 
-def test_the_published_fit_is_what_autograd_and_adam_make_of_it() -> None:
+@pytest.mark.parametrize(("unit", "noise"), [(1.0, 0.1), (1.0, 2.0), (0.05, 0.1), (30.0, 0.5)])
+def test_the_published_fit_is_what_autograd_and_adam_make_of_it(unit: float, noise: float) -> None:
     generator = torch.Generator().manual_seed(3)
-    predicted = 1 + 3 * torch.rand(200, generator=generator)
-    true = 0.9 * predicted + 0.05 + 0.1 * torch.randn(200, generator=generator)
+    predicted = 1 + 3 * torch.rand(500, generator=generator)
+    true = unit * (0.9 * predicted + 0.05 + noise * torch.randn(500, generator=generator).abs())
     scale = (true.median() / predicted.median()).reshape(1).requires_grad_()
     shift = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.Adam([scale, shift], lr=1e-4)
+    before = None
     for _ in range(1000):
         optimizer.zero_grad()
-        (scale * predicted + shift - true).abs().sum().backward()
+        loss = (scale * predicted + shift - true).abs().sum()
+        loss.backward()
         optimizer.step()
+        if before is not None and abs(before - loss.item()) < 1e-6:
+            break
+        before = loss.item()
     found = fit_depth("scale_shift_published", predicted, true)
-    assert found == pytest.approx((scale.item(), shift.item()), abs=2e-4)
+    # Where the sum hardly changes any more, rounding says when it stops: within some steps.
+    assert found == pytest.approx((scale.item(), shift.item()), abs=1e-3)
+    assert found.shift == pytest.approx(shift.item(), rel=0.02, abs=1e-3)
 
 
 def test_the_published_fit_depends_on_the_unit_and_the_exact_do_not() -> None:
