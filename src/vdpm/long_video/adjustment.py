@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vdpm.long_video.observations import Observations
-from vdpm.long_video.system import AdjustmentConfig, State, System
+from vdpm.long_video.state import AdjustmentConfig, State
+from vdpm.long_video.system import System
 
 
 @dataclass(frozen=True, eq=False)

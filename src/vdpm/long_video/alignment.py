@@ -15,7 +15,7 @@ from vdpm.long_video.gradient import adjust_by_adam
 from vdpm.long_video.initial import Edges, chain, fit_edges, place, spanning_tree
 from vdpm.long_video.observations import Observations
 from vdpm.long_video.priors import Priors, into_known_world
-from vdpm.long_video.system import AdjustmentConfig, State
+from vdpm.long_video.state import AdjustmentConfig, State
 from vdpm.structures import Cameras
 
 BELIEVED = 0.3

@@ -10,7 +10,8 @@ from torch import Tensor
 from vdpm.geometry.rigid import rigid, rotation_vector_to_matrix
 from vdpm.long_video.adjustment import Adjusted
 from vdpm.long_video.observations import Observations
-from vdpm.long_video.system import LENS, AdjustmentConfig, State, System, moved
+from vdpm.long_video.state import LENS, AdjustmentConfig, State, moved
+from vdpm.long_video.system import System
 
 RATE = 0.01
 """Learning rate of DUSt3R's and MonST3R's alignment, falling to nothing along a cosine."""

@@ -14,7 +14,6 @@ for 7 numbers a window (Levenberg-Marquardt; iterated weights of Geman and McClu
 a window's camera head says of a frame counts as a few points do.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,49 +23,21 @@ from torch import Tensor
 from vdpm.geometry.alignment import Similarity
 from vdpm.geometry.rigid import invert_rigid, rigid, rotation_vector_to_matrix
 from vdpm.long_video.observations import Observations
+from vdpm.long_video.state import LENS, AdjustmentConfig, State, moved
 
 NEAREST = 1e-3
 """Depths below this share of the entry's median count as behind the camera, and not at all."""
 
-LENS = math.log(4.0)
-"""Most by which the focal length may leave what the windows say: in a scene that fits nothing it would go anywhere."""
-
-
-@dataclass(frozen=True)
-class AdjustmentConfig:
-    """``iterations``: of the solver. ``scale``: errors of more than so many medians weigh little. ``finest``: median
-    below which no error is told from noise. ``cameras``: weight of a window's camera head, in sampled points.
-    ``focal``: "shared", "per-frame" or "fixed".
-    """
-
-    iterations: int = 30
-    scale: float = 4.0
-    finest: float = 5e-4
-    cameras: float = 3.0
-    focal: str = "shared"
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """The unknowns but the depths. ``log_focal``: logarithm of the factor on ``intrinsics``' focal lengths."""
-
-    windows: Similarity
-    c2w: Float[Tensor, "frames 4 4"]
-    log_focal: Float[Tensor, "frames"]
-    intrinsics: Float[Tensor, "frames 3 3"]
-
-    def focal_scaled(self) -> Float[Tensor, "frames 3 3"]:
-        """Intrinsics with the focal lengths found."""
-        k = self.intrinsics.clone()
-        k[:, 0, 0] = k[:, 0, 0] * self.log_focal.exp()
-        k[:, 1, 1] = k[:, 1, 1] * self.log_focal.exp()
-        return k
+LENS_DOUBT = 0.05
+"""Least error of a network's focal lengths that is reckoned with, as a share, however well its windows agree: where the
+points leave the lens open (a camera that hardly moves), its word must hold."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Residuals:
     """``image``: x and y of r; ``unit``: 1 / (s_w |p - c|); ``q``: points in their cameras, with ``z`` their depth;
-    ``camera``: rotation and centre of the window's camera against the frame's, the latter over ``middle``.
+    ``camera``: rotation and centre of the window's camera against the frame's, the latter over ``middle``. ``lens``:
+    logarithm of the focal length over what the windows say of it.
     """
 
     image: Tensor
@@ -75,6 +46,7 @@ class _Residuals:
     q: Tensor
     in_front: Tensor
     camera: Tensor
+    lens: Tensor
     centre: Tensor
     middle: Tensor
     to_camera: Similarity
@@ -84,6 +56,7 @@ class _Residuals:
 class _Weights:
     point: Tensor
     camera: Tensor
+    lens: Tensor
     entry: Tensor
     window: Tensor
     sigma: Tensor
@@ -117,6 +90,8 @@ class System:
         pairs = [(a, b) for entries in order.values() for a in entries for b in entries]
         self.pairs = torch.tensor(pairs, device=seen.points.device).T
         self.own = 7 if config.focal == "per-frame" else 6
+        focal = seen.intrinsics[:, 0, 0].log()
+        self.lens_spread = 1.5 * float((focal - focal.median()).abs().median())
 
     def residuals(self, state: State) -> _Residuals:
         seen = self.seen
@@ -134,7 +109,7 @@ class System:
         off = rotation @ seen.c2w[:, :3, :3]
         centre = to_camera.apply(seen.c2w[:, None, :3, 3])[:, 0]
         camera = torch.cat((_rotation_vector(off), centre / middle[:, None]), dim=-1)
-        return _Residuals(image, unit, z, q, in_front, camera, centre, middle, to_camera)
+        return _Residuals(image, unit, z, q, in_front, camera, state.log_focal[seen.frame], centre, middle, to_camera)
 
     def weights(self, found: _Residuals) -> _Weights:
         """Geman and McClure's weights of points, and of windows by the median error of their points."""
@@ -161,7 +136,9 @@ class System:
         camera_sigma = config.scale * size.median().clamp(min=2 * config.finest)
         camera = config.cameras * entry / (1 + (size / camera_sigma).square()).square()
         camera = camera * seen.weights.mean() * (sigma / camera_sigma).square()
-        return _Weights(point, camera, entry, window, sigma)
+        lens_sigma = config.scale * max(self.lens_spread, LENS_DOUBT)
+        lens = config.lens * entry * seen.weights.mean() * (sigma / lens_sigma).square()
+        return _Weights(point, camera, lens, entry, window, sigma)
 
     def cost(self, found: _Residuals, weights: _Weights) -> float:
         """``squares`` as a number."""
@@ -173,7 +150,8 @@ class System:
         square = found.image.square().sum(-1) + depth.square()
         # Points that went behind the camera cost what the worst cost that does not.
         square = torch.where(found.in_front, square, 1.0)
-        return (weights.point * square).sum() + (weights.camera * found.camera.square().sum(-1)).sum()
+        head = weights.camera * found.camera.square().sum(-1) + weights.lens * found.lens.square()
+        return (weights.point * square).sum() + head.sum()
 
     def normal_equations(self, state: State, found: _Residuals, weights: _Weights) -> _Normal:
         seen, own = self.seen, self.own
@@ -211,8 +189,11 @@ class System:
         g_entry = weight[..., None] * j_focal[..., :2]
         fg_entry = torch.einsum("eksf,eks->ef", j_frame[:, :, :2], g_entry)
         wg_entry = torch.einsum("eksf,eks->ef", j_window[:, :, :2], g_entry)
-        gg = (g_entry * j_focal[..., :2]).sum()
-        g = (g_entry * found.image).sum()
+        gg = (g_entry * j_focal[..., :2]).sum() + weights.lens.sum()
+        g = (g_entry * found.image).sum() + (weights.lens * found.lens).sum()
+        if own == 7:
+            ff_entry[:, 6, 6] += weights.lens
+            f_entry[:, 6] += weights.lens * found.lens
 
         # The camera head's word: rotation by the left, centre over the entry's median depth.
         c = seen.c2w[:, :3, 3]
@@ -357,17 +338,6 @@ def _damped(blocks: Tensor, damping: float) -> Tensor:
     diagonal = blocks.diagonal(dim1=-2, dim2=-1)
     floor = 1e-9 * diagonal.amax(-1, keepdim=True) + 1e-9
     return blocks + torch.diag_embed(damping * diagonal + floor)
-
-
-def moved(windows: Similarity, step: Float[Tensor, "windows 7"]) -> Similarity:
-    """S exp(step), to first order in the translation."""
-    rotation = rotation_vector_to_matrix(step[:, 3:6])
-    turned = (windows.rotation @ step[:, :3, None])[..., 0]
-    return Similarity(
-        windows.scale * step[:, 6].exp(),
-        windows.rotation @ rotation,
-        windows.translation + windows.scale[:, None] * turned,
-    )
 
 
 def _cross(vector: Float[Tensor, "*any 3"]) -> Float[Tensor, "*any 3 3"]:
