@@ -216,3 +216,17 @@ def test_a_known_distance_gives_the_unit(network: VDPM, video: Video) -> None:
     centres = metric.cameras.centers
     assert float((centres[0] - centres[13]).norm()) == pytest.approx(7, rel=1e-3)
     assert metric.provenance["windows"]["scale"] == "the user's unit"
+
+
+def test_loops_by_geometry_add_windows_after_the_first_alignment(network: VDPM, tmp_path: Path) -> None:
+    """Random weights move the camera little, so all frames see one another."""
+    video = clip_of(24)
+    config = WindowConfig(length=6, overlap=3, strided=False, loops="geometry")
+    plan = make_plan(video, model=network, windows=config, targets="none")
+    assert isinstance(plan, LongPlan)
+    assert "up to 1 more" in plan.lines()[-1]
+    result = plan.run(tmp_path / "out")
+    assert folder_of(result)["loop"] == 1
+    assert folder_of(result)["run"] >= len(plan.windows)
+    without = make_plan(video, model=network, windows=WindowConfig(length=6, overlap=3, loops="none"), targets="none")
+    assert "more" not in without.lines()[-1]
