@@ -1,6 +1,5 @@
 """The live viewer as a whole: opened, running, closed."""
 
-import math
 from contextlib import redirect_stdout
 from dataclasses import replace
 from io import StringIO
@@ -13,7 +12,7 @@ from vdpm.viewer.live.cloud import CloudOptions, one_at_a_time
 from vdpm.viewer.live.compare import Counterpart, brought_beside
 from vdpm.viewer.live.controls import Controls
 from vdpm.viewer.live.frame_panel import SOCKET, FramePanel, Said
-from vdpm.viewer.live.guard import Guard, free_port, is_loopback, start_guarded
+from vdpm.viewer.live.guard import Guard, free_port, start_guarded
 from vdpm.viewer.live.session import Session
 from vdpm.viewer.live.side import Side
 
@@ -78,12 +77,7 @@ class Viewer:
         server.scene.world_axes.visible = False
         first = sides[0]
         home = first.cameras[reconstruction.reference]
-        start = server.initial_camera
-        start.position = tuple(home.c2w[:3, 3])
-        start.look_at = tuple(home.c2w[:3, 3] + first.reach * home.c2w[:3, 2])
-        start.up = tuple(-home.c2w[:3, 1])
-        start.fov = min(home.vertical_view(1.5), math.radians(120))
-        start.near, start.far = 2e-3 * first.reach, 200 * first.reach
+        session.viewpoint.begin()
         server.scene.set_up_direction(tuple(-home.c2w[:3, 1]))
         title = reconstruction.name if beside is None else f"{reconstruction.name} | {beside.name}"
         Controls(server, session, title)
@@ -102,7 +96,7 @@ class Viewer:
     @property
     def url(self) -> str:
         """Where a browser on this machine finds it."""
-        name = "localhost" if is_loopback(self.host) or self.host in ("0.0.0.0", "::") else self.host
+        name = "localhost" if self.host in ("127.0.0.1", "localhost", "0.0.0.0", "::") else self.host
         return f"http://{f'[{name}]' if ':' in name else name}:{self.port}"
 
     def wait(self, seconds: float) -> None:

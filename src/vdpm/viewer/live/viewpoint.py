@@ -29,6 +29,12 @@ class _Placed(NamedTuple):
     wxyz: Float[np.ndarray, "4"]
     fov: Callable[[float], float]
 
+    @property
+    def forward(self) -> Float[np.ndarray, "3"]:
+        """Where it looks, in the world."""
+        w, x, y, z = self.wxyz
+        return np.array([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)])
+
 
 class Viewpoint:
     """Moves the cameras of all browsers, or of one. ``standing``: the frame whose camera they look through, if any.
@@ -73,35 +79,53 @@ class Viewpoint:
     def reset(self, client: Any = None) -> None:
         """The first view: through the reference camera; of two results side by side, from behind and above it."""
         side = self.sides[0]
-        camera = side.cameras[side.reconstruction.reference]
         if not self.apart:
             self.stand(side.reconstruction.reference, client)
             return
         self.standing = None
+        placed, distance = self._from_behind()
+        self._place(placed, distance, -side.cameras[side.reconstruction.reference].c2w[:3, 1], client)
+
+    def begin(self) -> None:
+        """Have browsers that come later begin with the first view. They look from there before they can be moved."""
+        side = self.sides[0]
+        home = side.cameras[side.reconstruction.reference]
+        placed, distance = _Placed(home.c2w[:3, 3], home.wxyz, home.vertical_view), side.reach
+        if self.apart:
+            placed, distance = self._from_behind()
+        start = self.server.initial_camera
+        start.position = tuple(placed.center)
+        start.look_at = tuple(placed.center + distance * placed.forward)
+        start.up = tuple(-home.c2w[:3, 1])
+        start.fov = min(float(placed.fov(1.5)), math.radians(120))
+        start.near, start.far = 2e-3 * side.reach, 200 * side.reach
+
+    def _from_behind(self) -> tuple[_Placed, float]:
+        """A view of both results, and how far away they are."""
+        side = self.sides[0]
+        c2w = side.cameras[side.reconstruction.reference].c2w
+        right, down, back = c2w[:3, 0], c2w[:3, 1], c2w[:3, 2]
         width, height = self._extent()
-        back, down = camera.c2w[:3, 2], camera.c2w[:3, 1]
-        middle = camera.c2w[:3, 3] + side.reach * back
-        center = camera.c2w[:3, 3] - side.reach * (BACK * back + ABOVE * down)
+        middle = c2w[:3, 3] + side.reach * back
+        center = c2w[:3, 3] - side.reach * (BACK * back + ABOVE * down)
         distance = float(np.linalg.norm(middle - center))
         forward = (middle - center) / distance
-        turned = np.stack([camera.c2w[:3, 0], np.cross(forward, camera.c2w[:3, 0]), forward], axis=1)
+        turned = np.stack([right, np.cross(forward, right), forward], axis=1)
         x, y, z, w = matrix_to_quaternion(torch.from_numpy(turned)).tolist()
 
         def fov(aspect: float) -> float:
             across = 0.5 * RIM * (width + self.apart) / aspect
             return 2 * math.atan(max(across, 0.5 * RIM * height) / distance)
 
-        self._place(_Placed(center, np.array([w, x, y, z]), fov), distance, -down, client)
+        return _Placed(center, np.array([w, x, y, z]), fov), distance
 
     def _place(self, placed: _Placed, distance: float, up: np.ndarray, client: Any) -> None:
         self._placed, self._since = placed, time.monotonic()
-        w, x, y, z = placed.wxyz
-        forward = np.array([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)])
         for one in list(self.server.get_clients().values()) if client is None else [client]:
             with one.atomic():
                 one.camera.up_direction = up
                 one.camera.position = placed.center
-                one.camera.look_at = placed.center + distance * forward
+                one.camera.look_at = placed.center + distance * placed.forward
                 one.camera.fov = float(placed.fov(one.camera.aspect))
 
     def moved(self, camera: Any) -> None:
