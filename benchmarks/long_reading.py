@@ -1,4 +1,4 @@
-"""Seconds to read maps of a long result: python benchmarks/long_reading.py [--frames 80] [--size 518x294]
+"""Seconds of one core to read maps of a long result: python benchmarks/long_reading.py [--frames 80] [--size 518x294]
 
 A walk through a room with a ball that swings, in windows of 16 frames with 6 shared, one time a window as by default,
 with 1 % smooth error in each window. Maps are read from a result folder that is loaded anew for each kind: at
@@ -58,9 +58,9 @@ def main() -> None:
 def measured(result: Reconstruction, walk: Walk, wanted: list[tuple[int | None, int]]) -> list[str]:
     seconds, room, ball = [], [], []
     for target, source in wanted:
-        begin = time.perf_counter()
+        begin = time.process_time()
         found = result.maps.time_variant(source) if target is None else result.maps.at(target, source)
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.process_time() - begin)
         off = (found.points - walk.at(source if target is None else target, source)).norm(dim=-1)
         share = off / (walk.points[source] - walk.cameras.centers[source]).norm(dim=-1)
         room.append(share[~walk.on_ball[source]].mean())
