@@ -1,5 +1,8 @@
 """Clips of data sets in training: drawn by the seed, read in the background, resumed to the bit, damage counted."""
 
+import multiprocessing
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from fixtures.tiny_run import ALONE, RUN, losses, trainer
 from vdpm.data.clips import ATTEMPTS, ClipSource, mirrored
 from vdpm.data.mixture import PAPER_SHARES, SCENES_SHARE, DataSource, Mixture, in_words
 from vdpm.data.quarantine import TooManyCorrupt
-from vdpm.errors import CheckpointError, InputError, UsageError
+from vdpm.errors import CheckpointError, InputError, UsageError, VDPMError
 from vdpm.geometry.pinhole import pixel_grid, project
 from vdpm.geometry.rigid import invert_rigid, transform_points
 from vdpm.recipes import RECIPES
@@ -130,6 +133,38 @@ def test_damaged_files_are_named_counted_and_stop_the_run(
         path.write_bytes(b"")
     with pytest.raises(InputError, match=f"{ATTEMPTS} clips of kubric in a row"):
         ClipSource(source).draw([0], 2, (16, 16), [0], 0)
+    with pytest.raises(InputError, match="in a row") as raised:
+        SceneSupply(allowed, ALONE).batch(0, 0.0)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_processes_that_read_outlast_a_signal_and_end_with_the_run(config: TrainConfig) -> None:
+    """A job that is told to end tells all its processes: the run must still finish its step."""
+    before = {child.pid for child in multiprocessing.active_children()}
+
+    def started() -> list[multiprocessing.process.BaseProcess]:
+        return [child for child in multiprocessing.active_children() if child.pid not in before]
+
+    supply = SceneSupply(replace(config, data=replace(config.data, scenes=0.0, workers=2)), ALONE)
+    supply.batch(0, 0.0)
+    readers = started()
+    assert len(readers) == 2
+    for child in readers:
+        assert child.pid is not None
+        assert os.getpgid(child.pid) != os.getpgid(0)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(child.pid, number)
+    for step in range(1, 8):
+        supply.batch(step, float(step))
+    supply.close()
+    assert not any(child.is_alive() for child in readers)
+    again = SceneSupply(replace(config, data=replace(config.data, scenes=0.0, workers=1)), ALONE)
+    again.batch(0, 0.0)
+    (reader,) = started()
+    assert reader.pid is not None
+    os.kill(reader.pid, signal.SIGKILL)
+    with pytest.raises(VDPMError, match="fewer --workers"):
+        [again.batch(step, float(step)) for step in range(1, 9)]
 
 
 def test_the_clock_may_bring_another_shape(config: TrainConfig) -> None:

@@ -4,7 +4,10 @@ What a step wants follows from the run's seed, the step and the rank, so a resum
 for. Processes get our own requests and give back numbers in shared memory; what lies in the files stays theirs.
 """
 
+import atexit
+import os
 import signal
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -15,12 +18,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vdpm.data.clips import ClipSource
+from vdpm.errors import InputError, VDPMError
 from vdpm.structures import Snippet
 from vdpm.training.config import Bucket
 
 FIELDS = ("images", "timestamps", "c2w", "intrinsics", "points", "target_points", "valid", "dynamic", "target_valid")
 STEPS_AHEAD = 2
 """Steps that each process has ready or in work."""
+SECONDS_OF_GRACE = 30
+"""How long a process that is told to end goes on, so that the run can finish its step and save."""
 
 
 class Request(NamedTuple):
@@ -37,7 +43,7 @@ class Request(NamedTuple):
 
 class Delivery(NamedTuple):
     """Clips for the rows of a batch, by name of the field (images 8 bit; empty where there are none), and what was met
-    on the way."""
+    on the way. ``failure``: why nothing could be drawn, if so."""
 
     step: int
     bucket: Bucket
@@ -45,6 +51,7 @@ class Delivery(NamedTuple):
     clips: dict[str, Tensor]
     attempts: int
     corrupt: list[tuple[str, str]]
+    failure: str = ""
 
 
 class Background:
@@ -57,18 +64,38 @@ class Background:
         self._workers, self._pinned = workers, pinned
         self._deliveries: Iterator[Delivery] | None = None
         self._next = -1
+        # Before Python itself tells them to end and waits for it: they take their time.
+        atexit.register(_close, weakref.ref(self))
 
     def take(self, step: int, bucket: Bucket) -> Delivery:
         """What ``step`` wants, whose batch has the shape of ``bucket``; starts anew where that was unexpected."""
         if self._deliveries is None or step != self._next:
             self._start(step)
-        delivery = next(self._deliveries)  # type: ignore[arg-type]
+        delivery = self._following()
         if delivery.bucket != bucket:
             # The clock has brought another shape than the steps would have.
             self._start(step)
-            delivery = next(self._deliveries)  # type: ignore[arg-type]
+            delivery = self._following()
+        if delivery.failure:
+            raise InputError(delivery.failure)
         self._next = step + 1
         return delivery
+
+    def close(self) -> None:
+        """Ends the processes; ``take`` would start them anew."""
+        self._deliveries = None
+
+    def _following(self) -> Delivery:
+        assert self._deliveries is not None
+        try:
+            return next(self._deliveries)
+        except RuntimeError as error:
+            if "worker" not in str(error):
+                raise
+            raise VDPMError(
+                f"a process that reads data sets has died ({str(error).splitlines()[0][:160]}); "
+                "give more memory (and shared memory), or fewer --workers"
+            ) from None
 
     def _start(self, step: int) -> None:
         self._deliveries = None
@@ -92,12 +119,15 @@ class _Reading(Dataset):
         self.sources = sources
 
     def __getitem__(self, request: Request) -> Delivery:
-        drawn = [
-            self.sources[source].draw(
-                key, request.bucket.frames, (request.bucket.height, request.bucket.width), targets, request.reference
-            )
-            for source, key, targets in zip(request.sources, request.keys, request.targets.tolist())
-        ]
+        size, frames = (request.bucket.height, request.bucket.width), request.bucket.frames
+        try:
+            drawn = [
+                self.sources[source].draw(key, frames, size, targets, request.reference)
+                for source, key, targets in zip(request.sources, request.keys, request.targets.tolist())
+            ]
+        except VDPMError as error:
+            # As words: raised here, it would reach the run with a page about this process around it.
+            return Delivery(request.step, request.bucket, torch.zeros(0, dtype=torch.long), {}, 0, [], str(error))
         clips = {}
         for name in FIELDS if drawn else ():
             values = torch.stack([getattr(one.snippet, name) for one in drawn])
@@ -149,6 +179,18 @@ def _as_it_is(delivery: Any) -> Any:
 
 
 def _leave_signals_to_the_run(number: int) -> None:
-    """Ctrl-C reaches every process of the terminal; the run finishes its step, and ends these when it is done."""
+    """Ctrl-C, and what ends a job, may reach every process; the run finishes its step, and then ends these."""
+    # A group of their own: what is sent to the run's does not reach them.
+    os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda number, frame: _end_later())
+
+
+def _close(background: "weakref.ref[Background]") -> None:
+    if (still := background()) is not None:
+        still.close()
+
+
+def _end_later() -> None:
+    signal.alarm(SECONDS_OF_GRACE)

@@ -129,6 +129,11 @@ class SceneSupply:
         """What colours, and which clips are thinned out, are drawn from."""
         return torch.Generator(self.ranks.device).manual_seed(int(plan.seeds[0]) & 0x7FFF_FFFF_FFFF)
 
+    def close(self) -> None:
+        """Ends the processes that read data sets, if there are any."""
+        if self._background is not None:
+            self._background.close()
+
     # ---- data sets
 
     def _mixed(self, step: int, position: float, bucket: Bucket, background: Background) -> Snippet:

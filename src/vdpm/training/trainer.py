@@ -99,6 +99,7 @@ class Trainer:
             with attention_kernels(self.config.attention):
                 self._run()
         finally:
+            self.supply.close()
             self.board.close()
             for number, handler in before.items():
                 signal.signal(number, handler)
