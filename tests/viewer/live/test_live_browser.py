@@ -94,8 +94,27 @@ def tab(opened: Tab, viewer: Any) -> Tab:
     viewer.session.change(color="video", motion="all", hide=0.0)
     viewer.session.go_to(0)
     viewer.session.drop()
-    viewer.session.reset()
     opened.said.clear()
+    camera = viewer.session.sides[0].cameras[0]
+
+    def home() -> bool:
+        """Whether the browser has said that it looks through the reference camera."""
+        clients = list(viewer.server.get_clients().values())
+        if not clients:
+            return False
+        seen = clients[-1].camera
+        fits = abs(seen.fov - camera.vertical_view(seen.aspect)) < 1e-2
+        return bool(fits and np.linalg.norm(seen.position) < 1e-2 and abs(seen.wxyz @ camera.wxyz) > 0.9999)
+
+    # On a busy machine the browser may lose the connection, and begins anew.
+    for last in (False, False, True):
+        viewer.session.reset()
+        try:
+            wait_until(home, 10.0)
+            break
+        except AssertionError:
+            if last:
+                raise
     wait_until(lambda: viewer.session.frame == 0)
     return opened
 
