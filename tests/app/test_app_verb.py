@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import vdpm
-from vdpm.app.workplace import PREFIX
+from vdpm.app.workspace import PREFIX
 from vdpm.cli import main
 
 pytest.importorskip("uvicorn", reason="the app's server is not installed (pip install '.[app]')")

@@ -243,7 +243,7 @@ def test_an_empty_file(app: RunningApp) -> None:
 
 
 def test_a_full_disk(app: RunningApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.workplace, "free_bytes", lambda: 1000)
+    monkeypatch.setattr(app.workspace, "free_bytes", lambda: 1000)
     refused = app.ask("POST", "/api/jobs", b"fine")
     assert refused.status == 507
     assert "disk" in refused.data["error"]

@@ -17,7 +17,7 @@ from typing import Any
 
 from vdpm.app.limits import Choice, Limits, Network
 from vdpm.app.work import PAGE, RESULT, Task
-from vdpm.app.workplace import Workplace
+from vdpm.app.workspace import Workspace
 from vdpm.errors import VDPMError
 
 # -P: the folder of a job is no place to import from.
@@ -115,8 +115,8 @@ class JobQueue:
     ``command``: what to run for a job, in its folder; ``work`` says what it is told and tells.
     """
 
-    def __init__(self, workplace: Workplace, limits: Limits, network: Network, command: Sequence[str] = WORKER) -> None:
-        self.workplace = workplace
+    def __init__(self, workspace: Workspace, limits: Limits, network: Network, command: Sequence[str] = WORKER) -> None:
+        self.workspace = workspace
         self.limits = limits
         self.network = network
         self.command = command
@@ -140,14 +140,14 @@ class JobQueue:
             await self._runner
         for job in self.jobs.values():
             if job.state is not State.DONE:
-                self.workplace.remove(job.folder)
+                self.workspace.remove(job.folder)
 
     def reserve(self, label: str, choice: Choice) -> Job:
         """A place for a video that is about to come. Raises QueueFullError, OutputError."""
         waiting = [job for job in self.jobs.values() if job.state in (State.UPLOADING, State.WAITING)]
         if len(waiting) >= self.limits.waiting:
             raise QueueFullError(f"{len(waiting)} videos wait already; try again when one is done")
-        job = Job(label, choice, self.workplace.new_folder())
+        job = Job(label, choice, self.workspace.new_folder())
         self.jobs[job.id] = job
         return job
 
@@ -177,19 +177,19 @@ class JobQueue:
             # Only downloads were still being written.
             job.state = State.DONE
         elif not running:
-            await asyncio.to_thread(self.workplace.remove, job.folder)
+            await asyncio.to_thread(self.workspace.remove, job.folder)
         job.ended = job.ended or time.monotonic()
 
     async def remove(self, job: Job) -> None:
         """Stops it, forgets it and removes its files."""
         self.jobs.pop(job.id, None)
         await self.cancel(job)
-        await asyncio.to_thread(self.workplace.remove, job.folder)
+        await asyncio.to_thread(self.workspace.remove, job.folder)
 
     def fail(self, job: Job, error: str) -> None:
         """Ends a job whose video did not come in full."""
         job.state, job.error, job.ended = State.FAILED, error, time.monotonic()
-        self.workplace.remove(job.folder)
+        self.workspace.remove(job.folder)
 
     async def _run_all(self) -> None:
         while True:
@@ -220,7 +220,7 @@ class JobQueue:
         job.ended = time.monotonic()
         if not keep:
             job.files.clear()
-            await asyncio.to_thread(self.workplace.remove, job.folder)
+            await asyncio.to_thread(self.workspace.remove, job.folder)
 
     async def _listen(self, job: Job) -> int:
         """Runs the process of a job to its end; returns its exit code."""
@@ -266,8 +266,8 @@ class JobQueue:
         ended = [job for job in self.jobs.values() if job.over]
         for job in ended[: max(0, len(ended) - self.limits.results)]:
             self.jobs.pop(job.id, None)
-            if self.workplace.keep is None:
-                await asyncio.to_thread(self.workplace.remove, job.folder)
+            if self.workspace.keep is None:
+                await asyncio.to_thread(self.workspace.remove, job.folder)
 
 
 def _reason(job: Job, code: int) -> str:

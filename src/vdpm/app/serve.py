@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from vdpm.app.jobs import JobQueue
 from vdpm.app.limits import Limits, Network
 from vdpm.app.server import make_app
-from vdpm.app.workplace import Workplace
+from vdpm.app.workspace import Workspace
 from vdpm.errors import OutputError
 
 CONNECTIONS = 64
@@ -40,8 +40,8 @@ def serve(
     once it answers. Raises OutputError where the port is taken or files cannot be written.
     """
     key = secrets.token_urlsafe(16)
-    with Workplace(keep) as workplace, _listening(host, port) as listening:
-        queue = JobQueue(workplace, limits or Limits(), network or Network())
+    with Workspace(keep) as workspace, _listening(host, port) as listening:
+        queue = JobQueue(workspace, limits or Limits(), network or Network())
         shown = f"[{host}]" if ":" in host else {"0.0.0.0": "127.0.0.1"}.get(host, host)
         address = f"http://{shown}:{listening.getsockname()[1]}/#key={key}"
 

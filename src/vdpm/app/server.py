@@ -100,7 +100,7 @@ class Served:
             {
                 "limits": {"bytes": limits.upload_bytes, "seconds": limits.seconds, "frames": limits.frames},
                 "model": queue.network.model,
-                "kept": queue.workplace.keep is not None,
+                "kept": queue.workspace.keep is not None,
                 "jobs": [job.as_json(queue.ahead(job)) for job in queue.jobs.values()],
             }
         )
@@ -117,7 +117,7 @@ class Served:
             raise HTTPException(413, _too_large(label, limit))
         try:
             choice = Choice.from_query(dict(request.query_params), self.queue.limits)
-            if self.queue.workplace.free_bytes() < (expected or limit) + SPARE:
+            if self.queue.workspace.free_bytes() < (expected or limit) + SPARE:
                 raise HTTPException(507, "the disk of the app is nearly full; remove results, or free some space")
             job = self.queue.reserve(label, choice)
         except (VDPMError, HTTPException) as error:

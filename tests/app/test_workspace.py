@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vdpm.app.workplace import LOCK, PREFIX, Workplace
+from vdpm.app.workspace import LOCK, PREFIX, Workspace
 from vdpm.errors import OutputError
 
 
@@ -16,7 +16,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_all_goes_at_the_end(temporary: Path) -> None:
-    with Workplace() as place:
+    with Workspace() as place:
         folder = place.new_folder()
         (folder / "video").write_bytes(b"x")
         assert folder.parent.parent == temporary
@@ -28,8 +28,8 @@ def test_what_a_killed_app_left_goes_with_the_next(temporary: Path) -> None:
     left.mkdir()
     (left / LOCK).touch()
     (left / "video").write_bytes(b"x")
-    with Workplace() as living:
-        with Workplace() as other:
+    with Workspace() as living:
+        with Workspace() as other:
             assert not left.exists()
             assert living.base.exists(), "one that is in use stays"
             assert other.base != living.base
@@ -48,14 +48,14 @@ def test_what_is_no_apps_stays(temporary: Path) -> None:
             target.mkdir()
             (target / LOCK).touch()
             path.symlink_to(target)
-    with Workplace():
+    with Workspace():
         pass
     left = {path.name for path in temporary.iterdir()}
     assert left == {"mine", *(f"{PREFIX}{name}" for name in ("no_lock", "file", "link"))}
 
 
 def test_a_folder_that_is_kept(temporary: Path) -> None:
-    with Workplace(temporary / "a" / "keep") as place:
+    with Workspace(temporary / "a" / "keep") as place:
         folder = place.new_folder()
         removed = place.new_folder()
         place.remove(removed)
@@ -64,9 +64,9 @@ def test_a_folder_that_is_kept(temporary: Path) -> None:
 
 def test_places_that_cannot_hold_anything(temporary: Path) -> None:
     (temporary / "file").write_text("")
-    with pytest.raises(OutputError, match="file"), Workplace(temporary / "file"):
+    with pytest.raises(OutputError, match="file"), Workspace(temporary / "file"):
         pass
     if os.getuid():
         (temporary / "closed").mkdir(mode=0o500)
-        with pytest.raises(OutputError, match="not writable"), Workplace(temporary / "closed"):
+        with pytest.raises(OutputError, match="not writable"), Workspace(temporary / "closed"):
             pass

@@ -19,7 +19,7 @@ PREFIX = "vdpm-app-"
 LOCK = "lock"
 
 
-class Workplace:
+class Workspace:
     """A context: folders for jobs while it lasts. ``keep``: the user's folder, where what is finished stays.
 
     The temporary folder is locked while the app lives. A later app removes those that no lock holds: an app that was
@@ -31,7 +31,7 @@ class Workplace:
         self.base = Path()
         self._lock: IO[bytes] | None = None
 
-    def __enter__(self) -> "Workplace":
+    def __enter__(self) -> "Workspace":
         try:
             if self.keep is not None:
                 self.keep.mkdir(parents=True, exist_ok=True)
