@@ -102,3 +102,37 @@ def test_scenes_draws_a_picture(run: Run, tmp_path: Path) -> None:
     wrong = run("scenes", "-o", tmp_path / "b.png", "--count", 0)
     assert wrong.code == 2
     assert not (tmp_path / "b.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment", "expected"),
+    [
+        (True, {"DISPLAY": ":0"}, True),
+        (True, {"WAYLAND_DISPLAY": "wayland-0"}, True),
+        (True, {"DISPLAY": "localhost:10.0", "SSH_CONNECTION": "1.2.3.4 5 6.7.8.9 22"}, False),
+        (True, {}, False),
+        (False, {"DISPLAY": ":0"}, False),
+    ],
+)
+def test_the_demo_opens_its_page_where_somebody_looks(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, environment: dict[str, str], expected: bool
+) -> None:
+    monkeypatch.setattr(demo.sys, "platform", "linux")
+    monkeypatch.setattr(demo.sys.stdout, "isatty", lambda: terminal)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert demo.has_screen() is expected
+
+
+def test_the_demo_opens_its_page_when_told(
+    bundle: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(demo, "BUNDLED", bundle)
+    monkeypatch.setattr(demo.webbrowser, "open", lambda url: asked.append(url) or True)
+    done = run("demo", "-o", tmp_path / "out", "--model", tiny_folder, "--open", "yes")
+    assert done.code == 0
+    assert asked == [(tmp_path / "out" / "scene.html").resolve().as_uri()]
+    assert "is open in your browser" in done.out

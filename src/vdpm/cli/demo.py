@@ -1,6 +1,9 @@
 """``vdpm demo``: the bundled clip through the network, and how far the answer is from the truth."""
 
 import math
+import os
+import sys
+import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -35,6 +38,9 @@ class Demo:
 
     overwrite: bool = False
     """Replace a result that exists in the output folder."""
+
+    open: Literal["auto", "yes", "no"] = "auto"
+    """Open the page in the browser afterwards; auto: from a terminal of a machine with a screen."""
 
     def run(self) -> None:
         from vdpm.archive import check_output, record_derived
@@ -75,9 +81,20 @@ class Demo:
             [("", "network", "without it"), *error_rows(scores)],
         )
         print()
-        print(f"Open {self.output / PAGE_FILE} in a browser and press space; it needs no network.")
+        page = self.output / PAGE_FILE
+        opened = (self.open == "yes" or (self.open == "auto" and has_screen())) and webbrowser.open(
+            page.resolve().as_uri()
+        )
+        print(f"{page} is open in your browser" if opened else f"Open {page} in a browser", end=" ")
+        print("(press space to play; it needs no network).")
         print(f"Look at {self.output / 'preview.png'}; open the .ply files in MeshLab, CloudCompare or Blender.")
         print("Next, your own video: vdpm reconstruct VIDEO -o DIR")
+
+
+def has_screen() -> bool:
+    """Whether somebody sits at a terminal of a machine with a screen."""
+    desktop = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return sys.stdout.isatty() and desktop and "SSH_CONNECTION" not in os.environ
 
 
 def score(result: "Reconstruction", truth: "Snippet") -> "ClipScores":
