@@ -18,30 +18,42 @@ from vdpm.geometry.rigid import rotation_angle, transform_points
 
 
 def mean_norm(
-    points: Float[Tensor, "maps height width 3"], valid: Bool[Tensor, "maps height width"]
+    points: Float[Tensor, "*maps height width 3"], valid: Bool[Tensor, "*maps height width"]
 ) -> Float[Tensor, ""]:
     """n(P): the mean distance from the origin over all valid points of all maps together. NaN when none is valid."""
     return points.norm(dim=-1)[valid].mean()
 
 
+def scaled_distance(
+    prediction: Float[Tensor, "*maps height width 3"],
+    truth: Float[Tensor, "*maps height width 3"],
+    valid: Bool[Tensor, "*maps height width"],
+) -> Float[Tensor, "*maps height width"]:
+    """|P^_m(u) / n(P^) - P_m(u) / n(P)| of every pixel; it means something where ``valid``."""
+    return (prediction / mean_norm(prediction, valid) - truth / mean_norm(truth, valid)).norm(dim=-1)
+
+
 def end_point_error(
-    prediction: Float[Tensor, "maps height width 3"],
-    truth: Float[Tensor, "maps height width 3"],
-    valid: Bool[Tensor, "maps height width"],
-) -> Float[Tensor, "maps"]:
-    """EPE_m = mean over valid u of |P^_m(u) / n(P^) - P_m(u) / n(P)|, one number a map (NaN for a map without
-    truth).
-    """
-    error = (prediction / mean_norm(prediction, valid) - truth / mean_norm(truth, valid)).norm(dim=-1)
-    return _masked_mean(error, valid)
+    prediction: Float[Tensor, "*maps height width 3"],
+    truth: Float[Tensor, "*maps height width 3"],
+    valid: Bool[Tensor, "*maps height width"],
+) -> Float[Tensor, "*maps"]:
+    """EPE_m: the mean of ``scaled_distance`` over the valid pixels of each map (NaN for a map without truth)."""
+    return mean_in_maps(scaled_distance(prediction, truth, valid), valid)
+
+
+def mean_in_maps(
+    values: Float[Tensor, "*maps height width"], mask: Bool[Tensor, "*maps height width"]
+) -> Float[Tensor, "*maps"]:
+    """The mean of each map over its pixels in ``mask``; NaN where there are none."""
+    # where, not a product: what is not valid may be infinite, and 0 * inf is NaN.
+    return torch.where(mask, values, 0.0).sum(dim=(-1, -2)) / mask.sum(dim=(-1, -2))
 
 
 def constant_depth_points(
     intrinsics: Float[Tensor, "frames 3 3"], c2w: Float[Tensor, "frames 4 4"], size: tuple[int, int]
 ) -> Float[Tensor, "frames height width 3"]:
-    """The constant-depth baseline: every pixel at depth 1 in its own camera, moved to the world by the given
-    cameras.
-    """
+    """The constant-depth baseline: every pixel at depth 1 in its own camera, moved to the world by the cameras."""
     ones = torch.ones(len(c2w), *size, dtype=c2w.dtype, device=c2w.device)
     return transform_points(c2w, unproject(ones, intrinsics))
 
@@ -81,9 +93,8 @@ class CameraErrors:
     """Errors of cameras relative to frame 0: medians over the other frames, and the mean over all.
 
     ``rotation``: degrees. ``translation``: distance of camera centres in units of the scene's mean distance, each
-    side scaled by its own. ``direction``: angle between the true and predicted baseline, degrees, over frames
-    whose true
-    baseline is over 2 % of the mean distance (NaN where none is). ``focal``: |f^ / f - 1|, mean over frames.
+    side scaled by its own. ``direction``: angle between the true and predicted baseline, degrees, over frames whose
+    true baseline is over 2 % of the mean distance (NaN where none is). ``focal``: |f^ / f - 1|, mean over frames.
     """
 
     rotation: float
@@ -119,8 +130,3 @@ def camera_errors(
         direction=direction,
         focal=focal,
     )
-
-
-def _masked_mean(values: Float[Tensor, "maps height width"], mask: Bool[Tensor, "maps height width"]) -> Tensor:
-    # where, not a product: what is not valid may be infinite, and 0 * inf is NaN.
-    return torch.where(mask, values, 0.0).sum(dim=(-1, -2)) / mask.sum(dim=(-1, -2))

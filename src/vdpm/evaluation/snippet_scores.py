@@ -7,7 +7,7 @@ field of ProtocolOptions, or is answered in several ways under names of their ow
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,7 +15,14 @@ from torch import Tensor
 
 from vdpm.errors import UsageError
 from vdpm.evaluation.baselines import z_depth
-from vdpm.evaluation.metrics import camera_errors, depth_errors, end_point_error, mean_norm
+from vdpm.evaluation.metrics import (
+    camera_errors,
+    depth_errors,
+    end_point_error,
+    mean_in_maps,
+    mean_norm,
+    scaled_distance,
+)
 from vdpm.evaluation.protocol import Prediction
 from vdpm.evaluation.trajectory import trajectory_errors
 from vdpm.structures import Snippet
@@ -65,13 +72,10 @@ def map_scores(
     options: ProtocolOptions,
 ) -> Scores:
     """The scores of tracking from the maps of one frame's pixels, which are at ``start`` at their own time."""
-    valid = _usable(true, valid, options)
-    scale = mean_norm(true, valid)
-    moving = valid & ((true - start).norm(dim=-1) > options.moving * scale)
-    error = (predicted / mean_norm(predicted, valid) - true / scale).norm(dim=-1)
+    error, valid, moving = _compared(predicted, true, start, valid, options)
     return {
-        "epe": _mean(end_point_error(predicted, true, valid)),
-        "epe_per_map": _mean(torch.cat([_alone(p, t, v) for p, t, v in zip(predicted, true, valid)])),
+        "epe": _mean(mean_in_maps(error, valid)),
+        "epe_per_map": _mean(torch.stack([end_point_error(p, t, v) for p, t, v in zip(predicted, true, valid)])),
         "epe_moving": _mean(error[moving]),
         "moving_share": (moving.sum() / valid.sum()).item(),
     }
@@ -97,13 +101,10 @@ def pair_scores(
     options: ProtocolOptions,
 ) -> Scores:
     """The scores of two views from the four maps [target, source], whose pixels are at ``start`` at their own time."""
-    valid = _usable(true, valid, options)
-    scale = mean_norm(true.flatten(0, 1), valid.flatten(0, 1))
-    moving = valid & ((true - start).norm(dim=-1) > options.moving * scale)
+    error, valid, moving = _compared(predicted, true, start, valid, options)
     moving = moving & ~torch.eye(2, dtype=torch.bool, device=moving.device)[:, :, None, None]
-    error = (predicted / mean_norm(predicted.flatten(0, 1), valid.flatten(0, 1)) - true / scale).norm(dim=-1)
-    epe = end_point_error(predicted.flatten(0, 1), true.flatten(0, 1), valid.flatten(0, 1)).tolist()
-    return {"p0_t0": epe[0], "p1_t0": epe[1], "p0_t1": epe[2], "p1_t1": epe[3], "moving": _mean(error[moving])}
+    (p0_t0, p1_t0), (p0_t1, p1_t1) = mean_in_maps(error, valid).tolist()
+    return {"p0_t0": p0_t0, "p1_t0": p1_t0, "p0_t1": p0_t1, "p1_t1": p1_t1, "moving": _mean(error[moving])}
 
 
 def shape_scores(prediction: Prediction, truth: Snippet, options: ProtocolOptions) -> Scores:
@@ -169,6 +170,27 @@ def frames_of(truth: Snippet, frames: Sequence[int]) -> Snippet:
     return replace(truth, **picked, targets=targets, reference=0)
 
 
+class _Compared(NamedTuple):
+    """Pixel by pixel: ``error``, the distance of prediction and truth, and which pixels count and which moved."""
+
+    error: Float[Tensor, "*maps height width"]
+    valid: Bool[Tensor, "*maps height width"]
+    moving: Bool[Tensor, "*maps height width"]
+
+
+def _compared(
+    predicted: Float[Tensor, "*maps height width 3"],
+    true: Float[Tensor, "*maps height width 3"],
+    start: Float[Tensor, "*sources height width 3"],
+    valid: Bool[Tensor, "*maps height width"],
+    options: ProtocolOptions,
+) -> _Compared:
+    """Maps scaled together, by one number a side."""
+    valid = _usable(true, valid, options)
+    moved = (true - start).norm(dim=-1) > options.moving * mean_norm(true, valid)
+    return _Compared(scaled_distance(predicted, true, valid), valid, valid & moved)
+
+
 def _own_times(
     prediction: Prediction, sources: Sequence[int], options: ProtocolOptions
 ) -> Float[Tensor, "targets sources height width 3"]:
@@ -195,10 +217,6 @@ def _usable(
         return valid
     distance = points.norm(dim=-1)
     return valid & (distance <= options.horizon * distance[valid].mean())
-
-
-def _alone(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-    return end_point_error(prediction[None], truth[None], valid[None])
 
 
 def _mean(values: Tensor) -> float:
