@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from vdpm.data.frame import Frame
 from vdpm.data.readers import open_dataset
-from vdpm.data.sequence import DataSequence, Frame
+from vdpm.data.sequence import DataSequence
 from vdpm.errors import InputError, UsageError
 from vdpm.evaluation.benchmark import Benchmark, Drawn, Sample, Table, draw
 from vdpm.evaluation.manifest import FamilyManifest

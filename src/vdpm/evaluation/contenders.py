@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vdpm.data.sequence import Frame
+from vdpm.data.frame import Frame
 from vdpm.errors import UsageError
 from vdpm.evaluation.baselines import ConstantDepth, ZeroMotion, z_depth
 from vdpm.evaluation.benchmark import Table

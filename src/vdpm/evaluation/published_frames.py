@@ -13,14 +13,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vdpm.data.frame import Frame
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.bonn import CALIBRATION
-from vdpm.data.readers.files import read_gray, read_rgb, read_words
-from vdpm.data.readers.tum import CALIBRATIONS, DEPTH_PER_METRE, MAX_GAP, nearest, read_trajectory, rgbd_folders
-from vdpm.data.sequence import DataSequence, Frame
-from vdpm.errors import InputError
-
-Calibration = tuple[float, float, float, float]
+from vdpm.data.readers.files import check_same_size, read_gray, read_rgb
+from vdpm.data.readers.tum import (
+    DEPTH_PER_METRE,
+    MAX_GAP,
+    Calibration,
+    calibrated,
+    calibration_of,
+    nearest,
+    read_list,
+    read_trajectory,
+    rgbd_folders,
+)
+from vdpm.data.sequence import DataSequence
 
 
 class PairedSequence(DataSequence):
@@ -36,16 +44,14 @@ class PairedSequence(DataSequence):
     ) -> None:
         super().__init__(name, torch.arange(len(pictures), dtype=torch.float64) / 30)
         self._pictures, self._depths, self._c2w = pictures, depths, c2w
-        fx, fy, cx, cy = calibration
-        self._intrinsics = torch.tensor([[fx, 0, cx + 0.5], [0, fy, cy + 0.5], [0, 0, 1]], dtype=torch.float64)
+        self._intrinsics = calibrated(calibration)
 
     def frame(self, index: int) -> Frame:
         picture = read_rgb(self._pictures[index])
         depth = torch.zeros(picture.shape[:2], dtype=torch.float64)
         if self._depths is not None:
             depth = read_gray(self._depths[index]) / DEPTH_PER_METRE
-            if picture.shape[:2] != depth.shape:
-                raise CorruptFile(self._depths[index], f"is {[*depth.shape]} high and wide, unlike its picture")
+            check_same_size(self._depths[index], depth, picture)
         c2w = torch.eye(4, dtype=torch.float64) if self._c2w is None else self._c2w[index]
         return Frame(picture, depth, depth > 0, c2w, self._intrinsics)
 
@@ -69,19 +75,11 @@ def _by_index(folder: Path) -> DataSequence:
 
 
 def _by_pose(folder: Path) -> DataSequence:
-    listed = []
-    for words in read_words(folder / "rgb.txt"):
-        try:
-            listed.append((float(words[0]), folder / "rgb" / Path(words[1]).name))
-        except (ValueError, IndexError):
-            raise CorruptFile(folder / "rgb.txt", "holds a line that is not a time and a file") from None
-    listed.sort()
-    times, c2w = read_trajectory(folder / "groundtruth.txt")
-    found = nearest(torch.tensor([time for time, _ in listed], dtype=torch.float64), times, MAX_GAP).tolist()
-    kept = [(path, row) for (_, path), row in zip(listed, found) if row >= 0]
+    times, pictures = read_list(folder / "rgb.txt")
+    pose_times, c2w = read_trajectory(folder / "groundtruth.txt")
+    found = nearest(times, pose_times, MAX_GAP).tolist()
+    kept = [(path, row) for path, row in zip(pictures, found) if row >= 0]
     if not kept:
         raise CorruptFile(folder / "rgb.txt", f"no picture has a pose within {MAX_GAP:g} s")
-    calibration = next((one for name, one in CALIBRATIONS.items() if name in folder.name), None)
-    if calibration is None:
-        raise InputError(f"{folder}: its name says none of {', '.join(CALIBRATIONS)}; rename it")
-    return PairedSequence(folder.name, [path for path, _ in kept], None, c2w[[row for _, row in kept]], calibration)
+    poses = c2w[[row for _, row in kept]]
+    return PairedSequence(folder.name, [path for path, _ in kept], None, poses, calibration_of(folder))

@@ -11,8 +11,9 @@ from vdpm.data.checks.carry import READINGS, Carried, carry, off_pixels, rescale
 from vdpm.data.checks.found import SequenceCheck, View
 from vdpm.data.checks.motion import check_motion
 from vdpm.data.checks.pairing import check_pairing
+from vdpm.data.frame import Frame
 from vdpm.data.quarantine import Quarantine
-from vdpm.data.sequence import DataSequence, Frame
+from vdpm.data.sequence import DataSequence
 from vdpm.geometry.rigid import invert_rigid, rotation_angle
 
 LARGEST_DISAGREEMENT = 0.03

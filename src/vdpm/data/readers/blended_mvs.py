@@ -22,6 +22,7 @@ from vdpm.data.readers.files import (
     MAX_SIDE,
     as_intrinsics,
     as_rigid,
+    check_same_size,
     list_folders,
     read_bytes,
     read_rgb,
@@ -52,8 +53,7 @@ class BlendedMVSSequence(DataSequence):
         path = self._folder / "rendered_depth_maps" / f"{number}.pfm"
         depth = read_pfm(path)
         picture = read_rgb(self._folder / "blended_images" / f"{number}.jpg")
-        if picture.shape[:2] != depth.shape:
-            raise CorruptFile(path, f"is {[*depth.shape]} high and wide, its picture {[*picture.shape[:2]]}")
+        check_same_size(path, depth, picture)
         return Frame(picture, depth, depth.isfinite() & (depth > 0), invert_rigid(w2c), intrinsics)
 
 

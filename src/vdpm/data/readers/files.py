@@ -100,6 +100,12 @@ def read_words(path: Path, content: bytes | None = None) -> list[list[str]]:
     return [words for words in lines if words and not words[0].startswith("#")]
 
 
+def check_same_size(path: Path, depth: Tensor, picture: Tensor) -> None:
+    """Raises CorruptFile where the depth in ``path`` is of another size than its picture."""
+    if depth.shape != picture.shape[:2]:
+        raise CorruptFile(path, f"is {[*depth.shape]} high and wide, its picture {[*picture.shape[:2]]}")
+
+
 def as_rigid(path: Path, matrix: np.ndarray) -> Float[Tensor, "4 4"]:
     """A 3 x 4 or 4 x 4 matrix from ``path`` as a rigid motion in float64. Refuses what is none."""
     full = np.eye(4)

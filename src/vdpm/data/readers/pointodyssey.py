@@ -21,7 +21,15 @@ import torch
 
 from vdpm.data.frame import Frame, MovedPoints
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
-from vdpm.data.readers.files import Archive, as_intrinsics, as_rigid, list_folders, read_gray, read_rgb
+from vdpm.data.readers.files import (
+    Archive,
+    as_intrinsics,
+    as_rigid,
+    check_same_size,
+    list_folders,
+    read_gray,
+    read_rgb,
+)
 from vdpm.data.sequence import DataSequence
 from vdpm.errors import InputError
 from vdpm.geometry.rigid import invert_rigid
@@ -83,8 +91,7 @@ class PointOdysseySequence(DataSequence):
         picture = read_rgb(image)
         path = image.parents[1] / "depths" / f"{image.stem.replace('rgb', 'depth')}.png"
         depth = read_gray(path) / 65535 * 1000
-        if picture.shape[:2] != depth.shape:
-            raise CorruptFile(path, f"is {[*depth.shape]} high and wide, its picture {[*picture.shape[:2]]}")
+        check_same_size(path, depth, picture)
         w2c = as_rigid(self._annotations, self._w2c[index])
         intrinsics = as_intrinsics(self._annotations, self._intrinsics[index], centre=0.5)
         return Frame(picture, depth, (depth > 0) & (depth < MAX_DEPTH), invert_rigid(w2c), intrinsics)

@@ -15,7 +15,15 @@ import torch
 
 from vdpm.data.frame import Frame
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
-from vdpm.data.readers.files import as_intrinsics, as_rigid, list_folders, read_gray, read_numbers, read_rgb
+from vdpm.data.readers.files import (
+    as_intrinsics,
+    as_rigid,
+    check_same_size,
+    list_folders,
+    read_gray,
+    read_numbers,
+    read_rgb,
+)
 from vdpm.data.sequence import DataSequence
 from vdpm.errors import InputError
 
@@ -45,9 +53,9 @@ class SevenScenesSequence(DataSequence):
         stem = pose.name.removesuffix(".pose.txt")
         colour = pose.with_name(f"{stem}.color.png")
         picture = read_rgb(colour if colour.is_file() else colour.with_suffix(".jpg"))
-        depth = read_gray(pose.with_name(f"{stem}.depth.png")) / 1000
-        if picture.shape[:2] != depth.shape:
-            raise CorruptFile(colour, f"is {[*picture.shape[:2]]} high and wide, its depth {[*depth.shape]}")
+        path = pose.with_name(f"{stem}.depth.png")
+        depth = read_gray(path) / 1000
+        check_same_size(path, depth, picture)
         valid = (depth > 0) & (depth < 65.535)
         return Frame(picture, depth, valid, as_rigid(pose, _matrix(pose, 4)), self._intrinsics)
 

@@ -24,6 +24,7 @@ from vdpm.data.readers.files import (
     MAX_SIDE,
     as_intrinsics,
     as_rigid,
+    check_same_size,
     list_folders,
     read_bytes,
     read_rgb,
@@ -53,11 +54,11 @@ class SintelSequence(DataSequence):
 
     def frame(self, index: int) -> Frame:
         image = self._images[index]
-        depth = read_dpt(self._depth / f"{image.stem}.dpt")
+        path = self._depth / f"{image.stem}.dpt"
+        depth = read_dpt(path)
         intrinsics, w2c = read_cam(self._cameras / f"{image.stem}.cam")
         picture = read_rgb(image)
-        if picture.shape[:2] != depth.shape:
-            raise CorruptFile(image, f"is {[*picture.shape[:2]]} high and wide, its depth {[*depth.shape]}")
+        check_same_size(path, depth, picture)
         valid = depth.isfinite() & (depth > 0) & (depth < MAX_DEPTH)
         return Frame(picture, depth, valid, invert_rigid(w2c), intrinsics)
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vdpm.data.frame import Frame
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
-from vdpm.data.readers.files import list_folders, read_gray, read_numbers, read_rgb, read_words
+from vdpm.data.readers.files import check_same_size, list_folders, read_gray, read_numbers, read_rgb, read_words
 from vdpm.data.sequence import DataSequence
 from vdpm.errors import InputError
 from vdpm.geometry.rigid import quaternion_to_matrix, rigid
@@ -45,8 +45,8 @@ class RGBDSequence(DataSequence):
     """A folder in TUM's layout."""
 
     def __init__(self, folder: Path, calibration: Calibration, max_gap: float) -> None:
-        colour_times, self._colours = _listed(folder, "rgb.txt")
-        depth_times, self._depths = _listed(folder, "depth.txt")
+        colour_times, self._colours = read_list(folder / "rgb.txt")
+        depth_times, self._depths = read_list(folder / "depth.txt")
         pose_times, self._c2w = read_trajectory(folder / "groundtruth.txt")
         depth_of, pose_of = nearest(colour_times, depth_times, max_gap), nearest(colour_times, pose_times, max_gap)
         kept = ((depth_of >= 0) & (pose_of >= 0)).nonzero()[:, 0]
@@ -56,16 +56,13 @@ class RGBDSequence(DataSequence):
         super().__init__(folder.name, times - times[0])
         self.left_out = len(colour_times) - len(kept)
         self._rows = torch.stack((kept, depth_of[kept], pose_of[kept]), dim=1).tolist()
-        fx, fy, cx, cy = calibration
-        self._intrinsics = torch.tensor([[fx, 0, cx + 0.5], [0, fy, cy + 0.5], [0, 0, 1]], dtype=torch.float64)
+        self._intrinsics = calibrated(calibration)
 
     def frame(self, index: int) -> Frame:
         colour, depth_row, pose = self._rows[index]
         picture = read_rgb(self._colours[colour])
         depth = read_gray(self._depths[depth_row]) / DEPTH_PER_METRE
-        if picture.shape[:2] != depth.shape:
-            path = self._depths[depth_row]
-            raise CorruptFile(path, f"is {[*depth.shape]} high and wide, its picture {[*picture.shape[:2]]}")
+        check_same_size(self._depths[depth_row], depth, picture)
         return Frame(picture, depth, depth > 0, self._c2w[pose], self._intrinsics)
 
 
@@ -76,7 +73,7 @@ def open_tum(
 
     Raises InputError where there are none, or a name says no camera.
     """
-    cameras = {folder: calibration or _named(folder) for folder in rgbd_folders(root)}
+    cameras = {folder: calibration or calibration_of(folder) for folder in rgbd_folders(root)}
     return open_each([partial(RGBDSequence, folder, camera, max_gap) for folder, camera in cameras.items()], quarantine)
 
 
@@ -111,26 +108,33 @@ def nearest(times: Float[Tensor, "wanted"], others: Float[Tensor, "others"], max
     return torch.where((others[found] - times).abs() <= max_gap, found, torch.full_like(found, -1))
 
 
-def _listed(folder: Path, name: str) -> tuple[Float[Tensor, "files"], Sequence[Path]]:
-    """Times and files of a list, in order of time. A name may not lead out of the folder."""
+def calibrated(calibration: Calibration) -> Float[Tensor, "3 3"]:
+    """The intrinsics in float64, pixel centres at +0.5."""
+    fx, fy, cx, cy = calibration
+    return torch.tensor([[fx, 0, cx + 0.5], [0, fy, cy + 0.5], [0, 0, 1]], dtype=torch.float64)
+
+
+def read_list(path: Path) -> tuple[Float[Tensor, "files"], Sequence[Path]]:
+    """Times and files of rgb.txt or depth.txt, in order of time. A name may not lead out of the folder."""
     entries = []
-    for words in read_words(folder / name):
+    for words in read_words(path):
         try:
             time = float(words[0])
         except ValueError:
-            raise CorruptFile(folder / name, f"{words[0][:40]!r} is no time") from None
+            raise CorruptFile(path, f"{words[0][:40]!r} is no time") from None
         if len(words) != 2 or not np.isfinite(time) or not re.fullmatch(r"[\w.-]+/[\w.-]+", words[1]):
-            raise CorruptFile(folder / name, "holds a line that is not a time and a file such as rgb/1.png")
+            raise CorruptFile(path, "holds a line that is not a time and a file such as rgb/1.png")
         if ".." in words[1].split("/"):
-            raise CorruptFile(folder / name, f"names {words[1]!r}, outside of its folder")
+            raise CorruptFile(path, f"names {words[1]!r}, outside of its folder")
         entries.append((time, words[1]))
     if not entries:
-        raise CorruptFile(folder / name, "lists no pictures")
+        raise CorruptFile(path, "lists no pictures")
     entries.sort()
-    return torch.tensor([time for time, _ in entries], dtype=torch.float64), [folder / file for _, file in entries]
+    return torch.tensor([time for time, _ in entries], dtype=torch.float64), [path.parent / file for _, file in entries]
 
 
-def _named(folder: Path) -> Calibration:
+def calibration_of(folder: Path) -> Calibration:
+    """TUM's, by the name of the folder. Raises InputError where it says no camera."""
     for name, calibration in CALIBRATIONS.items():
         if name in folder.name:
             return calibration
