@@ -6,13 +6,15 @@ from vdpm.errors import UsageError
 
 
 def _check(of: object) -> None:
+    """Shares (``*_share``) lie between 0 and 1; the other fields, where there are any, are weights."""
     values = {field.name: getattr(of, field.name) for field in fields(of)}  # type: ignore[arg-type]
     for name, value in values.items():
         if name.endswith("_share") and not 0 <= value <= 1:
             raise UsageError(f"{name} is {value}; a share lies between 0 and 1")
         if value < 0:
             raise UsageError(f"{name} is {value}; a weight must not be negative")
-    if sum(value for name, value in values.items() if not name.endswith("_share")) <= 0:
+    weights = [value for name, value in values.items() if not name.endswith("_share")]
+    if weights and sum(weights) <= 0:
         raise UsageError(f"all weights of {type(of).__name__} are 0; raise at least one")
 
 
@@ -62,10 +64,7 @@ class ShapeShares:
     stack_share: float = 0.4
 
     def __post_init__(self) -> None:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name, value in values.items():
-            if not 0 <= value <= 1:
-                raise UsageError(f"{name} is {value}; a share lies between 0 and 1")
+        _check(self)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ the way to it are four linear functions of a ray, so that a ray and a triangle c
 
 import functools
 import importlib.util
+import itertools
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -163,20 +164,19 @@ def highest(
     # On a CPU each sheet is tried only by the rays that pass the cone around it.
     best = torch.full_like(x, -MISS)
     index = torch.zeros_like(x, dtype=torch.long)
-    for batch in range(x.shape[0]):
-        for frame in range(x.shape[1]):
-            for start in range(0, functions.shape[-1], TRIANGLES):
-                some = functions[batch, frame, :, start : start + TRIANGLES]
-                if not bool((some[:9] != 0).any()):
-                    continue
-                here = _may_meet(some, q[:, batch, frame])
-                if not len(here):
-                    continue
-                one = q[:, batch, frame, here]
-                value, which = _highest(some[None, None], *one[:, None, None].unbind(0))
-                better = value[0, 0] > best[batch, frame, here]
-                best[batch, frame, here] = torch.where(better, value[0, 0], best[batch, frame, here])
-                index[batch, frame, here] = torch.where(better, which[0, 0] + start, index[batch, frame, here])
+    cones, length = sheet_cones(functions), q.norm(dim=0)
+    for batch, frame, number in itertools.product(*map(range, cones.shape[:3])):
+        *axis, least = cones[batch, frame, number]
+        along = sum(a * component[batch, frame] for a, component in zip(axis, (x, y, z)))
+        here = (along > least * length[batch, frame]).nonzero()[:, 0]
+        if not len(here):
+            continue
+        start = number * TRIANGLES
+        some = functions[batch, frame, :, start : start + TRIANGLES]
+        value, which = _highest(some[None, None], *q[:, batch, frame, here][:, None, None].unbind(0))
+        better = value[0, 0] > best[batch, frame, here]
+        best[batch, frame, here] = torch.where(better, value[0, 0], best[batch, frame, here])
+        index[batch, frame, here] = torch.where(better, which[0, 0] + start, index[batch, frame, here])
     return best, index
 
 
@@ -198,21 +198,3 @@ def sheet_cones(functions: Float[Tensor, "batch frames 12 triangles"]) -> Float[
     # Cones wider than a half space hold everything.
     least = torch.where(least < 0.05, -2.0, torch.where(least > 1.5, 2.0, least - 1e-3))
     return torch.cat([axis.transpose(2, 3), least[..., None]], -1)
-
-
-def _may_meet(functions: Float[Tensor, "12 triangles"], q: Float[Tensor, "3 rays"]) -> Int[Tensor, "some"]:
-    """Rays within a cone around all corners, which are where two edges of a triangle meet."""
-    edges = functions[:9].view(3, 3, -1)
-    good = (edges != 0).any(0).any(0)
-    # Corner k is the one whose weight is positive where the two others are 0.
-    corner = torch.linalg.cross(edges[(1, 2, 0), :], edges[(2, 0, 1), :], dim=1)[:, :, good]
-    corner = corner * (corner * edges[:, :, good]).sum(1, keepdim=True).sign()
-    corner = corner / corner.norm(dim=1, keepdim=True).clamp_min(1e-30)
-    axis = corner.mean((0, 2))
-    axis = axis / axis.norm().clamp_min(1e-30)
-    least = (corner * axis[None, :, None]).sum(1).min()
-    along = (q * axis[:, None]).sum(0)
-    # Cones wider than a half space hold everything.
-    if float(least) < 0.05:
-        return torch.arange(q.shape[1], device=q.device)
-    return (along > (least - 1e-3) * q.norm(dim=0)).nonzero()[:, 0]

@@ -84,21 +84,23 @@ def trace(
 def _carried(poses: Tensor, piece: Tensor, own: Tensor, times: Tensor) -> Tensor:
     """World points [batch, times, frames, rays, 3] of what has coordinates ``own`` [3, batch, frames, rays] on pieces,
     at ``times`` [batch, times, frames]."""
-    batch = torch.arange(len(poses), device=poses.device)[:, None, None, None]
-    pose = poses[batch, times[..., None], piece[:, None]]
-    x, y, z = own[:, :, None, ..., None].unbind(0)
-    return pose[..., 0:9:3] * x + pose[..., 1:9:3] * y + pose[..., 2:9:3] * z + pose[..., 9:]
+    return _on_pieces(poses, piece, own, times[..., None])
 
 
 @fusable
 def _displacement(poses: Tensor, piece: Tensor, own: Tensor, here: Tensor) -> Tensor:
     """How far each point is from ``here`` [batch, frames, rays, 3] when it is farthest, of all times."""
-    time = torch.arange(poses.shape[1], device=poses.device)[None, :, None, None]
+    every = torch.arange(poses.shape[1], device=poses.device)[None, :, None, None]
+    return (_on_pieces(poses, piece, own, every) - here[:, None]).square().sum(-1).amax(1).sqrt()
+
+
+def _on_pieces(poses: Tensor, piece: Tensor, own: Tensor, times: Tensor) -> Tensor:
+    """``_carried`` at ``times`` that broadcast to [batch, times, frames, rays]. Not fused on its own: the compiler
+    would then keep the points of all times."""
     batch = torch.arange(len(poses), device=poses.device)[:, None, None, None]
-    pose = poses[batch, time, piece[:, None]]
+    pose = poses[batch, times, piece[:, None]]
     x, y, z = own[:, :, None, ..., None].unbind(0)
-    points = pose[..., 0:9:3] * x + pose[..., 1:9:3] * y + pose[..., 2:9:3] * z + pose[..., 9:]
-    return (points - here[:, None]).square().sum(-1).amax(1).sqrt()
+    return pose[..., 0:9:3] * x + pose[..., 1:9:3] * y + pose[..., 2:9:3] * z + pose[..., 9:]
 
 
 def _rays(scene: Scene, x: Tensor, y: Tensor, width: int, height: int) -> tuple[Rays, Rays]:
