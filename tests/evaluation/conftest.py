@@ -5,7 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.outcome import Outcome, Run
+from fixtures.tiny_network import tiny_network
+from vdpm.cli import main
+
 sys.path.append(str(Path(__file__).parents[1] / "data"))
+
+SMALL = {
+    "two-view": ("--margins", 2, 4),
+    "tracking": ("--frames", 5, "--stride", 1),
+    "video-depth": (),
+    "camera-pose": (),
+}
+"""Options that fit data sets of five frames."""
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +40,23 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_pointodyssey(root / "pointodyssey" / "test" / "walk", clip())
     write_waymo(root / "waymo" / "segment-1_with_camera_labels.tfrecord", driving_clip())
     return root
+
+
+@pytest.fixture
+def evaluate(capsys: pytest.CaptureFixture[str], data_root: Path) -> Run:
+    """``evaluate(table, dataset, ...)`` on the small data sets."""
+
+    def call(table: str, dataset: str, *words: object) -> Outcome:
+        capsys.readouterr()
+        where = ("--data", data_root / dataset, "--dataset", dataset, *SMALL[table])
+        code = main(["evaluate", table, *map(str, (*where, *words))])
+        return Outcome(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights") / "tiny"
+    tiny_network().save_pretrained(folder)
+    return folder

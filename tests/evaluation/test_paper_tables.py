@@ -1,62 +1,24 @@
-"""The four tables from end to end: data sets in their own formats, a family, a tiny network, other people's files."""
+"""The four tables: the oracle, baselines and a tiny network on data sets in their own formats, and on a family."""
 
-import json
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
-from fixtures.outcome import Outcome
+from fixtures.outcome import Run
+from fixtures.scores import scores_in
 from fixtures.tiny_network import tiny_network
 from vdpm.cli import main
 from vdpm.evaluation import manifest, prediction_run
-from vdpm.evaluation.benchmark import Drawn, Sample, load_benchmark
-from vdpm.evaluation.clips import FamilyClips, open_clips
+from vdpm.evaluation.benchmark import TABLES, load_benchmark
+from vdpm.evaluation.clips import FamilyClips
 from vdpm.evaluation.contenders import Fit, OfNetwork
 from vdpm.evaluation.held_out import score_family
 from vdpm.evaluation.manifest import FamilyManifest
-from vdpm.evaluation.prediction_run import AnswerOptions, make_plan, read_plan
-from vdpm.evaluation.protocol import NetworkPredictor, Prediction
+from vdpm.evaluation.prediction_run import AnswerOptions, make_plan
+from vdpm.evaluation.protocol import NetworkPredictor
 from vdpm.evaluation.table_scores import TableOptions, score
-
-Evaluate = Callable[..., Outcome]
-
-SMALL = {
-    "two-view": ("--margins", 2, 4),
-    "tracking": ("--frames", 5, "--stride", 1),
-    "video-depth": (),
-    "camera-pose": (),
-}
-"""Options that fit data sets of five frames."""
-
-
-@pytest.fixture
-def evaluate(capsys: pytest.CaptureFixture[str], data_root: Path) -> Evaluate:
-    """``evaluate(table, dataset, ...)`` on the small data sets."""
-
-    def call(table: str, dataset: str, *words: object) -> Outcome:
-        capsys.readouterr()
-        where = ("--data", data_root / dataset, "--dataset", dataset, *SMALL[table])
-        code = main(["evaluate", table, *map(str, (*where, *words))])
-        return Outcome(code, *capsys.readouterr())
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights") / "tiny"
-    tiny_network().save_pretrained(folder)
-    return folder
-
-
-def scores_in(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "scores.json").read_text())
 
 
 def is_perfect(name: str, value: float) -> bool:
@@ -84,7 +46,7 @@ def is_perfect(name: str, value: float) -> bool:
     ],
 )
 def test_the_oracle_is_perfect(
-    evaluate: Evaluate, tmp_path: Path, table: str, dataset: str, words: tuple[object, ...]
+    evaluate: Run, tmp_path: Path, table: str, dataset: str, words: tuple[object, ...]
 ) -> None:
     done = evaluate(table, dataset, "--model", "oracle", "-o", tmp_path, *words)
     assert done.code == 0, done.err
@@ -121,7 +83,7 @@ def small_family(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_family")
-@pytest.mark.parametrize("table", list(SMALL))
+@pytest.mark.parametrize("table", TABLES)
 def test_the_oracle_is_perfect_on_a_family(capsys: pytest.CaptureFixture[str], tmp_path: Path, table: str) -> None:
     words = ["evaluate", table, "--family", "rigid", "--clips", "1", "--model", "oracle", "-o", str(tmp_path)]
     assert main(words) == 0, capsys.readouterr().err
@@ -159,7 +121,7 @@ def test_tables_and_summary_of_a_family_agree(tmp_path: Path) -> None:
                 assert one.scores[name] == pytest.approx(errors[before + name], rel=1e-4, abs=1e-6), name
 
 
-def test_baselines_are_as_wrong_as_what_they_leave_out(evaluate: Evaluate, tmp_path: Path) -> None:
+def test_baselines_are_as_wrong_as_what_they_leave_out(evaluate: Run, tmp_path: Path) -> None:
     for model in ("zero-motion", "constant-depth"):
         assert evaluate("tracking", "kubric", "--model", model, "-o", tmp_path / model).code == 0
     still, plane = (scores_in(tmp_path / model)["means"][""] for model in ("zero-motion", "constant-depth"))
@@ -174,8 +136,8 @@ def test_baselines_are_as_wrong_as_what_they_leave_out(evaluate: Evaluate, tmp_p
         assert (refused.code, len(refused.err.splitlines())) == (2, 1)
 
 
-@pytest.mark.parametrize("table", list(SMALL))
-def test_a_network_through_all_tables(evaluate: Evaluate, tiny_folder: Path, tmp_path: Path, table: str) -> None:
+@pytest.mark.parametrize("table", TABLES)
+def test_a_network_through_all_tables(evaluate: Run, tiny_folder: Path, tmp_path: Path, table: str) -> None:
     dataset = "kubric" if table in ("two-view", "tracking") else "sintel"
     done = evaluate(
         table, dataset, "--model", tiny_folder, "--device", "cpu", "--size", 32, "-o", tmp_path, "--name", "tiny"
@@ -194,7 +156,7 @@ def test_a_network_through_all_tables(evaluate: Evaluate, tiny_folder: Path, tmp
     assert again.out == done.out
 
 
-def test_float16_keeps_the_numbers(evaluate: Evaluate, tiny_folder: Path, tmp_path: Path) -> None:
+def test_float16_keeps_the_numbers(evaluate: Run, tiny_folder: Path, tmp_path: Path) -> None:
     means = []
     for precision in ("float16", "float32"):
         words = ("--model", tiny_folder, "--size", 32, "--precision", precision, "-o", tmp_path / precision)
@@ -207,7 +169,7 @@ def test_float16_keeps_the_numbers(evaluate: Evaluate, tiny_folder: Path, tmp_pa
     assert small < 0.6 * large
 
 
-def test_pairs_alone_and_fewer_pixels(evaluate: Evaluate, tiny_folder: Path, tmp_path: Path) -> None:
+def test_pairs_alone_and_fewer_pixels(evaluate: Run, tiny_folder: Path, tmp_path: Path) -> None:
     words = ("--model", tiny_folder, "--size", 32, "--pairwise", "--pixels", 100, "--clips", 1, "-o", tmp_path)
     done = evaluate("tracking", "kubric", *words)
     assert done.code == 0, done.err
@@ -216,222 +178,7 @@ def test_pairs_alone_and_fewer_pixels(evaluate: Evaluate, tiny_folder: Path, tmp
         assert file["points"].shape == (5 * 100, 3)
 
 
-def test_a_killed_prediction_goes_on(
-    evaluate: Evaluate, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[int, ...]] = []
-    maps, killed = OfNetwork.maps, [True]
-
-    def counted(self: OfNetwork, truth: Any) -> Prediction:
-        if len(asked) == 2 and killed.pop():
-            killed.append(False)
-            raise KeyboardInterrupt
-        asked.append(truth.targets)
-        return maps(self, truth)
-
-    monkeypatch.setattr(OfNetwork, "maps", counted)
-    words = ("--model", tiny_folder, "--size", 32, "-o", tmp_path)
-    assert evaluate("two-view", "kubric", *words).code == 130
-    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
-    assert len(made) == 2
-    assert not (tmp_path / "scores.json").exists()
-    assert evaluate("two-view", "kubric", *words).code == 0
-    assert len(asked) == 4
-    assert {path: path.stat().st_mtime_ns for path in made} == made
-    assert not list(tmp_path.rglob("*.tmp"))
-
-
-def test_steps_one_by_one(evaluate: Evaluate, tiny_folder: Path, tmp_path: Path) -> None:
-    words = ("--model", tiny_folder, "--size", 32, "-o", tmp_path)
-    assert "4 clips" in evaluate("two-view", "kubric", *words, "--step", "plan").out
-    early = evaluate("two-view", "kubric", *words, "--step", "score")
-    assert (early.code, len(early.err.splitlines()[-1:])) == (3, 1)
-    assert "4 clips predicted" in evaluate("two-view", "kubric", *words, "--step", "predict").out
-    assert "0 clips predicted, 4 were there" in evaluate("two-view", "kubric", *words, "--step", "predict").out
-    # Scoring needs no network.
-    score = ("two-view", "kubric", "-o", tmp_path, "--step", "score")
-    assert evaluate(*score).code == 0
-    first = scores_in(tmp_path)
-    assert evaluate(*score, "--own-time", "decoded", "--name", "another").code == 0
-    assert scores_in(tmp_path)["model"] == "another"
-    assert scores_in(tmp_path)["means"]["2"]["p0_t0"] != first["means"]["2"]["p0_t0"]
-    assert scores_in(tmp_path)["scoring"]["protocol"]["own_time"] == "decoded"
-    assert not (tmp_path / "tables.md").exists()
-    assert evaluate("two-view", "kubric", "-o", tmp_path, "--step", "report").code == 0
-    latex = (tmp_path / "tables.tex").read_text()
-    assert r"$P_0(t_1)$" in latex
-    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
-
-
-def test_plans_are_checked(evaluate: Evaluate, data_root: Path, tmp_path: Path) -> None:
-    words = ("two-view", "kubric", "-o", tmp_path, "--step", "score")
-    assert evaluate(*words).code == 3
-    assert evaluate("two-view", "kubric", "--model", "oracle", "-o", tmp_path, "--step", "predict").code == 0
-    path = tmp_path / "plan.json"
-    plan = json.loads(path.read_text())
-
-    def refused(change: dict[str, Any]) -> None:
-        path.write_text(json.dumps(plan | change))
-        done = evaluate(*words)
-        assert done.code == 3, (change, done.err)
-        assert len([line for line in done.err.splitlines() if "error" in line]) == 1
-
-    first = plan["samples"][0]
-    for change in (
-        {"format": "other"},
-        {"format_version": 9},
-        {"table": "chess"},
-        {"digest": "0" * 12},
-        {"samples": [first | {"name": "../../etc/passwd"}]},
-        {"samples": [first | {"frames": ["0", "2"]}]},
-        {"samples": [first | {"frames": []}]},
-        {"samples": [{}]},
-        {"benchmark": {"dataset": "kubric"}},
-        {"options": {"fit": {"size": 1, "nothing": 2}}},
-        {"left_out": []},
-    ):
-        refused(change)
-    gone = Sample(first["name"], "gone", tuple(first["frames"]), first["group"])
-    refused({"samples": [gone.to_json()], "digest": Drawn((gone,), {}).digest()})
-    path.write_text(json.dumps(plan))
-    assert evaluate(*words).code == 0
-    assert evaluate("tracking", "kubric", "-o", tmp_path, "--step", "score").code == 2
-    assert main(["evaluate", "two-view", "-o", str(tmp_path), "--step", "score"]) == 2
-
-
-def test_a_folder_holds_one_run(evaluate: Evaluate, tiny_folder: Path, tmp_path: Path) -> None:
-    assert evaluate("two-view", "kubric", "--model", "oracle", "-o", tmp_path).code == 0
-    for words in (
-        ("two-view", "kubric", "--model", tiny_folder),
-        ("two-view", "kubric", "--model", "oracle", "--margins", 1),
-        ("two-view", "kubric", "--model", "oracle", "--pixels", 10),
-        ("tracking", "kubric", "--model", "oracle"),
-    ):
-        refused = evaluate(*words, "-o", tmp_path)
-        assert refused.code == 5, words
-        assert "choose another folder" in refused.err
-        assert len(refused.err.splitlines()) == 1
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "note.txt").write_text("")
-    assert evaluate("two-view", "kubric", "--model", "oracle", "-o", tmp_path / "mine").code == 5
-
-
-def test_damaged_predictions_are_refused_in_one_line(evaluate: Evaluate, tmp_path: Path) -> None:
-    words = ("two-view", "kubric", "--model", "oracle", "-o", tmp_path)
-    assert evaluate(*words, "--step", "predict").code == 0
-    path = sorted(tmp_path.rglob("*.npz"))[0]
-    whole = path.read_bytes()
-    middle = len(whole) // 2
-
-    def refused(content: bytes) -> None:
-        path.write_bytes(content)
-        done = evaluate(*words)
-        assert done.code == 3, done.err
-        (line,) = [line for line in done.err.splitlines() if "error" in line]
-        assert path.name in line
-        assert "predict again" in line
-        assert not (tmp_path / "scores.json").exists()
-
-    refused(whole[:middle])
-    refused(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
-    refused(b"")
-    with np.load(path if path.stat().st_size else sorted(tmp_path.rglob("*.npz"))[1]) as file:
-        arrays = dict(file)
-    for change in (
-        {"points": arrays["points"] * np.nan},
-        {"points": arrays["points"][:-1]},
-        {"points": arrays["points"].astype(object)},
-        {"stored": arrays["stored"][..., :-1]},
-        {"stored": arrays["stored"] * 0, "points": arrays["points"][:0]},
-        {"size": arrays["size"] + 8},
-    ):
-        with path.open("wb") as stream:
-            np.savez(stream, **(arrays | change))
-        refused(path.read_bytes())
-    path.write_bytes(whole)
-    assert evaluate(*words).code == 0
-
-
-def test_predictions_of_another_program(evaluate: Evaluate, data_root: Path, tmp_path: Path) -> None:
-    """Dense maps at half the size, in another unit, without cameras: errors that need cameras are not scored."""
-    words = ("tracking", "kubric", "--model", "files", "--name", "theirs", "-o", tmp_path)
-    assert "2 clips" in evaluate(*words, "--step", "plan").out
-    missing = evaluate(*words)
-    assert missing.code == 3
-    assert "2 of 2 answers are missing" in missing.err
-    clips = open_clips("kubric", data_root / "kubric", "tracking")
-    for said in read_plan(tmp_path)["samples"]:
-        sample = Sample(said["name"], said["sequence"], tuple(said["frames"]))
-        truth = clips.map_truth(sample, range(5), [0])
-        (tmp_path / "predictions").mkdir(exist_ok=True)
-        points = 3 * truth.points.reshape(5, 1, 24, 2, 32, 2, 3).mean((3, 5))
-        np.savez(tmp_path / "predictions" / f"{sample.name}.npz", points=points.numpy())
-    done = evaluate(*words)
-    assert done.code == 0, done.err
-    means = scores_in(tmp_path)["means"][""]
-    assert 0 < means["epe"]["mean"] < 0.1
-    assert means["tapvid3d_aj"]["mean"] is None
-    assert "undefined, and not in the mean, for 2" in done.out
-
-
-class Answers:
-    """What someone else's class may look like: a wall at depth 2."""
-
-    def predict(self, images: Tensor, targets: Sequence[int], sources: Sequence[int] | None = None) -> Prediction:
-        frames, _, height, width = images.shape
-        chosen = range(frames) if sources is None else sources
-        wall = torch.full((frames, height, width, 3), 2.0)
-        eye = torch.eye(4).repeat(frames, 1, 1)
-        at = torch.full((len(targets), len(chosen), height, width, 3), 2.0)
-        return Prediction(wall, at, eye, torch.diag(torch.tensor([50.0, 50, 1])).repeat(frames, 1, 1))
-
-
-def test_a_class_of_someone_else(evaluate: Evaluate, tmp_path: Path) -> None:
-    model = ("--model", f"python:{__name__}:Answers")
-    done = evaluate("tracking", "kubric", *model, "-o", tmp_path / "t")
-    assert done.code == 0, done.err
-    assert "| Answers |" in done.out
-    assert evaluate("video-depth", "sintel", *model, "-o", tmp_path / "d").code == 0
-    # A camera that stands still leaves the path open: counted and named, not dropped in silence.
-    pose = evaluate("camera-pose", "sintel", *model, "-o", tmp_path / "p")
-    assert "| Answers | n/a | n/a | n/a |" in pose.out
-    assert "undefined, and not in the mean, for 1: alley_2" in pose.out
-    for words in ("python:nowhere:Answers", f"python:{__name__}:Gone", "python:x", "python:pathlib:Path"):
-        refused = evaluate("tracking", "kubric", "--model", words, "-o", tmp_path / "r")
-        assert (refused.code, len(refused.err.splitlines())) == (2, 1), words
-
-
-def test_answers_of_other_shapes_are_refused(
-    evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sound = Answers.predict
-
-    def small(self: Answers, images: Tensor, *given: Any) -> Prediction:
-        return sound(self, images[..., ::2, ::2], *given)
-
-    monkeypatch.setattr(Answers, "predict", small)
-    for table, dataset in (("tracking", "kubric"), ("video-depth", "sintel")):
-        done = evaluate(table, dataset, "--model", f"python:{__name__}:Answers", "-o", tmp_path / table)
-        assert done.code == 2
-        assert "time_variant is of shape [5, 24, 32, 3], not [5, 48, 64, 3]" in done.err
-
-
-def test_answers_that_are_not_finite_are_refused(
-    evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(self: Answers, *given: Any) -> Prediction:
-        said = Answers.sound(self, *given)  # type: ignore[attr-defined]
-        return Prediction(said.time_variant * torch.nan, said.at_targets, said.c2w, said.intrinsics)
-
-    monkeypatch.setattr(Answers, "sound", Answers.predict, raising=False)
-    monkeypatch.setattr(Answers, "predict", broken)
-    done = evaluate("tracking", "kubric", "--model", f"python:{__name__}:Answers", "-o", tmp_path)
-    assert done.code == 3
-    assert "not finite" in done.err
-    assert not list(tmp_path.rglob("*.npz"))
-
-
-def test_rows_of_several_models(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_of_several_models(evaluate: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for model in ("oracle", "zero-motion"):
         evaluate("tracking", "kubric", "--model", model, "-o", tmp_path / model)
     folders = [str(tmp_path / model) for model in ("oracle", "zero-motion")]
@@ -457,7 +204,7 @@ def test_rows_of_several_models(evaluate: Evaluate, tmp_path: Path, capsys: pyte
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_data_sets_side_by_side(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_sets_side_by_side(evaluate: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As the paper prints them: its rows and ours over all data sets, then a table for each."""
     runs = [("tracking", "kubric", "oracle"), ("tracking", "waymo", "oracle"), ("tracking", "waymo", "zero-motion")]
     runs += [
@@ -489,7 +236,7 @@ def test_data_sets_side_by_side(evaluate: Evaluate, tmp_path: Path, capsys: pyte
     assert f"| oracle | {ours} | {ours} |" in depth
 
 
-def test_mistakes(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes(evaluate: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, code in (
         (("tracking", "sintel", "--model", "oracle"), 2),
         (("tracking", "kubric", "--model", "oracle", "--frames", 50), 2),
@@ -508,10 +255,3 @@ def test_mistakes(evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixt
         assert len([line for line in done.err.splitlines() if "error" in line]) == 1
     assert main(["evaluate", "tracking", "-o", str(tmp_path / "out")]) == 2
     assert "--data ROOT --dataset NAME, or --family NAME" in capsys.readouterr().err
-
-
-def test_disk_is_checked_after_the_first_answer(evaluate: Evaluate, tmp_path: Path) -> None:
-    done = evaluate("tracking", "kubric", "--model", "oracle", "--max-disk", 1e-6, "-o", tmp_path)
-    assert "--max-disk" in done.err
-    assert len(list(tmp_path.rglob("*.npz"))) == 1
-    assert prediction_run.PREDICTIONS == "predictions"
