@@ -4,22 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.clips import write_clip
 from fixtures.outcome import Outcome, Run
-from fixtures.tiny_network import tiny_network
 from vdpm.cli import main
-
-
-@pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights") / "tiny"
-    tiny_network().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", num_frames=5)
 
 
 @pytest.fixture

@@ -4,12 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from fixtures.moving_sphere import make_moving_sphere
+from fixtures.moving_sphere import make_moving_sphere, window_of_three, with_much_motion
 from vdpm.errors import InputError, UsageError
 from vdpm.geometry.image_transform import ImageTransform
-from vdpm.structures import PointMap
 from vdpm.viewer.choice import choose_points
 
 
@@ -53,16 +51,7 @@ def test_the_budget_holds_and_every_frame_has_its_share() -> None:
 
 
 def test_moving_points_are_thinned_where_there_are_too_many_positions() -> None:
-    result = make_moving_sphere(num_frames=24, size=(24, 32)).reconstruction
-    read = result.maps.read
-    shift = torch.zeros(24, 32, 3)
-    shift[:, 10:, 0] = 0.3
-
-    def moved(target: int | None, source: int) -> PointMap:
-        point_map = read(target, source)
-        return point_map if target is None else point_map._replace(points=point_map.points + (target - source) * shift)
-
-    choice = choose_points(replace(result, maps=replace(result.maps, read=moved)), max_points=1000)
+    choice = choose_points(with_much_motion(), max_points=1000)
     assert 150 < len(choice.moving) <= 5000 / 24
     assert choice.moving.spacing > 1.2 * choice.still.spacing
 
@@ -117,11 +106,7 @@ def test_long_results_are_thinned_in_time() -> None:
 def test_a_clip_of_several_windows() -> None:
     """Times that the network did not see beside a frame, and times that are thinned away, do not stand in the way."""
     result = make_moving_sphere(num_frames=9).reconstruction
-
-    def window(source: int) -> tuple[int, ...]:
-        return tuple(range(source // 3 * 3, source // 3 * 3 + 3))
-
-    windowed = replace(result, maps=replace(result.maps, seen_together=window))
+    windowed = replace(result, maps=replace(result.maps, seen_together=window_of_three))
     choice = choose_points(windowed, max_frames=5)
     assert choice.times == (0, 2, 4, 6, 8)
     assert len(choice.moving) > 300

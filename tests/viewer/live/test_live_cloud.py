@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from fixtures.moving_sphere import make_moving_sphere
+from fixtures.moving_sphere import make_moving_sphere, window_of_three, with_much_motion
 from vdpm.errors import InputError, UsageError
 from vdpm.structures import PointMap, Reconstruction
 from vdpm.viewer.choice import choose_points
@@ -71,17 +70,7 @@ def test_something_is_there_after_the_first_source() -> None:
 
 
 def test_memory_does_not_grow_with_the_times() -> None:
-    """Everything moves, at many times."""
-    result = make_moving_sphere(num_frames=24, size=(24, 32)).reconstruction
-    read = result.maps.read
-    shift = torch.zeros(24, 32, 3)
-    shift[:, 10:, 0] = 0.3
-
-    def moved(target: int | None, source: int) -> PointMap:
-        found = read(target, source)
-        return found if target is None else found._replace(points=found.points + (target - source) * shift)
-
-    loaded = read_all(replace(result, maps=replace(result.maps, read=moved)), CloudOptions(max_points=1000))
+    loaded = read_all(with_much_motion(), CloudOptions(max_points=1000))
     positions = sum(part.moving.positions.size // 3 for part in loaded.moving)
     assert 1000 < positions <= 5000
     assert {part.moving.spacing for part in loaded.moving} == {loaded.moving[0].moving.spacing}, "thinned alike"
@@ -96,13 +85,10 @@ def test_each_map_of_a_source_is_read_once_and_no_other_window() -> None:
         asked.append((target, source))
         return read(target, source)
 
-    def window(source: int) -> tuple[int, ...]:
-        return tuple(range(source // 3 * 3, source // 3 * 3 + 3))
-
-    watched_maps = replace(result.maps, read=watched, seen_together=window)
+    watched_maps = replace(result.maps, read=watched, seen_together=window_of_three)
     loaded = read_all(replace(result, maps=watched_maps))
     assert len(asked) == len(set(asked)), "no map twice"
-    assert all(target is None or target in window(source) for target, source in asked)
+    assert all(target is None or target in window_of_three(source) for target, source in asked)
     assert {*loaded.moving_at(4).points.source.tolist()} <= {3, 4, 5}
     assert len(loaded.moving_at(4).points) > 100
 
