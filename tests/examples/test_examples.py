@@ -124,7 +124,6 @@ def test_robot_view(
 @pytest.mark.parametrize(
     ("name", "words", "files"),
     [
-        ("motion.py", (), []),
         ("scene_flow.py", ("-o", "flow.npz"), ["flow.npz", "flow.webp"]),
         ("follow_pixels.py", ("20,20", "-o", "tracks.csv"), ["tracks.csv", "tracks.webp"]),
         ("to_blender.py", ("-o", "out"), ["out"]),
