@@ -21,22 +21,15 @@ from long_truth import SINGLE, Errors, Found, Truth, errors_of, long_truth
 
 from vdpm.archive import StoredWindow, WindowStore
 from vdpm.geometry.alignment import Similarity
-from vdpm.long_reconstruct import REPAIRS, TIED, identity_of, kept_windows, reconstruct_window, window_maps
+from vdpm.long_reconstruct import identity_of, kept_windows, reconstruct_window, window_maps
 from vdpm.long_video.alignment import Alignment, Method, align
+from vdpm.long_video.joining import REPAIRS, join_windows
 from vdpm.long_video.likeness import find_loops, thumbnails
 from vdpm.long_video.observations import Observations, observe
-from vdpm.long_video.overlap import find_overlaps
-from vdpm.long_video.windows import (
-    Loops,
-    Window,
-    WindowConfig,
-    loop_window,
-    plan_windows,
-    repair_windows,
-    with_times,
-)
+from vdpm.long_video.windows import Loops, Window, WindowConfig, plan_windows, with_times
 from vdpm.model import VDPM
 from vdpm.network_choice import choose_device, load_network
+from vdpm.provenance import timed
 from vdpm.windowed_maps import AlignedWindow, WindowedMaps
 
 SINGLES = "single windows of 20"
@@ -182,44 +175,31 @@ def joined(bank: Bank, truth: Truth, runs: list[Window], variant: Variant) -> Ro
     video, count = truth.video, len(truth.video)
     config = WindowConfig(strided=variant.strided, loops=variant.loops)
     by_likeness = config.finds_loops("likeness")
-    loops = find_loops(thumbnails(video.frames), (0, count), gap=2 * config.length) if by_likeness else []
-    windows = [*runs, *plan_windows(count, config, loops=loops)[len(runs) :]]
-    stored = [bank.get(window) for window in windows]
-    seconds = 0.0
+    loops = find_loops(thumbnails(video.frames), gap=2 * config.length) if by_likeness else []
+    seconds: dict[str, float] = {}
 
-    def settled() -> tuple[Observations, Alignment]:
-        nonlocal seconds
-        for repairs in range(REPAIRS + 1):
-            begin = time.perf_counter()
-            seen, found = aligned(bank, truth, stored, variant.method)
-            seconds += time.perf_counter() - begin
-            doubtful = found.doubtful_windows() if variant.repairs and repairs < REPAIRS else []
-            mended = with_times(repair_windows(windows, doubtful, config, [(0, count)]), truth.times)
-            if not mended:
-                break
-            windows.extend(mended)
-            stored.extend(map(bank.get, mended))
-        return seen, found
+    def aligned(stored: list[StoredWindow]) -> tuple[Observations, Alignment]:
+        device = next(bank.network.parameters()).device
+        with timed(seconds, "align"):
+            seen = observe(window_maps(stored), video.transform.content_mask(), count)
+            return seen, align(seen.to(device) if device.type == "cuda" else seen, method=variant.method).cpu()
 
-    seen, found = settled()
-    if config.finds_loops("geometry"):
-        pairs = find_overlaps(seen, found, gap=2 * config.length, most=min(TIED, len(runs) // 4))
-        tied = [loop_window(a, b, 0, count, config) for a, b in pairs]
-        windows.extend(tied)
-        stored.extend(map(bank.get, tied))
-        _, found = settled()
+    joined = join_windows(
+        [*runs, *plan_windows(count, config, loops=loops)[len(runs) :]],
+        count,
+        config,
+        lambda windows, first, doing: [bank.get(window) for window in windows],
+        aligned,
+        timed=lambda repairs: with_times(repairs, truth.times),
+        repairs=REPAIRS if variant.repairs else 0,
+    )
+    windows, stored, found = joined.windows, joined.made, joined.found
     maps = world(windows, stored, found)
     result = Found(0, found.cameras.c2w, maps.read)
     stretches = [errors_of(result, truth, start, start + SINGLE) for start in truth.starts]
     network = sum(window.seconds for window in stored)
-    doubtful = found.doubtful_windows()
-    return Row(errors_of(result, truth, 0, count), Errors.mean(stretches), len(windows), network, seconds, doubtful)
-
-
-def aligned(bank: Bank, truth: Truth, stored: Sequence[StoredWindow], method: Method) -> tuple[Observations, Alignment]:
-    device = next(bank.network.parameters()).device
-    seen = observe(window_maps(stored), truth.video.transform.content_mask(), len(truth.video))
-    return seen, align(seen.to(device) if device.type == "cuda" else seen, method=method).cpu()
+    doubtful, whole = found.doubtful_windows(), errors_of(result, truth, 0, count)
+    return Row(whole, Errors.mean(stretches), len(windows), network, seconds["align"], doubtful)
 
 
 def world(windows: Sequence[Window], stored: Sequence[StoredWindow], found: Alignment) -> WindowedMaps:

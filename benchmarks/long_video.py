@@ -15,11 +15,11 @@ import torch
 from vdpm.evaluation.trajectory import trajectory_errors
 from vdpm.geometry.alignment import Similarity
 from vdpm.long_video.alignment import Alignment, Method, align
-from vdpm.long_video.observations import WindowMaps, observe
-from vdpm.long_video.overlap import find_overlaps
+from vdpm.long_video.joining import REPAIRS, join_windows
+from vdpm.long_video.observations import Observations, WindowMaps, observe
 from vdpm.long_video.priors import KnownDistance, Priors
 from vdpm.long_video.trial import Walk, disturbed_windows, walk_through_room
-from vdpm.long_video.windows import Window, WindowConfig, loop_window, plan_windows, repair_windows
+from vdpm.long_video.windows import Loops, Window, WindowConfig, loop_window, plan_windows
 
 SIZE = (32, 56)
 
@@ -53,53 +53,31 @@ def ablation(walk: Walk, seed: int, noise: float, bend: float, outliers: float) 
     generator = torch.Generator().manual_seed(seed)
     count, config = len(walk.cameras), WindowConfig()
     plan = plan_windows(count, config)
-    closing = [loop_window(a, b, 0, count, config) for a, b in ((4, count - 5), (12, count - 13))]
+    closing = [loop_window(a, b, count, config) for a, b in ((4, count - 5), (12, count - 13))]
     windows = [*plan, *closing]
     disturbance = {"noise": noise, "bend": bend, "outlier_points": 0.05}
     maps, truths, _ = disturbed_windows(walk, windows, generator, outliers=outliers, **disturbance)
     runs = [k for k, window in enumerate(windows) if window.kind == "run"]
     ties = [k for k, window in enumerate(windows) if window.kind != "loop"]
 
-    def add(new: list[Window], used: list[WindowMaps], shown: list[Window], placed: list[Similarity]) -> None:
-        more, places, _ = disturbed_windows(walk, new, generator, outliers=outliers, **disturbance)
-        used += more
-        shown += new
-        placed += places
+    def row(kept: Sequence[int], method: Method, repairs: int = 0, loops: Loops = "none") -> list[float]:
+        def make(new: list[Window], first: int, doing: str) -> list[tuple[WindowMaps, Similarity]]:
+            if not first:
+                return [(maps[k], truths[k]) for k in kept]
+            return list(zip(*disturbed_windows(walk, new, generator, outliers=outliers, **disturbance)[:2]))
 
-    def told(found: Alignment, used: list[WindowMaps], placed: list[Similarity], seconds: float) -> list[float]:
-        errors = trajectory_errors(found.cameras.c2w, walk.cameras.c2w)
-        believed = 1 - len(found.doubtful_frames()) / count
-        return [errors.ate, errors.ate / floor(used, placed, walk), errors.rpe_rotation, believed, len(used), seconds]
+        def aligned(made: list[tuple[WindowMaps, Similarity]]) -> tuple[Observations, Alignment]:
+            seen = observe([window for window, _ in made], torch.ones(SIZE, dtype=torch.bool), count)
+            return seen, align(seen, method=method)
 
-    def row(kept: Sequence[int], method: Method, repairs: bool = False) -> list[float]:
-        used, shown, placed = [maps[k] for k in kept], [windows[k] for k in kept], [truths[k] for k in kept]
         begin = time.perf_counter()
-        found = align(observe(used, torch.ones(SIZE, dtype=torch.bool), count), method=method)
-        for _ in range(2 if repairs else 0):
-            mended = repair_windows(shown, found.doubtful_windows(), config, [(0, count)])
-            if not mended:
-                break
-            add(mended, used, shown, placed)
-            found = align(observe(used, torch.ones(SIZE, dtype=torch.bool), count), method=method)
-        return told(found, used, placed, time.perf_counter() - begin)
-
-    def by_geometry() -> list[float]:
-        """Ties where the cameras found see a place again, in place of the pairs told."""
-        used, shown, placed = [maps[k] for k in ties], [windows[k] for k in ties], [truths[k] for k in ties]
-        begin = time.perf_counter()
-        found = None
-        for tied in (False, True):
-            if tied:
-                pairs = find_overlaps(seen, found, gap=2 * config.length)
-                add([loop_window(a, b, 0, count, config) for a, b in pairs], used, shown, placed)
-            for repairs in range(3):
-                seen = observe(used, torch.ones(SIZE, dtype=torch.bool), count)
-                found = align(seen)
-                mended = repair_windows(shown, found.doubtful_windows(), config, [(0, count)])
-                if repairs == 2 or not mended:
-                    break
-                add(mended, used, shown, placed)
-        return told(found, used, placed, time.perf_counter() - begin)
+        planned = [windows[k] for k in kept]
+        joined = join_windows(planned, count, WindowConfig(loops=loops), make, aligned, repairs=repairs)
+        seconds = time.perf_counter() - begin
+        errors = trajectory_errors(joined.found.cameras.c2w, walk.cameras.c2w)
+        believed = 1 - len(joined.found.doubtful_frames()) / count
+        ratio = errors.ate / floor(*zip(*joined.made), walk)
+        return [errors.ate, ratio, errors.rpe_rotation, believed, len(joined.made), seconds]
 
     everything = list(range(len(windows)))
     return {
@@ -107,10 +85,10 @@ def ablation(walk: Walk, seed: int, noise: float, bend: float, outliers: float) 
         "tree": row(runs, "tree"),
         "tree + optimisation": row(runs, "adjust"),
         "  the same by Adam, 300 steps": row(runs, "adam"),
-        "tree + optimisation + repairs": row(runs, "adjust", repairs=True),
-        "+ strided windows": row(ties, "adjust", repairs=True),
-        "+ loops, their places told": row(everything, "adjust", repairs=True),
-        "+ loops found by geometry": by_geometry(),
+        "tree + optimisation + repairs": row(runs, "adjust", repairs=REPAIRS),
+        "+ strided windows": row(ties, "adjust", repairs=REPAIRS),
+        "+ loops, their places told": row(everything, "adjust", repairs=REPAIRS),
+        "+ loops found by geometry": row(ties, "adjust", REPAIRS, "geometry"),
     }
 
 

@@ -15,20 +15,15 @@ from vdpm.archive import ReconstructionWriter, StoredWindow, WindowEntry, Window
 from vdpm.cost import Forecast, forecast
 from vdpm.geometry.rigid import invert_rigid
 from vdpm.long_video.alignment import BELIEVED, Alignment, align
+from vdpm.long_video.joining import Joined, join_windows, most_tied
 from vdpm.long_video.likeness import find_loops, thumbnails
 from vdpm.long_video.observations import Observations, WindowMaps, observe
-from vdpm.long_video.overlap import find_overlaps
 from vdpm.long_video.priors import Priors
-from vdpm.long_video.windows import Window, WindowConfig, loop_window, plan_windows, repair_windows, with_times
+from vdpm.long_video.windows import Window, WindowConfig, plan_windows, with_times
 from vdpm.model import VDPM
 from vdpm.progress import Report, silent
 from vdpm.provenance import made_by, measurements, timed
 from vdpm.structures import Cameras, PointMap, Reconstruction, Video
-
-TIED = 8
-"""Most windows that tie places which geometry says are seen again."""
-REPAIRS = 2
-"""Times that windows which do not fit with the rest are made good by others."""
 
 Times = Literal["auto", "all", "none"] | Sequence[int]
 
@@ -61,8 +56,8 @@ class LongPlan:
     def lines(self) -> list[str]:
         """The windows, one a line."""
         lines = [window.line(number) for number, window in enumerate(self.windows)]
-        if self._most_tied:
-            lines.append(f"      up to {self._most_tied} more, where the cameras found see a place again")
+        if most := most_tied(self.windows, self.config):
+            lines.append(f"      up to {most} more, where the cameras found see a place again")
         return lines
 
     def bytes_on_disk(self) -> float:
@@ -98,47 +93,20 @@ class LongPlan:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         store = self._store(Path(output), overwrite)
-        windows, stored = list(self.windows), self._reconstructed(store, self.windows, 0, "reconstructing", report)
-        seen, found = self._settled(store, windows, stored, report)
-        if tied := self._places_seen_again(windows, seen, found):
-            stored += self._reconstructed(store, tied, len(windows), "tying", report)
-            windows += tied
-            _, found = self._settled(store, windows, stored, report)
-        return self._finish(store, Path(output), overwrite, windows, stored, found)
+        joined = join_windows(
+            self.windows,
+            len(self.video),
+            self.config,
+            partial(self._reconstructed, store, report),
+            partial(self._align, report),
+            timed=self._repairs,
+        )
+        return self._finish(store, Path(output), overwrite, joined)
 
-    def _settled(
-        self, store: WindowStore, windows: list[Window], stored: list[StoredWindow], report: Report
-    ) -> tuple[Observations, Alignment]:
-        """All windows aligned; to those that do not fit with the rest, others are added."""
-        report("aligning the windows", 0, 1)
-        seen, found = self._align(stored)
-        for _ in range(REPAIRS):
-            new = repair_windows(windows, found.doubtful_windows(), self.config, [(0, len(self.video))])
-            # All of their frames move, so that points can come from their neighbours and go on to them.
-            again = with_times(new, self.wanted, self.sources)
-            mended = [replace(w, moved=w.frames if w.targets else ()) for w in again]
-            if not mended:
-                break
-            stored += self._reconstructed(store, mended, len(windows), "replacing", report)
-            windows += mended
-            seen, found = self._align(stored)
-        report("aligning the windows", 1, 1)
-        return seen, found
-
-    def _places_seen_again(self, windows: Sequence[Window], seen: Observations, found: Alignment) -> list[Window]:
-        """Loops between frames whose cameras see the same points."""
-        if not self._most_tied:
-            return []
-        with timed(self.seconds, "align"):
-            pairs = find_overlaps(seen, found, gap=2 * self.config.length, most=self._most_tied)
-        made = [loop_window(a, b, 0, len(self.video), self.config) for a, b in pairs]
-        return [window for window in dict.fromkeys(made) if window not in windows]
-
-    @property
-    def _most_tied(self) -> int:
-        """Windows that geometry may add: a fourth of the runs, eight at most."""
-        runs = sum(window.kind == "run" for window in self.windows)
-        return min(TIED, runs // 4) if self.config.finds_loops("geometry") else 0
+    def _repairs(self, new: list[Window]) -> list[Window]:
+        """With their times. All of their frames move: points come from their neighbours and go on to them."""
+        timed = with_times(new, self.wanted, self.sources)
+        return [replace(window, moved=window.frames if window.targets else ()) for window in timed]
 
     def _kept_times(self, windows: Sequence[Window | WindowEntry]) -> tuple[int, ...]:
         """Those asked for; some windows have one more, for points to travel through."""
@@ -150,7 +118,7 @@ class LongPlan:
         loops: list[tuple[int, int]] = []
         count = len(self.video)
         if self.config.finds_loops("likeness"):
-            loops = find_loops(thumbnails(self.video.frames), (0, count), gap=2 * self.config.length)
+            loops = find_loops(thumbnails(self.video.frames), gap=2 * self.config.length)
         return with_times(plan_windows(count, self.config, loops=loops), self.wanted, self.sources)
 
     def _shown(self, window: Window) -> tuple[int, ...]:
@@ -161,7 +129,7 @@ class LongPlan:
         return WindowStore(output, identity_of(self.model, self.video), self.video.size, overwrite=overwrite)
 
     def _reconstructed(
-        self, store: WindowStore, windows: Sequence[Window], first: int, doing: str, report: Report
+        self, store: WindowStore, report: Report, windows: Sequence[Window], first: int, doing: str
     ) -> list[StoredWindow]:
         """The windows from disk; those missing there are made."""
         stage = f"{doing} windows"
@@ -177,23 +145,21 @@ class LongPlan:
         report(stage, len(windows), len(windows))
         return stored
 
-    def _align(self, stored: Sequence[StoredWindow]) -> tuple[Observations, Alignment]:
+    def _align(self, report: Report, stored: Sequence[StoredWindow]) -> tuple[Observations, Alignment]:
+        report("aligning the windows", 0, 1)
         device = next(self.model.parameters()).device
         with timed(self.seconds, "align"):
             seen = observe(window_maps(stored), self.video.transform.content_mask(), len(self.video))
             # In float64, which MPS lacks; a few megabytes, so the way there costs nothing.
             there = seen.to(device) if device.type == "cuda" else seen
-            return seen, align(there, reference=self.reference, priors=self.priors).cpu()
+            found = align(there, reference=self.reference, priors=self.priors).cpu()
+        report("aligning the windows", 1, 1)
+        return seen, found
 
     def _finish(
-        self,
-        store: WindowStore,
-        output: Path,
-        overwrite: bool,
-        windows: list[Window],
-        stored: list[StoredWindow],
-        found: Alignment,
+        self, store: WindowStore, output: Path, overwrite: bool, joined: Joined[StoredWindow]
     ) -> Reconstruction:
+        windows, found = joined.windows, joined.found
         entries = self._entries(windows, found)
         video = self.video
         with ReconstructionWriter(
@@ -212,7 +178,7 @@ class LongPlan:
         ) as writer:
             writer.write_cameras(found.cameras)
             writer.take_windows(store.windows)
-            self.seconds["windows"] = sum(window.seconds for window in stored)
+            self.seconds["windows"] = sum(window.seconds for window in joined.made)
             writer.finish(measurements(self.seconds, next(self.model.parameters()).device))
         store.tidy(output, [entry.number for entry in entries])
         return load(output)

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from vdpm.geometry.rigid import (
+    cross_matrix,
     invert_rigid,
     matrix_to_quaternion,
     quaternion_to_matrix,
     rigid,
     rotation_angle,
+    rotation_matrix_to_vector,
     rotation_vector_to_matrix,
     transform_points,
 )
@@ -90,6 +92,8 @@ def test_rotation_vector_agrees_with_the_matrix_exponential(angle):
     x, y, z = vector.tolist()
     cross = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64)
     torch.testing.assert_close(rotation_vector_to_matrix(vector), torch.matrix_exp(cross), atol=1e-12, rtol=0)
+    torch.testing.assert_close(rotation_matrix_to_vector(torch.matrix_exp(cross)), vector, atol=1e-9, rtol=0)
+    torch.testing.assert_close(cross_matrix(vector), cross, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0])

@@ -48,12 +48,12 @@ def test_a_flash_is_no_shot() -> None:
 
 
 def test_a_place_seen_again_is_a_loop() -> None:
-    loops = find_loops(turning(0, 100, 1.25), (0, 100), gap=32)
+    loops = find_loops(turning(0, 100, 1.25), gap=32)
     assert loops
     for a, b in loops:
         assert abs((b - a) - 80) <= 3, "one lap is 80 frames"
 
 
 def test_no_loops_in_new_places_nor_in_a_still_picture() -> None:
-    assert find_loops(turning(0, 100, 0.8), (0, 100), gap=32) == []
-    assert find_loops(turning(0, 100, 0.0), (0, 100), gap=32) == []
+    assert find_loops(turning(0, 100, 0.8), gap=32) == []
+    assert find_loops(turning(0, 100, 0.0), gap=32) == []

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vdpm.geometry.pinhole import project
+
 BLOCK = 8
 """Side, in pixels, of the blocks that are searched for from nothing."""
 CANDIDATES = 1500
@@ -168,9 +170,7 @@ def inside(
 ) -> tuple[Bool[Tensor, "n"], Int[Tensor, "n"]]:
     """Which points a camera has in its picture or within ``margin`` of its size about it, and their nearest pixels."""
     local = points @ w2c[:3, :3].T + w2c[:3, 3]
-    z = local[:, 2].clamp(min=1e-9)
-    x = local[:, 0] / z * intrinsics[0, 0] + intrinsics[0, 2]
-    y = local[:, 1] / z * intrinsics[1, 1] + intrinsics[1, 2]
+    x, y = project(local, intrinsics)[0].unbind(-1)
     height, width = size
     by, bx = margin * height, margin * width
     seen = (local[:, 2] > 1e-9) & (x > -bx) & (x < width + bx) & (y > -by) & (y < height + by)

@@ -77,6 +77,30 @@ def rotation_vector_to_matrix(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor
     return quaternion_to_matrix(torch.cat((vector / 2 * sine_over_angle, cosine), dim=-1))
 
 
+def rotation_matrix_to_vector(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
+    """Axis times angle, the inverse of ``rotation_vector_to_matrix``; near half a turn its direction means little."""
+    skew = torch.stack(
+        (
+            rotation[..., 2, 1] - rotation[..., 1, 2],
+            rotation[..., 0, 2] - rotation[..., 2, 0],
+            rotation[..., 1, 0] - rotation[..., 0, 1],
+        ),
+        -1,
+    )
+    sine = skew.norm(dim=-1, keepdim=True) / 2
+    cosine = (rotation.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True) - 1) / 2
+    angle = torch.atan2(sine, cosine)
+    return skew / 2 * torch.where(sine < 1e-9, torch.ones_like(sine), angle / sine.clamp(min=1e-12))
+
+
+def cross_matrix(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """[v]_x, so that [v]_x a = v x a."""
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    rows = (torch.stack((zero, -z, y), -1), torch.stack((z, zero, -x), -1), torch.stack((-y, x, zero), -1))
+    return torch.stack(rows, -2)
+
+
 def rotation_angle(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch"]:
     """Angle of a rotation, in radians from 0 to pi, accurate at both ends."""
     quaternion = matrix_to_quaternion(rotation)

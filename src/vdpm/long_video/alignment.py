@@ -29,7 +29,7 @@ class Alignment:
     """``windows``: each window's world -> the common one. ``cameras``: of all frames, in the common world, which is the
     camera of the reference frame. ``window_weight``: 1 where a window fits with the rest, near 0 where it is wrong.
     ``frame_weight``: the same of each frame's surest window; where it is below ``BELIEVED`` the frame's pose is drawn
-    between its neighbours'. ``known_scale``: lengths are in the user's unit. ``cost``, ``seconds``: of the solver.
+    between its neighbours'. ``known_scale``: lengths are in the user's unit. ``seconds``: of the solver.
     """
 
     windows: Similarity

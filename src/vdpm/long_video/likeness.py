@@ -49,17 +49,14 @@ def find_shots(small: Float[Tensor, "frames 3 rows columns"]) -> list[tuple[int,
     return list(zip(borders, [*borders[1:], count]))
 
 
-def find_loops(
-    small: Float[Tensor, "frames 3 rows columns"], scene: tuple[int, int], gap: int, most: int = 8
-) -> list[tuple[int, int]]:
-    """Pairs of frames of ``scene``, at least ``gap`` apart, that look like the same place seen again; best first.
+def find_loops(small: Float[Tensor, "frames 3 rows columns"], gap: int, most: int = 8) -> list[tuple[int, int]]:
+    """Pairs of frames, at least ``gap`` apart, that look like the same place seen again; best first.
 
     Thumbnails are compared after their own mean and contrast are taken off, so that light may change. No two pairs
     lie within ``gap`` / 2 of each other at both ends. A camera that stands still looks the same all along: pairs
     between which the picture has not been a different one are no loops.
     """
-    first, stop = scene
-    flat = small[first:stop].flatten(1)
+    flat = small.flatten(1)
     flat = flat - flat.mean(1, keepdim=True)
     flat = flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-6)
     alike = flat @ flat.T
@@ -71,7 +68,7 @@ def find_loops(
         near = gap // 2
         scores[max(0, a - near) : a + near + 1, max(0, b - near) : b + near + 1] = -1.0
         if float(alike[a, a : b + 1].min()) < ALIKE - 0.25:
-            pairs.append((first + a, first + b))
+            pairs.append((a, b))
     return pairs
 
 

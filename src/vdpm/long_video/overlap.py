@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vdpm.geometry.alignment import Similarity
+from vdpm.geometry.pinhole import project
 from vdpm.geometry.rigid import invert_rigid
 from vdpm.long_video.alignment import BELIEVED, Alignment
 from vdpm.long_video.observations import Observations
@@ -57,9 +58,7 @@ def overlaps(seen: Observations, found: Alignment) -> Float[Tensor, "frames fram
     share = torch.zeros(len(points), len(points))
     for b in range(len(points)):
         local = points @ w2c[b, :3, :3].T + w2c[b, :3, 3]
-        z = local[..., 2].clamp(min=1e-9)
-        x = local[..., 0] / z * k[b, 0, 0] + k[b, 0, 2]
-        y = local[..., 1] / z * k[b, 1, 1] + k[b, 1, 2]
+        x, y = project(local, k[b])[0].unbind(-1)
         ray = points - centres[b]
         far = ray.norm(dim=-1).clamp(min=1e-9)
         alike = (ray * away).sum(-1) > TURN * far * reach

@@ -21,7 +21,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vdpm.geometry.alignment import Similarity
-from vdpm.geometry.rigid import invert_rigid, rigid, rotation_vector_to_matrix
+from vdpm.geometry.rigid import (
+    cross_matrix,
+    invert_rigid,
+    rigid,
+    rotation_matrix_to_vector,
+    rotation_vector_to_matrix,
+)
 from vdpm.long_video.observations import Observations
 from vdpm.long_video.state import LENS, AdjustmentConfig, State, moved
 
@@ -108,7 +114,7 @@ class System:
         image = unit[..., None] * (q[..., :2] - self._rays(state)[seen.frame] * z[..., None])
         off = rotation @ seen.c2w[:, :3, :3]
         centre = to_camera.apply(seen.c2w[:, None, :3, 3])[:, 0]
-        camera = torch.cat((_rotation_vector(off), centre / middle[:, None]), dim=-1)
+        camera = torch.cat((rotation_matrix_to_vector(off), centre / middle[:, None]), dim=-1)
         return _Residuals(image, unit, z, q, in_front, camera, state.log_focal[seen.frame], centre, middle, to_camera)
 
     def weights(self, found: _Residuals) -> _Weights:
@@ -171,9 +177,9 @@ class System:
         residual = torch.cat((found.image, (found.unit * (found.z - depths))[..., None]), dim=-1)
         # T_i <- T_i exp(xi): q moves by -(t + w x q). S_w <- S_w exp(xi): q moves by s R (t + w x p + l p), and the
         # unit shrinks by l.
-        j_frame = torch.cat((-by_q, by_q @ _cross(q)), dim=-1)
+        j_frame = torch.cat((-by_q, by_q @ cross_matrix(q)), dim=-1)
         inner = by_q @ (to_camera.scale[:, None, None] * to_camera.rotation)[:, None]
-        j_window = torch.cat((inner, -inner @ _cross(p), inner @ p[..., None] - residual[..., None]), dim=-1)
+        j_window = torch.cat((inner, -inner @ cross_matrix(p), inner @ p[..., None] - residual[..., None]), dim=-1)
         j_focal = torch.cat((rays * (found.unit * found.z)[..., None], zero[..., None]), dim=-1)
         if own == 7:
             j_frame = torch.cat((j_frame, j_focal[..., None]), dim=-1)
@@ -204,7 +210,7 @@ class System:
             torch.cat(
                 (
                     torch.cat((none, -eye), -1),
-                    torch.cat((-eye, _cross(found.centre)), -1) / found.middle[:, None, None],
+                    torch.cat((-eye, cross_matrix(found.centre)), -1) / found.middle[:, None, None],
                 ),
                 -2,
             )
@@ -215,7 +221,7 @@ class System:
         by_window = torch.cat(
             (
                 torch.cat((none, to_camera.rotation, none[..., :1]), -1),
-                torch.cat((matrix, -matrix @ _cross(c), matrix @ c[..., None]), -1),
+                torch.cat((matrix, -matrix @ cross_matrix(c), matrix @ c[..., None]), -1),
             ),
             -2,
         )
@@ -338,27 +344,3 @@ def _damped(blocks: Tensor, damping: float) -> Tensor:
     diagonal = blocks.diagonal(dim1=-2, dim2=-1)
     floor = 1e-9 * diagonal.amax(-1, keepdim=True) + 1e-9
     return blocks + torch.diag_embed(damping * diagonal + floor)
-
-
-def _cross(vector: Float[Tensor, "*any 3"]) -> Float[Tensor, "*any 3 3"]:
-    """[v]_x, so that [v]_x a = v x a."""
-    x, y, z = vector.unbind(-1)
-    zero = torch.zeros_like(x)
-    rows = (torch.stack((zero, -z, y), -1), torch.stack((z, zero, -x), -1), torch.stack((-y, x, zero), -1))
-    return torch.stack(rows, -2)
-
-
-def _rotation_vector(rotation: Float[Tensor, "*any 3 3"]) -> Float[Tensor, "*any 3"]:
-    """Axis times angle; near half a turn its direction means little."""
-    skew = torch.stack(
-        (
-            rotation[..., 2, 1] - rotation[..., 1, 2],
-            rotation[..., 0, 2] - rotation[..., 2, 0],
-            rotation[..., 1, 0] - rotation[..., 0, 1],
-        ),
-        -1,
-    )
-    sine = skew.norm(dim=-1, keepdim=True) / 2
-    cosine = (rotation.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True) - 1) / 2
-    angle = torch.atan2(sine, cosine)
-    return skew / 2 * torch.where(sine < 1e-9, torch.ones_like(sine), angle / sine.clamp(min=1e-12))

@@ -81,92 +81,73 @@ def run_windows(first: int, stop: int, config: WindowConfig) -> list[Window]:
     return [Window(tuple(range(start, start + length))) for start in starts]
 
 
-def strided_windows(first: int, stop: int, config: WindowConfig) -> list[Window]:
-    """Windows of every fourth frame, each half over the next, with offsets taking turns so that all frames occur.
-
-    None where the clip is not longer than one of neighbouring frames and a half.
+def strided_windows(count: int, config: WindowConfig) -> list[Window]:
+    """Windows of every fourth of ``count`` frames, each half over the next, with offsets taking turns so that all
+    frames occur. None where the clip is not longer than one of neighbouring frames and a half.
     """
-    count = stop - first
     if count < 1.5 * config.length:
         return []
     stride = min(STRIDE, max(2, count // config.length))
     reach = stride * (config.length - 1) + 1
     if reach > count:
         reach = stride * ((count - 1) // stride) + 1
-    starts = list(range(first, stop - reach + 1, max(1, reach // 2)))
-    if stop - reach - starts[-1] >= stride:
-        starts.append(stop - reach)
+    last = count - reach
+    starts = list(range(0, last + 1, max(1, reach // 2)))
+    if last - starts[-1] >= stride:
+        starts.append(last)
     # 0, 2, 1, 3: neighbours share no frame's neighbour, and four windows hold every frame between them.
     offsets = sorted(range(stride), key=lambda k: (k % 2, k))
     windows = []
     for number, start in enumerate(starts):
-        aligned = start - (start - first) % stride
-        begin = min(aligned + offsets[number % stride], stop - reach)
+        begin = min(start - start % stride + offsets[number % stride], last)
         windows.append(Window(tuple(range(begin, begin + reach, stride)), "strided"))
     return list(dict.fromkeys(windows))
 
 
-def loop_window(a: int, b: int, first: int, stop: int, config: WindowConfig) -> Window:
-    """Half a window around frame ``a`` with half a window around frame ``b``."""
+def loop_window(a: int, b: int, count: int, config: WindowConfig) -> Window:
+    """Half a window around frame ``a`` with half a window around frame ``b``, of a clip of ``count``."""
     half = config.length // 2
 
     def around(frame: int) -> range:
-        begin = min(max(first, frame - half // 2), stop - half)
+        begin = min(max(0, frame - half // 2), count - half)
         return range(begin, begin + half)
 
     return Window(tuple(sorted({*around(a), *around(b)})), "loop")
 
 
 def repair_windows(
-    windows: Sequence[Window],
-    doubtful: Sequence[int],
-    config: WindowConfig,
-    scenes: Sequence[tuple[int, int]],
+    windows: Sequence[Window], doubtful: Sequence[int], config: WindowConfig, count: int
 ) -> list[Window]:
-    """Runs placed otherwise, for frames that only ``doubtful`` windows (their numbers) show.
+    """Runs placed otherwise, for frames of a clip of ``count`` that only ``doubtful`` windows (their numbers) show.
 
     They reach beyond each stretch of such frames by an overlap on either side, so that they meet believed windows
     there. None that exists already: what was wrong would be wrong again.
     """
     kept = {frame for number, window in enumerate(windows) if number not in {*doubtful} for frame in window.frames}
+    lost = [frame for frame in range(count) if frame not in kept]
+    begins = [frame for frame in lost if frame - 1 not in lost]
+    ends = [frame for frame in lost if frame + 1 not in lost]
     new: list[Window] = []
-    for first, stop in scenes:
-        lost = [frame for frame in range(first, stop) if frame not in kept]
-        begins = [frame for frame in lost if frame - 1 not in lost]
-        ends = [frame for frame in lost if frame + 1 not in lost]
-        for begin, end in zip(begins, ends):
-            low, high = max(first, begin - config.shared), min(stop, end + 1 + config.shared)
-            missing = max(0, min(config.length, stop - first) - (high - low))
-            low = max(first, min(low - missing // 2, stop - config.length))
-            high = min(stop, max(high, low + config.length))
-            made = run_windows(low, high, config)
-            if {*made} & {*windows}:
-                shift = -1 if low > first else 1
-                made = run_windows(max(first, low + shift), min(stop, high + shift), config)
-            new += made
+    for begin, end in zip(begins, ends):
+        low, high = max(0, begin - config.shared), min(count, end + 1 + config.shared)
+        missing = max(0, min(config.length, count) - (high - low))
+        low = max(0, min(low - missing // 2, count - config.length))
+        high = min(count, max(high, low + config.length))
+        made = run_windows(low, high, config)
+        if {*made} & {*windows}:
+            shift = -1 if low > 0 else 1
+            made = run_windows(max(0, low + shift), min(count, high + shift), config)
+        new += made
     return [window for window in dict.fromkeys(new) if window not in windows]
 
 
-def plan_windows(
-    num_frames: int,
-    config: WindowConfig,
-    *,
-    scenes: Sequence[tuple[int, int]] = (),
-    loops: Sequence[tuple[int, int]] = (),
-) -> list[Window]:
-    """All windows of a clip: runs first, in the order of time, then strided ones, then loops.
-
-    ``scenes``: (first, stop) of each shot, the whole clip by default; no window crosses from one to another.
-    ``loops``: pairs of frames of one shot that seem to show the same place.
+def plan_windows(num_frames: int, config: WindowConfig, *, loops: Sequence[tuple[int, int]] = ()) -> list[Window]:
+    """All windows of a clip: runs first, in the order of time, then strided ones, then loops between the pairs of
+    frames ``loops``, which seem to show the same place.
     """
-    scenes = scenes or [(0, num_frames)]
-    runs = [window for first, stop in scenes for window in run_windows(first, stop, config)]
-    strided = [w for first, stop in scenes for w in strided_windows(first, stop, config)] if config.strided else []
-    tied = []
-    for a, b in loops:
-        first, stop = next(scene for scene in scenes if scene[0] <= a < scene[1])
-        tied.append(loop_window(a, b, first, stop, config))
-    return [*runs, *strided, *dict.fromkeys(tied)]
+    strided = strided_windows(num_frames, config) if config.strided else []
+    tied = [loop_window(a, b, num_frames, config) for a, b in loops]
+    return [*run_windows(0, num_frames, config), *strided, *dict.fromkeys(tied)]
 
 
 def with_times(
