@@ -178,11 +178,12 @@ def joined(bank: Bank, truth: Truth, runs: list[Window], variant: Variant) -> Ro
     loops = find_loops(thumbnails(video.frames), gap=2 * config.length) if by_likeness else []
     seconds: dict[str, float] = {}
 
-    def aligned(stored: list[StoredWindow]) -> tuple[Observations, Alignment]:
+    def aligned(stored: list[StoredWindow], start: Alignment | None) -> tuple[Observations, Alignment]:
         device = next(bank.network.parameters()).device
         with timed(seconds, "align"):
             seen = observe(window_maps(stored), video.transform.content_mask(), count)
-            return seen, align(seen.to(device) if device.type == "cuda" else seen, method=variant.method).cpu()
+            there = seen.to(device) if device.type == "cuda" else seen
+            return seen, align(there, method=variant.method, start=start).cpu()
 
     joined = join_windows(
         [*runs, *plan_windows(count, config, loops=loops)[len(runs) :]],

@@ -62,13 +62,15 @@ def ablation(walk: Walk, seed: int, noise: float, bend: float, outliers: float) 
 
     def row(kept: Sequence[int], method: Method, repairs: int = 0, loops: Loops = "none") -> list[float]:
         def make(new: list[Window], first: int, doing: str) -> list[tuple[WindowMaps, Similarity]]:
-            if not first:
-                return [(maps[k], truths[k]) for k in kept]
+            if all(window in windows for window in new):
+                return [(maps[k], truths[k]) for k in map(windows.index, new)]
             return list(zip(*disturbed_windows(walk, new, generator, outliers=outliers, **disturbance)[:2]))
 
-        def aligned(made: list[tuple[WindowMaps, Similarity]]) -> tuple[Observations, Alignment]:
+        def aligned(
+            made: list[tuple[WindowMaps, Similarity]], start: Alignment | None
+        ) -> tuple[Observations, Alignment]:
             seen = observe([window for window, _ in made], torch.ones(SIZE, dtype=torch.bool), count)
-            return seen, align(seen, method=method)
+            return seen, align(seen, method=method, start=start)
 
         begin = time.perf_counter()
         planned = [windows[k] for k in kept]

@@ -145,14 +145,16 @@ class LongPlan:
         report(stage, len(windows), len(windows))
         return stored
 
-    def _align(self, report: Report, stored: Sequence[StoredWindow]) -> tuple[Observations, Alignment]:
+    def _align(
+        self, report: Report, stored: Sequence[StoredWindow], start: Alignment | None
+    ) -> tuple[Observations, Alignment]:
         report("aligning the windows", 0, 1)
         device = next(self.model.parameters()).device
         with timed(self.seconds, "align"):
             seen = observe(window_maps(stored), self.video.transform.content_mask(), len(self.video))
             # In float64, which MPS lacks; a few megabytes, so the way there costs nothing.
             there = seen.to(device) if device.type == "cuda" else seen
-            found = align(there, reference=self.reference, priors=self.priors).cpu()
+            found = align(there, reference=self.reference, priors=self.priors, start=start).cpu()
         report("aligning the windows", 1, 1)
         return seen, found
 

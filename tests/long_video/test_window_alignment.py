@@ -1,7 +1,5 @@
 """Windows made of truth plus noise: poses, scales and lenses come back, outliers do no harm, priors hold."""
 
-import math
-
 import pytest
 import torch
 
@@ -108,11 +106,9 @@ def test_a_known_distance_sets_the_scale(walk: Walk) -> None:
     for known, within in ((between_cameras, 0.02), (between_points, 0.1)):
         found = align(seen, priors=Priors(distance=known))
         assert found.known_scale
-        path = (found.cameras.centers[1:] - found.cameras.centers[:-1])[::8].norm(dim=-1).sum()
-        true = (centres[1:] - centres[:-1])[::8].norm(dim=-1).sum()
+
         length = (found.cameras.centers[0] - found.cameras.centers[20]).norm()
         assert float(length / (centres[0] - centres[20]).norm()) == pytest.approx(1, abs=within)
-        assert math.isfinite(float(path / true))
 
 
 def test_known_poses_are_kept_and_set_the_scale(walk: Walk) -> None:

@@ -67,22 +67,30 @@ def align(
     priors: Priors | None = None,
     method: Method = "adjust",
     config: AdjustmentConfig | None = None,
+    start: Alignment | None = None,
 ) -> Alignment:
     """Brings all windows of ``seen`` into one world.
 
     ``method``: "chain" goes from each window to the next by plain least squares, "tree" takes robust pairs along a
     maximum spanning tree, "adjust" (the default) starts there and optimises over everything (``adjustment``),
-    "adam" does so by gradient steps.
+    "adam" does so by gradient steps. ``start``: of the first windows, found without the others: the rest is placed
+    by these, and what is far from fitting with them has no weight.
     Raises UsageError for priors that do not fit and for windows that share no frames with the rest.
     """
     priors = priors or Priors()
     priors.check(seen.num_frames)
     lone = seen.num_windows == 1
     edges = None if lone else fit_edges(seen, robust=method != "chain")
-    windows = _one_window(seen) if edges is None else _placed(edges, seen.num_windows, method)
+    windows = _one_window(seen) if edges is None else _placed(edges, seen.num_windows, method, start)
     believed = _believed(edges, seen)
-    c2w = _cameras_of_windows(seen, windows, believed)
-    state = State(windows, c2w, torch.zeros_like(c2w[:, 0, 0]), _intrinsics(seen, priors))
+    intrinsics = _intrinsics(seen, priors)
+    if start is None:
+        c2w = _cameras_of_windows(seen, windows, believed)
+        state = State(windows, c2w, torch.zeros_like(c2w[:, 0, 0]), intrinsics)
+    else:
+        c2w = start.cameras.c2w.to(seen.points)
+        lens = start.cameras.intrinsics.to(seen.points)[:, 0, 0] / intrinsics[:, 0, 0]
+        state = State(windows, c2w, lens.log(), intrinsics)
 
     fixed = torch.zeros(seen.num_frames, dtype=torch.bool, device=c2w.device)
     if priors.c2w is not None:
@@ -102,9 +110,13 @@ def align(
     return _referred(seen, replace(state, c2w=path), reference, priors, window_weight, frame_weight, seconds)
 
 
-def _placed(edges: Edges, num_windows: int, method: Method) -> Similarity:
-    chosen = chain(edges, num_windows) if method == "chain" else spanning_tree(edges, num_windows)
-    return place(edges, chosen, num_windows)
+def _placed(edges: Edges, num_windows: int, method: Method, start: Alignment | None) -> Similarity:
+    if method == "chain":
+        return place(edges, chain(edges, num_windows), num_windows)
+    if start is None:
+        return place(edges, spanning_tree(edges, num_windows), num_windows)
+    tree = spanning_tree(edges, num_windows, len(start.windows.scale))
+    return place(edges, tree, num_windows, start.windows)
 
 
 def _one_window(seen: Observations) -> Similarity:

@@ -60,9 +60,11 @@ def fit_edges(seen: Observations, robust: bool = True) -> Edges:
     return Edges(pairs.a, pairs.b, similarity, agreeing / middle, agreeing / weight.sum(-1), middle)
 
 
-def spanning_tree(edges: Edges, num_windows: int) -> list[int]:
-    """Edges of a maximum spanning forest by ``score``, best first (Kruskal)."""
-    parent = list(range(num_windows))
+def spanning_tree(edges: Edges, num_windows: int, placed: int = 0) -> list[int]:
+    """Edges of a maximum spanning forest by ``score``, best first (Kruskal). The first ``placed`` windows count as
+    one already.
+    """
+    parent = [0 if window < placed else window for window in range(num_windows)]
 
     def root(window: int) -> int:
         while parent[window] != window:
@@ -88,8 +90,9 @@ def chain(edges: Edges, num_windows: int) -> list[int]:
         raise UsageError(f"windows {missing} share no frame; use a larger overlap") from None
 
 
-def place(edges: Edges, chosen: list[int], num_windows: int, root: int = 0) -> Similarity:
-    """Each window's world -> that of window ``root``, along ``chosen`` edges.
+def place(edges: Edges, chosen: list[int], num_windows: int, start: Similarity | None = None) -> Similarity:
+    """Each window's world -> that of window 0, along ``chosen`` edges; with ``start``, which says where the first
+    windows lie, -> the world of those.
 
     Raises UsageError when some window is not reached.
     """
@@ -99,8 +102,8 @@ def place(edges: Edges, chosen: list[int], num_windows: int, root: int = 0) -> S
         a, b = int(edges.a[edge]), int(edges.b[edge])
         neighbours[b].append((a, matrix[edge]))
         neighbours[a].append((b, torch.linalg.inv(matrix[edge])))
-    placed = {root: torch.eye(4, dtype=matrix.dtype, device=matrix.device)}
-    waiting = [root]
+    placed = {0: torch.eye(4).to(matrix)} if start is None else dict(enumerate(start.matrix().to(matrix)))
+    waiting = list(placed)
     while waiting:
         window = waiting.pop()
         for other, to_window in neighbours[window]:

@@ -31,40 +31,43 @@ def join_windows(
     count: int,
     config: WindowConfig,
     make: Callable[[list[Window], int, str], list[Made]],
-    aligned: Callable[[list[Made]], tuple[Observations, Alignment]],
+    aligned: Callable[[list[Made], Alignment | None], tuple[Observations, Alignment]],
     *,
     timed: Callable[[list[Window]], list[Window]] = list,
     repairs: int = REPAIRS,
 ) -> Joined[Made]:
     """Makes and aligns the ``planned`` windows of a clip of ``count`` frames, then up to ``repairs`` times more for
-    frames that only windows show which do not fit; where ``config`` finds loops by geometry, these are added and all
-    is settled anew.
+    frames that only windows show which do not fit. Loops, those planned and, where ``config`` finds them by geometry,
+    those that the cameras show, come to what is settled without them.
 
     ``make(windows, first, doing)``: reconstructs windows, numbered from ``first`` on; ``doing``, a word for progress.
-    ``timed``: gives repairs their times.
+    ``aligned(made, start)``: as ``align``. ``timed``: gives repairs their times.
     """
-    windows = list(planned)
+    windows = [window for window in planned if window.kind != "loop"]
     made = make(windows, 0, "reconstructing")
 
-    def settled() -> tuple[Observations, Alignment]:
-        seen, found = aligned(made)
+    def settled(start: Alignment | None = None) -> tuple[Observations, Alignment]:
+        seen, found = aligned(made, start)
         for _ in range(repairs):
             mended = timed(repair_windows(windows, found.doubtful_windows(), config, count))
             if not mended:
                 break
             made.extend(make(mended, len(windows), "replacing"))
             windows.extend(mended)
-            seen, found = aligned(made)
+            seen, found = aligned(made, start)
         return seen, found
 
     seen, found = settled()
+    loops = [window for window in planned if window.kind == "loop"]
     if most := most_tied(planned, config):
         pairs = find_overlaps(seen, found, gap=2 * config.length, most=most)
-        ties = dict.fromkeys(loop_window(a, b, count, config) for a, b in pairs)
-        if new := [window for window in ties if window not in windows]:
-            made.extend(make(new, len(windows), "tying"))
-            windows.extend(new)
-            _, found = settled()
+        loops += [loop_window(a, b, count, config) for a, b in pairs]
+    if ties := list(dict.fromkeys(loops)):
+        # A loop joins what lies far apart by half a window on either side, no more than neighbours share: from a start
+        # with wrong ones in it, the path would rather tear between neighbours.
+        made.extend(make(ties, len(windows), "tying"))
+        windows.extend(ties)
+        _, found = settled(found)
     return Joined(windows, made, found)
 
 
