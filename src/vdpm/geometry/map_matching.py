@@ -24,7 +24,8 @@ FAR = 1e9
 
 class Surface(NamedTuple):
     """A point map to search in, padded by ``pad`` pixels on each side so that no step leads outside; ``size`` without
-    the padding. ``coarse``: padded flat index of every few pixels, and ``spots``, their points.
+    the padding. Its pixels have padded indices: rows as long as with the padding, 0 at the first pixel of the map.
+    ``coarse``: those of every few pixels, and ``spots``, their points.
     """
 
     planes: Float[Tensor, "3 padded"]
@@ -38,25 +39,30 @@ class Surface(NamedTuple):
         """Padded pixels a row."""
         return self.size[1] + 2 * self.pad
 
+    @property
+    def lead(self) -> int:
+        """Values of a plane before the first pixel, and after the last."""
+        return self.pad * self.row + self.pad
+
     def padded(self, index: Int[Tensor, "n"]) -> Int[Tensor, "n"]:
-        """Flat index of a pixel -> that in the padded picture."""
-        y = torch.div(index, self.size[1], rounding_mode="floor")
-        return index + y * (2 * self.pad) + self.pad * self.row + self.pad
+        """Flat index of a pixel -> its padded index."""
+        return index + torch.div(index, self.size[1], rounding_mode="floor") * (2 * self.pad)
 
     def plain(self, index: Int[Tensor, "n"]) -> Int[Tensor, "n"]:
         """The way back."""
-        y = torch.div(index, self.row, rounding_mode="floor")
-        return index - y * (2 * self.pad) - self.pad * self.size[1] - self.pad
+        return index - torch.div(index, self.row, rounding_mode="floor") * (2 * self.pad)
 
     def clamped(self, x: Int[Tensor, "h w"], y: Int[Tensor, "h w"]) -> Int[Tensor, "h w"]:
         """Padded index of pixel (x, y), moved into the picture."""
         height, width = self.size
-        return (y.clamp(0, height - 1) + self.pad) * self.row + x.clamp(0, width - 1) + self.pad
+        return y.clamp(0, height - 1) * self.row + x.clamp(0, width - 1)
 
-    def squares(self, points: Float[Tensor, "3 n"], index: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
-        """Squared distance of each point from that of a padded pixel."""
-        # Coordinate by coordinate, since picking rows of three values is many times slower.
-        x, y, z = (plane.index_select(0, index).sub_(own).square_() for plane, own in zip(self.planes, points))
+    def squares(self, points: Float[Tensor, "3 n"], index: Int[Tensor, "n"], step: int = 0) -> Float[Tensor, "n"]:
+        """Squared distance of each point from that of the padded pixel ``step`` after ``index``."""
+        # Coordinate by coordinate, since picking rows of three values is many times slower; and the planes are moved,
+        # which costs nothing, not the index.
+        planes = self.planes[:, self.lead + step :]
+        x, y, z = (plane.index_select(0, index).sub_(own).square_() for plane, own in zip(planes, points))
         return x.add_(y).add_(z)
 
 
@@ -68,9 +74,8 @@ def surface_of(points: Float[Tensor, "height width 3"]) -> Surface:
     planes[:, pad : pad + height, pad : pad + width] = points.permute(2, 0, 1)
     stride = max(1, round((height * width / CANDIDATES) ** 0.5))
     y, x = torch.arange(stride // 2, height, stride), torch.arange(stride // 2, width, stride)
-    coarse = ((y[:, None] + pad) * (width + 2 * pad) + x + pad).flatten()
-    flat = planes.flatten(1)
-    return Surface(flat, (height, width), pad, coarse, flat[:, coarse].T.contiguous())
+    coarse = (y[:, None] * (width + 2 * pad) + x).flatten()
+    return Surface(planes.flatten(1), (height, width), pad, coarse, points[y[:, None], x].flatten(0, 1).contiguous())
 
 
 def match_map(points: Float[Tensor, "height width 3"], surface: Surface) -> Int[Tensor, "pixels"]:
@@ -80,8 +85,8 @@ def match_map(points: Float[Tensor, "height width 3"], surface: Surface) -> Int[
     y = (torch.arange(rows) * BLOCK + BLOCK // 2).clamp(max=height - 1)
     x = (torch.arange(columns) * BLOCK + BLOCK // 2).clamp(max=width - 1)
     found = from_nothing(points[y[:, None], x].flatten(0, 1), surface)
-    found_y = torch.div(found, surface.row, rounding_mode="floor").view(rows, columns) - surface.pad
-    found_x = (found % surface.row).view(rows, columns) - surface.pad
+    found_y = torch.div(found, surface.row, rounding_mode="floor").view(rows, columns)
+    found_x = (found % surface.row).view(rows, columns)
     planes = points.flatten(0, 1).T.contiguous()
     # A pixel starts beside where its own block was found, or the nearest ones left, above, and between.
     all_y, all_x = torch.arange(height), torch.arange(width)
@@ -94,7 +99,7 @@ def match_map(points: Float[Tensor, "height width 3"], surface: Surface) -> Int[
             at_y = found_y[row[:, None], column] + (all_y - y[row])[:, None]
             at_x = found_x[row[:, None], column] + (all_x - x[column])
             starts.append(surface.clamped(at_x, at_y).flatten())
-    return surface.plain(_stepped(planes, surface, _best(planes, surface, starts), STRIDES))
+    return surface.plain(_stepped(planes, surface, starts, STRIDES))
 
 
 def match_some(
@@ -123,42 +128,55 @@ def match_some(
         of_block[used] = from_nothing(points[one[used]], surface)
         starts.append(of_block[block])
     planes = points.T.contiguous()
-    best = _best(planes, surface, starts)
-    best = _stepped(planes, surface, best, STRIDES)
+    best = _stepped(planes, surface, starts, STRIDES)
     return surface.plain(best), surface.squares(planes, best).sqrt_()
 
 
 def from_nothing(points: Float[Tensor, "n 3"], surface: Surface) -> Int[Tensor, "n"]:
     """Padded index of the nearest pixel: of a coarse grid, then by steps from there."""
-    start = surface.coarse[torch.cdist(points, surface.spots).argmin(dim=1)]
-    return _stepped(points.T.contiguous(), surface, start, (BLOCK, *STRIDES))
+    # NumPy's argmin takes a tenth of the time of PyTorch's.
+    nearest = torch.from_numpy(torch.cdist(points, surface.spots).numpy().argmin(axis=1))
+    return _stepped(points.T.contiguous(), surface, [surface.coarse[nearest]], (BLOCK, *STRIDES))
 
 
-def _best(planes: Tensor, surface: Surface, starts: list[Tensor]) -> Int[Tensor, "n"]:
-    squares = torch.stack([surface.squares(planes, start) for start in starts])
-    return torch.stack(starts).gather(0, _least(squares)[None])[0]
-
-
-def _stepped(planes: Tensor, surface: Surface, index: Int[Tensor, "n"], strides: tuple[int, ...]) -> Int[Tensor, "n"]:
-    """To the best of the nine pixels about, for each stride in turn."""
-    squares = torch.empty(9, len(index))
+def _stepped(
+    planes: Float[Tensor, "3 n"], surface: Surface, starts: list[Int[Tensor, "n"]], strides: tuple[int, ...]
+) -> Int[Tensor, "n"]:
+    """From the best of ``starts`` to the best of the nine pixels about, for each stride in turn."""
+    best = _Best(planes, surface)
+    for row, start in enumerate(starts):
+        best.compare(start, row)
+    index = torch.stack(starts).gather(0, best.row()[None].long())[0]
     for stride in strides:
         steps = [dy * surface.row + dx for dy in (0, -stride, stride) for dx in (0, -stride, stride)]
-        for row, step in enumerate(steps):
-            squares[row] = surface.squares(planes, index + step)
-        index = index + torch.tensor(steps)[_least(squares)]
+        best.restart()
+        for row, step in enumerate(steps[1:], 1):
+            best.compare(index, row, step)
+        index = index + torch.tensor(steps)[best.row()]
     return index
 
 
-def _least(squares: Float[Tensor, "rows n"]) -> Int[Tensor, "n"]:
-    """In which row each column has its least value. The bits of floats above 0 are in the order of their values, so
-    the row can ride on the last four and one minimum tells both; ``argmin`` over few rows takes thirty times as long.
+class _Best:
+    """Which of several pixels lies nearest to each point. The bits of floats above 0 are in the order of their values,
+    so the number of a pixel can ride on the last four, and one minimum tells both.
     """
-    bits = squares.view(torch.int32)
-    bits &= -16
-    for row in range(1, len(squares)):
-        bits[row] |= row
-    return (bits.amin(dim=0) & 15).long()
+
+    def __init__(self, points: Float[Tensor, "3 n"], surface: Surface) -> None:
+        self.points, self.surface = points, surface
+        self.least = torch.full((points.shape[1],), torch.iinfo(torch.int32).max, dtype=torch.int32)
+
+    def compare(self, index: Int[Tensor, "n"], number: int, step: int = 0) -> None:
+        """Takes the pixel ``step`` after ``index`` where it is nearer than those before."""
+        bits = self.surface.squares(self.points, index, step).view(torch.int32)
+        torch.minimum(self.least, bits.bitwise_and_(-16).bitwise_or_(number), out=self.least)
+
+    def restart(self) -> None:
+        """The nearest so far is number 0 of those that follow."""
+        self.least.bitwise_and_(-16)
+
+    def row(self) -> Int[Tensor, "n"]:
+        """The number of the nearest."""
+        return self.least & 15
 
 
 def inside(
