@@ -26,6 +26,7 @@ from vdpm.archive import load
 from vdpm.geometry.image_transform import ImageTransform
 from vdpm.structures import Cameras, DynamicPointMaps, PointMap, Reconstruction
 from vdpm.viewer.live.cloud import CloudOptions
+from vdpm.viewer.live.session import Session
 from vdpm.viewer.live.viewer import Viewer
 
 
@@ -117,20 +118,20 @@ def measure(result: Reconstruction, points: int) -> dict[str, Any]:
     """All figures, by name."""
     began = time.monotonic()
     with Viewer(result, port=18700, options=CloudOptions(max_points=points)) as viewer:
-        session = viewer.session
-        assert session is not None
-        # Nothing is made ahead, so that what a step costs is told from what was there.
-        session._prepare = lambda row: False  # type: ignore[method-assign]
-        side = session.sides[0]
-        while side.cloud.loaded() is None:
+        reading = viewer.readings[0]
+        while reading.cloud.loaded() is None:
             time.sleep(0.005)
         first = time.monotonic() - began
-        while not side.cloud.loaded().complete:  # type: ignore[union-attr]
+        while not reading.cloud.loaded().complete:  # type: ignore[union-attr]
             time.sleep(0.02)
         complete = time.monotonic() - began
-        while side.number != side.cloud.number:
-            time.sleep(0.02)
-        session.wait(0.5)
+        # Nothing is made ahead, so that what a step costs is told from what was there.
+        Session._prepare = lambda self, row: False  # type: ignore[method-assign]
+        counter = Counter(viewer)
+        while not viewer.sessions:
+            time.sleep(0.005)
+        (session,) = viewer.sessions.values()
+        opened = counter.settled(1.5)
         spent: list[float] = []
         show = session._show
 
@@ -140,29 +141,27 @@ def measure(result: Reconstruction, points: int) -> dict[str, Any]:
             spent.append(time.perf_counter() - start)
 
         session._show = timed  # type: ignore[method-assign]
-        counter = Counter(viewer)
-        opened = counter.settled(1.5)
         passes = []
         for _ in range(2):
             spent.clear()
             before, steps = counter.settled(), 0
-            for row in range(1, len(side.times)):
+            for row in range(1, len(reading.times)):
                 session.go_to(row)
                 while session.clock.row != row or len(spent) <= steps:
-                    session.wait(0.005)
+                    viewer.wait(0.005)
                 steps = len(spent)
             passes.append((counter.settled() - before, list(spent)))
             session.go_to(0)
             counter.settled()
-        loaded = side.cloud.loaded()
+        loaded = reading.cloud.loaded()
         assert loaded is not None
         moving = sum(len(part.moving) for part in loaded.moving)
         counter.close()
-    rows = {"points": len(loaded), "moving points": moving, "times": len(side.times)}
+    rows = {"points": len(loaded), "moving points": moving, "times": len(reading.times)}
     rows |= {"seconds to the first points": round(first, 2), "seconds until all is read": round(complete, 2)}
     rows["MB when a browser opens it"] = round(opened / 1e6, 2)
     for name, (sent, times) in zip(("first", "second"), passes):
-        rows[f"kB a step, {name} time through"] = round(sent / 1e3 / (len(side.times) - 1), 2)
+        rows[f"kB a step, {name} time through"] = round(sent / 1e3 / (len(reading.times) - 1), 2)
         rows[f"ms of the server a step, {name} time through (median)"] = round(1e3 * sorted(times)[len(times) // 2], 2)
         rows[f"ms of the server a step, {name} time through (most)"] = round(1e3 * max(times), 2)
     rows["MB of memory at most"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

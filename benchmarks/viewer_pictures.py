@@ -61,35 +61,34 @@ def picture_of_page(browser: Any, result: Any, folder: Path) -> None:
 def picture_of_viewer(browser: Any, result: Any, folder: Path) -> None:
     """The live viewer from behind and above the cameras, with trails and a pixel that is followed."""
     with Viewer(result, port=18800) as viewer:
-        session = viewer.session
-        assert session is not None
-        side = session.sides[0]
+        reading = viewer.readings[0]
         tab = browser.new_page(viewport=WINDOW)
         tab.goto(viewer.url)
         tab.locator(".mantine-Notification-closeButton").first.click(timeout=60_000)
-        while (loaded := side.cloud.loaded()) is None or not loaded.complete:
-            session.wait(0.1)
-        row = round(SHARE * (len(side.times) - 1))
+        while (loaded := reading.cloud.loaded()) is None or not loaded.complete:
+            viewer.wait(0.1)
+        (session,) = viewer.sessions.values()
+        row = round(SHARE * (len(reading.times) - 1))
         session.go_to(row)
         session.change(trails=True)
-        moving = loaded.moving_at(side.times[row])
-        fast = int(np.argsort(moving.speed * (moving.points.source == side.times[row]))[-len(moving.speed) // 50])
+        moving = loaded.moving_at(reading.times[row])
+        fast = int(np.argsort(moving.speed * (moving.points.source == reading.times[row]))[-len(moving.speed) // 50])
         width = result.size[1]
         pixel = int(moving.points.pixel[fast])
         session.ask(
             lambda: session.marks.follow(0, int(moving.points.source[fast]), (pixel % width, pixel // width), row)
         )
-        session.wait(1.0)
+        viewer.wait(1.0)
         client = next(iter(viewer.server.get_clients().values()))
-        home = side.cameras[result.reference].c2w
+        home = reading.cameras[result.reference].c2w
         right, down, forward = home[:3, 0], home[:3, 1], home[:3, 2]
-        center = home[:3, 3] + side.reach * (0.22 * right - 0.4 * down - 0.42 * forward)
+        center = home[:3, 3] + reading.reach * (0.22 * right - 0.4 * down - 0.42 * forward)
         with client.atomic():
             client.camera.up_direction = -down
             client.camera.position = center
-            client.camera.look_at = side.pivot + side.reach * (0.06 * right + 0.02 * down - 0.1 * forward)
+            client.camera.look_at = reading.pivot + reading.reach * (0.06 * right + 0.02 * down - 0.1 * forward)
             client.camera.fov = 0.9
-        session.wait(6.0)
+        viewer.wait(6.0)
         save(tab.screenshot(), folder / "view.webp")
         tab.close()
 

@@ -1,10 +1,12 @@
 """A viewer of a small scene, and what it takes to speak to it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from fixtures.live_client import LiveClient
 from fixtures.moving_sphere import MovingSphere, make_moving_sphere
 
 
@@ -24,3 +26,15 @@ def viewer(viser: Any, scene: MovingSphere) -> Iterator[Any]:
 
     with Viewer(scene.reconstruction, port=18090) as opened:
         yield opened
+
+
+@pytest.fixture
+def come(viser: Any) -> Iterator[Callable[[Any], Any]]:
+    """``come(viewer)``: the session of one browser more, which stays while the test lasts."""
+    with ExitStack() as clients:
+        yield lambda viewer: clients.enter_context(LiveClient(viewer))
+
+
+@pytest.fixture
+def session(viewer: Any, come: Callable[[Any], Any]) -> Any:
+    return come(viewer)

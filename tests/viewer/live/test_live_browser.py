@@ -32,7 +32,7 @@ class Tab:
     """A browser's tab that shows a viewer."""
 
     def __init__(self, browser: Any, viewer: Any) -> None:
-        self.session = viewer.session
+        self.viewer = viewer
         self.tab = browser.new_page(viewport=WINDOW)
         self.said: list[str] = []
         self.requests: list[str] = []
@@ -41,12 +41,18 @@ class Tab:
         self.tab.on("request", lambda request: self.requests.append(request.url))
         self.tab.goto(viewer.url)
         self.tab.frame_locator("iframe").locator("#caption span").first.wait_for()
-        wait_until(lambda: self.session.sides[0].cloud.loaded() is not None)
+        wait_until(lambda: self.session.sides[0].reading.cloud.loaded() is not None)
         # viser warns of drawing without a graphics card, over the picture.
         notice = self.tab.locator(".mantine-Notification-closeButton")
         notice.first.wait_for(timeout=20_000)
         notice.first.click()
         self.settle()
+
+    @property
+    def session(self) -> Any:
+        """Of the browser that came last: on a busy machine it may lose the connection, and begins anew."""
+        wait_until(lambda: bool(self.viewer.sessions))
+        return list(self.viewer.sessions.values())[-1]
 
     @property
     def panel(self) -> Any:
@@ -90,12 +96,13 @@ def opened(browser: Any, viewer: Any) -> Iterator[Tab]:
 @pytest.fixture
 def tab(opened: Tab, viewer: Any) -> Tab:
     """The tab as it was when it was opened."""
-    viewer.session.change(playing=False, points_of="all frames", trails=False, arrows=False, speed=1.0, loop=True)
-    viewer.session.change(color="video", motion="all", hide=0.0)
-    viewer.session.go_to(0)
-    viewer.session.drop()
+    session = opened.session
+    session.change(playing=False, points_of="all frames", trails=False, arrows=False, speed=1.0, loop=True)
+    session.change(color="video", motion="all", hide=0.0)
+    session.go_to(0)
+    session.ask(session.drop)
     opened.said.clear()
-    camera = viewer.session.sides[0].cameras[0]
+    camera = session.sides[0].reading.cameras[0]
 
     def home() -> bool:
         """Whether the browser has said that it looks through the reference camera."""
@@ -108,14 +115,14 @@ def tab(opened: Tab, viewer: Any) -> Tab:
 
     # On a busy machine the browser may lose the connection, and begins anew.
     for last in (False, False, True):
-        viewer.session.reset()
+        opened.session.reset()
         try:
             wait_until(home, 10.0)
             break
         except AssertionError:
             if last:
                 raise
-    wait_until(lambda: viewer.session.frame == 0)
+    wait_until(lambda: opened.session.frame == 0)
     return opened
 
 
@@ -152,7 +159,7 @@ def test_nothing_outside_is_asked_for_and_nothing_complained_of(tab: Tab, viewer
     foreign = [url for url in tab.requests if not url.startswith((viewer.url, "data:", "blob:"))]
     assert foreign == []
     assert [line for line in tab.said if line.startswith("error")] == []
-    assert viewer.session.failure is None
+    assert viewer.failure is None
     assert tab.tab.evaluate("fetch('https://example.org').then(() => 'went out', () => 'refused')") == "refused"
 
 
@@ -189,9 +196,9 @@ def test_a_click_in_the_picture_follows_the_pixel(tab: Tab, scene: MovingSphere)
     zoom = box["width"] / SIZE[1]
     canvas.hover(position={"x": (x + 0.5) * zoom, "y": (y + 0.5) * zoom})
     point = scene.reconstruction.maps.time_variant(0).points[int(y), int(x)].numpy()
-    ball = "/first/hover"
-    wait_until(lambda: (found := session.server.scene.get_handle_by_name(ball)) and np.any(found.position))
-    assert np.abs(np.array(session.server.scene.get_handle_by_name(ball).position) - point).max() < 0.1
+    nodes = session.client.scene
+    wait_until(lambda: (found := nodes.get_handle_by_name("/pointer")) and np.any(found.position))
+    assert np.abs(np.array(nodes.get_handle_by_name("/pointer").position) - point).max() < 0.1
     canvas.click(position={"x": (x + 0.5) * zoom, "y": (y + 0.5) * zoom})
     wait_until(lambda: session.marks.pick is not None)
     pick = session.marks.pick
@@ -218,6 +225,19 @@ def test_a_click_on_a_point_finds_its_pixel(tab: Tab, scene: MovingSphere) -> No
         dot = session.marks.in_frame(0)[0]
         assert dot is not None
         assert np.linalg.norm(np.array(dot[:2]) - pixel) < 4
+
+
+def test_the_pointer_over_a_point_marks_its_pixel(tab: Tab) -> None:
+    for pixel in ((64.5, 20.5), (30.5, 70.5)):
+        tab.tab.mouse.move(*tab.place(pixel))
+
+        def marked(pixel: tuple[float, float] = pixel) -> bool:
+            spot = tab.session.marks.pointed
+            return spot is not None and bool(np.abs(np.array(spot[:2]) - pixel).max() < 3)
+
+        wait_until(marked)
+    tab.panel.locator("#views").hover()
+    wait_until(lambda: tab.session.marks.pointed is None)
 
 
 def test_filters_take_points_away(tab: Tab) -> None:
@@ -248,12 +268,12 @@ def test_turning_leaves_the_camera_and_a_click_on_a_picture_stands_in_it(tab: Ta
     tab.tab.mouse.up()
     wait_until(lambda: session.viewpoint.standing is None)
     # Straight in front of a camera's picture.
-    side = session.sides[0]
-    place = side.cameras[0].picture(0.1 * side.reach)
+    reading = session.sides[0].reading
+    place = reading.cameras[0].picture(0.1 * reading.reach)
     client = next(iter(viewer.server.get_clients().values()))
-    back = side.cameras[0].c2w[:3, 2]
+    back = reading.cameras[0].c2w[:3, 2]
     with client.atomic():
-        client.camera.position = place.middle - 0.5 * side.reach * back
+        client.camera.position = place.middle - 0.5 * reading.reach * back
         client.camera.look_at = place.middle
     tab.settle()
     tab.tab.mouse.click(x + width / 2, y + height / 2)
@@ -268,7 +288,7 @@ def test_two_results_stand_side_by_side(browser: Any, viser: Any, scene: MovingS
 
     with Viewer(scene.reconstruction, other=scene.reconstruction, port=18190) as opened:
         tab = Tab(browser, opened)
-        session = opened.session
+        session = tab.session
         both = tab.settle()
         left, right = (half.sum(axis=-1) > 90 for half in np.array_split(both, 2, axis=1))
         assert left.mean() > 0.1

@@ -62,7 +62,9 @@ def test_what_the_panel_says_is_checked() -> None:
     assert understood('{"what": "pick", "xy": [63.5, 0]}', size) == Said("pick", (63.5, 0.0))
     assert understood('{"what": "hover", "xy": null}', size) == Said("hover")
     assert understood('{"what": "key", "name": "space"}', size) == Said("key", None, "space")
-    assert understood('{"what": "view", "name": "depth"}', size) == Said("view", None, "depth")
+    assert understood('{"what": "view", "name": "depth"}', size) == Said("view", view="depth")
+    assert understood('{"what": "point", "xy": [0.25, 0.999]}', size) == Said("point", (0.25, 0.999))
+    assert understood('{"what": "point", "xy": null}', size) == Said("point")
     for wrong in (
         b"\x00\x01",
         "",
@@ -71,6 +73,7 @@ def test_what_the_panel_says_is_checked() -> None:
         "[" * 3000,
         '{"what": "pick"}',
         '{"what": "pick", "xy": [64, 1]}',
+        '{"what": "point", "xy": [1, 0.5]}',
         '{"what": "pick", "xy": [1, 48.0]}',
         '{"what": "pick", "xy": [-0.1, 1]}',
         '{"what": "pick", "xy": [NaN, 1]}',

@@ -1,29 +1,37 @@
-"""The viewer at work, without a browser: whatever is asked for is shown, for any choice of times and frames."""
+"""The viewer at work: whatever a browser asks for is shown to it alone, for any choice of times and frames."""
 
+import math
 import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from fixtures.live_client import LiveClient
 from fixtures.moving_sphere import MovingSphere, make_moving_sphere
 from vdpm.errors import InputError
 from vdpm.structures import PointMap
+from vdpm.viewer.live.frame_panel import Said
+
+Come = Callable[[Any], Any]
 
 
 def until(session: Any, condition: Callable[[], bool], seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came"
-        session.wait(0.01)
+        assert not session.stopped
+        time.sleep(0.01)
 
 
 def idle(session: Any) -> None:
     """Until all that was asked for is done and shown."""
-    until(session, lambda: all(side.cloud.loaded() and side.cloud.loaded().complete for side in session.sides))
-    until(session, lambda: all(side.number == side.cloud.number for side in session.shown))
+    clouds = [side.reading.cloud for side in session.sides]
+    until(session, lambda: all(cloud.loaded() and cloud.loaded().complete for cloud in clouds))
+    until(session, lambda: all(side.number == side.reading.cloud.number for side in session.shown))
     # What is asked for is done first and shown then, so that a second question is answered after the showing. The pause
     # keeps it from being answered together with the first.
     for _ in range(2):
@@ -35,17 +43,16 @@ def idle(session: Any) -> None:
 
 def shown(session: Any) -> int:
     """Points that are to be seen."""
-    handles = list(session.server.scene._handle_from_node_name.values())
+    handles = list(session.client.scene._handle_from_node_name.values())
     return sum(
         len(handle.points) for handle in handles if type(handle).__name__ == "PointCloudHandle" and handle.visible
     )
 
 
-def test_every_filter_shows_what_it_says(viewer: Any, scene: MovingSphere) -> None:
-    session = viewer.session
+def test_every_filter_shows_what_it_says(session: Any) -> None:
     session.change(points_of="all frames", motion="all", hide=0.0)
     idle(session)
-    loaded = session.sides[0].cloud.loaded()
+    loaded = session.sides[0].reading.cloud.loaded()
     assert shown(session) == len(loaded)
     session.change(motion="moving")
     idle(session)
@@ -62,8 +69,7 @@ def test_every_filter_shows_what_it_says(viewer: Any, scene: MovingSphere) -> No
     assert shown(session) == len(loaded)
 
 
-def test_what_was_sent_is_not_sent_again(viewer: Any) -> None:
-    session = viewer.session
+def test_what_was_sent_is_not_sent_again(session: Any) -> None:
     session.change(points_of="all frames", color="video", motion="all", hide=0.0)
     for row in (0, 1, 2, 3, 4):
         session.go_to(row)
@@ -73,11 +79,11 @@ def test_what_was_sent_is_not_sent_again(viewer: Any) -> None:
         session.go_to(row)
         idle(session)
     assert session.sides[0].stage.made_bytes == sent
-    loaded = session.sides[0].cloud.loaded()
+    loaded = session.sides[0].reading.cloud.loaded()
     moving = len(loaded) - len(loaded.still)
     session.change(color="frame")
     idle(session)
-    session.wait(0.5)
+    time.sleep(0.5)
     assert session.sides[0].stage.made_bytes - sent <= 9 * (len(loaded.still) + 5 * moving)
 
 
@@ -86,14 +92,13 @@ def test_what_was_sent_is_not_sent_again(viewer: Any) -> None:
     [(1, (0,), (0,)), (3, (), (0, 1, 2)), (4, (1, 3), (0, 2)), (2, (1,), (0,)), (6, (1, 4), (0, 1, 2, 3, 4, 5))],
 )
 def test_any_choice_of_times_and_frames(
-    viser: Any, num_frames: int, targets: tuple[int, ...], sources: tuple[int, ...]
+    come: Come, num_frames: int, targets: tuple[int, ...], sources: tuple[int, ...]
 ) -> None:
     from vdpm.viewer.live.viewer import Viewer
 
     result = make_moving_sphere(num_frames=num_frames, targets=targets, sources=sources).reconstruction
     with Viewer(result, port=18290) as opened:
-        session = opened.session
-        assert session is not None
+        session = come(opened)
         idle(session)
         looks = [("all frames", color) for color in ("video", "depth", "speed", "confidence", "frame")]
         for points_of, color in (*looks, ("frame shown", "speed"), ("one frame", "depth")):
@@ -108,7 +113,7 @@ def test_any_choice_of_times_and_frames(
         for key in ("v", "v", "v", "c", "m", "m", "t", "escape", "space", "+", "space"):
             session.press(key)
         idle(session)
-        assert session.failure is None
+        assert opened.failure is None
 
 
 def test_damage_that_is_found_late_is_told(viser: Any) -> None:
@@ -124,30 +129,27 @@ def test_damage_that_is_found_late_is_told(viser: Any) -> None:
 
     broken = replace(result, maps=replace(result.maps, read=damaged))
     with Viewer(broken, port=18290) as opened:
-        session = opened.session
-        assert session is not None
         end = time.monotonic() + 20
-        while session.failure is None and time.monotonic() < end:
+        while opened.failure is None and time.monotonic() < end:
             time.sleep(0.02)
         with pytest.raises(InputError, match="q_00002"):
             opened.wait(0.1)
 
 
-def test_a_foreign_name_is_no_markup(viser: Any) -> None:
+def test_a_foreign_name_is_no_markup(come: Come) -> None:
     from vdpm.viewer.live.viewer import Viewer
 
     name = "a<img src=x onerror=alert(1)>{alert(2)}[x](javascript:alert(3))`*_" + "x" * 500
     result = replace(make_moving_sphere(num_frames=2, size=(24, 32)).reconstruction, name=name)
     with Viewer(result, port=18290) as opened:
-        session = opened.session
-        assert session is not None
+        session = come(opened)
         idle(session)
         status = session.status()
         assert not set("<>{}[]`") & set(status)
         assert len(status) < 250
 
 
-def test_maps_are_read_one_at_a_time(viser: Any) -> None:
+def test_maps_are_read_one_at_a_time(come: Come) -> None:
     from vdpm.viewer.live.viewer import Viewer
 
     result = make_moving_sphere(num_frames=4, size=(24, 32)).reconstruction
@@ -161,8 +163,7 @@ def test_maps_are_read_one_at_a_time(viser: Any) -> None:
         return read(target, source)
 
     with Viewer(replace(result, maps=replace(result.maps, read=watched)), port=18290) as opened:
-        session = opened.session
-        assert session is not None
+        session = come(opened)
         for row in range(4):
             session.change(points_of="one frame")
             session.go_to(row)
@@ -173,13 +174,12 @@ def test_maps_are_read_one_at_a_time(viser: Any) -> None:
     assert max(most) == 1
 
 
-def test_two_results_are_shown_at_the_same_moment(viser: Any) -> None:
+def test_two_results_are_shown_at_the_same_moment(come: Come) -> None:
     from vdpm.viewer.live.viewer import Viewer
 
     first, second = (make_moving_sphere(num_frames=count).reconstruction for count in (9, 5))
     with Viewer(first, other=second, port=18290) as opened:
-        session = opened.session
-        assert session is not None
+        session = come(opened)
         idle(session)
         both = shown(session)
         session.change(layout="second")
@@ -187,8 +187,81 @@ def test_two_results_are_shown_at_the_same_moment(viser: Any) -> None:
         assert 0 < shown(session) < both
         a, b = session.sides
         for row in range(9):
-            assert b.times[session.row_of(b, row)] == row // 2
+            assert b.reading.times[session.row_of(b, row)] == row // 2
         assert abs(a.offset - b.offset).max() == 0
         session.change(layout="side by side")
         idle(session)
         assert b.offset[0] > 0 > a.offset[0]
+
+
+def test_browsers_do_not_meddle_with_each_other(viewer: Any, session: Any, come: Come) -> None:
+    other = come(viewer)
+    session.change(color="depth", motion="still", speed=4.0)
+    session.go_to(4)
+    other.go_to(1)
+    other.change(hide=0.0)
+    for one in (session, other):
+        idle(one)
+    assert (session.frame, other.frame) == (4, 1)
+    assert other.settings.look.color == "video"
+    assert other.settings.speed == 1.0
+    loaded = session.sides[0].reading.cloud.loaded()
+    assert other.sides[0].reading.cloud.loaded() is loaded, "it is read once"
+    assert shown(other) == len(loaded)
+    assert 0 < shown(session) <= len(loaded.still)
+    other.clicked((0, 0, 0), (0, 0, 1))
+    idle(other)
+    assert other.marks.pick is not None
+    assert session.marks.pick is None
+    room = other.sides[0].stage.most
+    assert session.sides[0].stage.most == room
+
+
+def test_a_page_that_is_loaded_again_goes_on_where_it_was(viewer: Any) -> None:
+    with LiveClient(viewer) as before:
+        room = before.sides[0].stage.most
+        before.change(color="confidence", motion="moving", trails=True, size=2.0)
+        before.show_view("motion")
+        before.go_to(3)
+        idle(before)
+    until_gone = time.monotonic() + 10
+    while viewer.sessions:
+        assert time.monotonic() < until_gone
+        time.sleep(0.01)
+    assert before.stopped
+    with LiveClient(viewer) as after:
+        idle(after)
+        assert after is not before
+        assert after.place == before.place
+        assert (after.frame, after.view, after.sides[0].stage.size) == (3, "motion", 2.0)
+        assert after.sides[0].stage.most == room
+        with LiveClient(viewer) as another:
+            assert another.settings.look.color == "video", "one that was not there before begins anew"
+            assert another.sides[0].stage.most == room // 2
+
+
+def test_the_point_under_the_pointer_is_marked_in_the_frame(session: Any, scene: MovingSphere) -> None:
+    """The client looks from the origin along z with a view of 1 radian from bottom to top in a window of 4 to 3."""
+    session.change(points_of="frame shown", hide=0.0, motion="all")
+    session.go_to(0)
+    idle(session)
+    tall = 2 * math.tan(0.5)
+    intrinsics = scene.reconstruction.cameras.intrinsics[0].double().numpy()
+    for x, y in ((40.5, 30.5), (64.5, 48.5), (90.5, 70.5)):
+        seen = np.array([(x - intrinsics[0, 2]) / intrinsics[0, 0], (y - intrinsics[1, 2]) / intrinsics[1, 1]])
+        place = (0.5 + seen[0] / (tall * 4 / 3), 0.5 + seen[1] / tall)
+        session.client.camera.fov = 1.0
+        session.said(Said("point", place))
+        idle(session)
+        spot = session.marks.pointed
+        assert spot is not None
+        assert np.abs(np.array(spot[:2]) - [x, y]).max() < 1.5
+        assert spot.seen
+    point = scene.reconstruction.maps.time_variant(0).points[70, 90].numpy()
+    ball = session.client.scene.get_handle_by_name("/pointer")
+    assert np.abs(np.array(ball.position) - point).max() < 0.1
+    assert ball.visible
+    session.said(Said("point"))
+    idle(session)
+    assert session.marks.pointed is None
+    assert not ball.visible

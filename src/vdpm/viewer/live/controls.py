@@ -2,32 +2,47 @@
 
 from typing import Any
 
+import numpy as np
+
 from vdpm.viewer.live.frame_panel import PAGE
 from vdpm.viewer.live.keys import as_table
+from vdpm.viewer.live.look import MOTION_FILTERS
+from vdpm.viewer.live.paths import TRAIL_COLORS
 from vdpm.viewer.live.session import Session
-from vdpm.viewer.live.settings import SPEEDS, Settings
+from vdpm.viewer.live.settings import LAYOUTS, POINTS_OF, SPEEDS, Settings
 
+BACKGROUND = (18, 19, 21)
 WIDTH, FRAME_WIDTH = 330, 360
 BRAND = (178, 118, 34)
 BACK, ON, PLAY, FIRST, LAST = "\u2039", "\u203a", "\u25b6 / \u275a\u275a", "\u00ab", "\u00bb"
 
 
-class Controls:
-    """Makes the controls when it is made; from then on they follow the settings and the settings follow them."""
+def furnish(server: Any, title: str) -> None:
+    """What is the same in all browsers."""
+    gui = server.gui
+    gui.set_panel_label(title)
+    gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, brand_color=BRAND)
+    gui.main_panel.dock_right()
+    gui.main_panel.set_width(WIDTH)
+    server.scene.set_background_image(np.full((2, 2, 3), BACKGROUND, dtype=np.uint8))
+    server.scene.world_axes.visible = False
 
-    def __init__(self, server: Any, session: Session, title: str) -> None:
-        self.session, self.gui = session, server.gui
+
+class Controls:
+    """Makes the controls of a browser when it is made; from then on they follow the settings and the settings follow
+    them.
+    """
+
+    def __init__(self, client: Any, session: Session) -> None:
+        self.session, self.gui = session, client.gui
         self._inputs: dict[str, Any] = {}
-        gui = server.gui
-        gui.set_panel_label(title)
-        gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, brand_color=BRAND)
-        gui.main_panel.dock_right()
-        gui.main_panel.set_width(WIDTH)
+        gui = self.gui
         panel = gui.add_panel()
         with panel.add_tab("Frame"):
             gui.add_html(
-                f'<div style="padding:10px 10px 0"><iframe src="{PAGE}" title="frame" scrolling="no" '
-                'style="border:0;width:100%;height:330px;display:block;color-scheme:dark"></iframe></div>'
+                f'<div style="padding:10px 10px 0"><iframe src="{PAGE}?client={client.client_id}" title="Frame of the '
+                'video" scrolling="no" style="border:0;width:100%;height:330px;display:block;color-scheme:dark">'
+                "</iframe></div>"
             )
         panel.dock_left()
         panel.set_width(FRAME_WIDTH)
@@ -41,12 +56,12 @@ class Controls:
             self._cameras()
         if len(session.sides) > 1:
             with gui.add_folder("Two results"):
-                choices = ("side by side", "first", "second", "together")
-                self._input("layout", gui.add_dropdown("Show", choices, initial_value="side by side"))
+                self._input("layout", gui.add_dropdown("Show", LAYOUTS, initial_value=session.settings.layout))
         self._status = gui.add_markdown("")
         with gui.add_folder("Keys", expand_by_default=False):
             gui.add_markdown(as_table())
         session.on_change, session.on_row, session.on_status = self.reflect, self._row, self._say
+        self.reflect(session.settings)
 
     def _time(self) -> None:
         gui, session = self.gui, self.session
@@ -73,25 +88,18 @@ class Controls:
     def _points(self) -> None:
         gui, session = self.gui, self.session
         result = session.sides[0].reconstruction
-        choices = ("all frames", "frame shown", "one frame")
-        self._input("points_of", gui.add_dropdown("Points of", choices, initial_value="all frames"))
+        settings = session.settings
+        self._input("points_of", gui.add_dropdown("Points of", POINTS_OF, initial_value=settings.points_of))
         last = max(1, len(result) - 1)
-        one = gui.add_slider("Frame", min=0, max=last, step=1, initial_value=session.settings.source, visible=False)
+        one = gui.add_slider("Frame", min=0, max=last, step=1, initial_value=settings.source, visible=False)
         self._input("source", one)
-        colors = ["video", "depth", "speed", "confidence", "frame"]
-        if session.sides[0].counterpart is not None:
-            colors.append("difference")
-        self._input("color", gui.add_dropdown("Colour", colors, initial_value="video"))
-        self._input("motion", gui.add_dropdown("Which", ("all", "moving", "still"), initial_value="all"))
-        hide = gui.add_slider("Hide %", min=0.0, max=95.0, step=1.0, initial_value=session.settings.look.hide)
+        colors = session.sides[0].reading.colors
+        self._input("color", gui.add_dropdown("Colour", colors, initial_value=settings.look.color))
+        self._input("motion", gui.add_dropdown("Which", MOTION_FILTERS, initial_value=settings.look.motion))
+        hide = gui.add_slider("Hide %", min=0.0, max=95.0, step=1.0, initial_value=settings.look.hide)
         hide.hint = "Share of the points, the least sure ones, that is hidden"
         self._input("hide", hide)
-        size = gui.add_slider("Size", min=0.3, max=3.0, step=0.1, initial_value=1.0)
-
-        @size.on_update
-        def _(event: Any) -> None:
-            if event.client is not None:
-                session.resize(float(size.value))
+        self._input("size", gui.add_slider("Size", min=0.3, max=3.0, step=0.1, initial_value=settings.size))
 
     def _motion(self) -> None:
         gui, settings = self.gui, self.session.settings
@@ -100,8 +108,7 @@ class Controls:
         length = gui.add_slider("Length", min=0, max=last, step=1, initial_value=settings.trail_length)
         length.hint = "Times back from the one shown; 0 is the whole way"
         self._input("trail_length", length)
-        colors = ("time", "speed")
-        self._input("trail_color", gui.add_dropdown("Trail colour", colors, initial_value=settings.trail_color))
+        self._input("trail_color", gui.add_dropdown("Trail colour", TRAIL_COLORS, initial_value=settings.trail_color))
         self._input(
             "trail_count",
             gui.add_slider("Trails at most", min=10, max=2000, step=10, initial_value=settings.trail_count),

@@ -1,7 +1,7 @@
 """The video's frame beside the points: its page, its pictures, and the connection over which both tell of clicks.
 
 viser shows pictures but takes no clicks on them, so the panel is a small page of ours in a frame of viser's. It stands
-on the same server, behind the same guard.
+on the same server, behind the same guard. It says where the pointer is among the points too, as viser does not.
 """
 
 import asyncio
@@ -10,7 +10,8 @@ import json
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
+from urllib.parse import parse_qs
 
 import numpy as np
 from PIL import Image
@@ -20,32 +21,59 @@ from vdpm.structures import Reconstruction
 from vdpm.viewer.choice import content_box
 from vdpm.viewer.map_pictures import MapPictures
 
-VIEWS = ("video", "depth", "motion")
 View = Literal["video", "depth", "motion"]
+VIEWS: tuple[View, ...] = get_args(View)
 PAGE, SOCKET, PICTURES = "/vdpm/frame", "/vdpm/frame/socket", "/vdpm/frame/"
 QUALITY = 88
 LONGEST = 4096
 """Bytes of a message from the panel at most; real ones have under a hundred."""
-MOST_PANELS = 16
+MOST_PANELS = 4
+"""Of one browser: its own, and those that it opened before it lost the connection."""
 
 
 class Said(NamedTuple):
-    """What the panel says: ``hover`` and ``pick`` with a position in pixels of the network's image (hover None: the
-    pointer has left), ``key`` with the name of a key, ``view`` with that of a picture.
+    """What the panel says: ``hover`` and ``pick`` with a position in pixels of the network's image; ``point`` with one
+    in the window that shows the points, 0 to 1 from the left and from the top (of hover and point None: the pointer
+    has left); ``key`` with the name of a key, ``view`` with that of a picture.
     """
 
-    what: Literal["hover", "pick", "key", "view"]
+    what: Literal["hover", "pick", "point", "key", "view"]
     xy: tuple[float, float] | None = None
     name: str = ""
+    view: View | None = None
+
+
+class Panel:
+    """The panel of one browser. ``loop``: of the server. ``on_said``: is told what the panel says."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.on_said: Callable[[Said], None] = lambda said: None
+        self.open: set[Any] = set()
+        self.state = "{}"
+
+    def tell(self, state: dict[str, Any]) -> None:
+        """Have it show ``state``, from any thread."""
+        self.state = json.dumps(state, separators=(",", ":"))
+        if not self.loop.is_closed():
+            asyncio.run_coroutine_threadsafe(self._send(self.state), self.loop)
+
+    async def _send(self, text: str) -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        for connection in tuple(self.open):
+            try:
+                await connection.send(text)
+            except ConnectionClosed:
+                self.open.discard(connection)
 
 
 class FramePanel:
-    """Answers the panel's requests, and tells all open panels what to show."""
+    """Answers the requests of all panels. ``panels``: of the browsers that are there, by viser's number of each."""
 
-    def __init__(self, reconstruction: Reconstruction, on_said: Callable[[Said], None]) -> None:
-        self.reconstruction, self.on_said = reconstruction, on_said
-        self._open: set[Any] = set()
-        self._state = "{}"
+    def __init__(self, reconstruction: Reconstruction) -> None:
+        self.reconstruction = reconstruction
+        self.panels: dict[int, Panel] = {}
         self._maps: dict[str, MapPictures] = {}
         self._picture = lru_cache(maxsize=96)(self._draw)
 
@@ -86,35 +114,27 @@ class FramePanel:
         """Hold the connection of one panel until it is closed."""
         from websockets.exceptions import ConnectionClosed
 
-        if len(self._open) >= MOST_PANELS:
-            await connection.close(1013, "too many")
+        panel = self.panels.get(_number(connection.request.path))
+        if panel is None or len(panel.open) >= MOST_PANELS:
+            await connection.close(1013, "no such browser, or too many")
             return
-        self._open.add(connection)
+        panel.open.add(connection)
         try:
-            await connection.send(self._state)
+            await connection.send(panel.state)
             async for message in connection:
                 said = understood(message, self.reconstruction.size)
                 if said is not None:
-                    await asyncio.to_thread(self.on_said, said)
+                    await asyncio.to_thread(panel.on_said, said)
         except ConnectionClosed:
             pass
         finally:
-            self._open.discard(connection)
+            panel.open.discard(connection)
 
-    def tell(self, state: dict[str, Any], loop: asyncio.AbstractEventLoop) -> None:
-        """Have all panels show ``state``, from any thread."""
-        self._state = json.dumps(state, separators=(",", ":"))
-        if not loop.is_closed():
-            asyncio.run_coroutine_threadsafe(self._send(self._state), loop)
 
-    async def _send(self, text: str) -> None:
-        from websockets.exceptions import ConnectionClosed
-
-        for connection in tuple(self._open):
-            try:
-                await connection.send(text)
-            except ConnectionClosed:
-                self._open.discard(connection)
+def _number(path: str) -> int:
+    """The browser that a panel says it is of, -1 where it does not."""
+    given = parse_qs(path.partition("?")[2]).get("client", [""])[0]
+    return int(given) if given.isascii() and given.isdecimal() and len(given) < 10 else -1
 
 
 def understood(message: str | bytes, size: tuple[int, int]) -> Said | None:
@@ -128,18 +148,19 @@ def understood(message: str | bytes, size: tuple[int, int]) -> Said | None:
     if not isinstance(data, dict):
         return None
     what, xy, name = data.get("what"), data.get("xy"), data.get("name", "")
-    if what in ("key", "view") and isinstance(name, str) and 0 < len(name) <= 20:
-        return Said(what, None, name) if what == "key" or name in VIEWS else None
-    if what == "hover" and xy is None:
-        return Said("hover")
-    if what not in ("hover", "pick") or not isinstance(xy, list) or len(xy) != 2:
+    if what == "key" and isinstance(name, str) and 0 < len(name) <= 20:
+        return Said(what, name=name)
+    if what == "view":
+        return next((Said(what, view=view) for view in VIEWS if view == name), None)
+    if what in ("hover", "point") and xy is None:
+        return Said(what)
+    if what not in ("hover", "point", "pick") or not isinstance(xy, list) or len(xy) != 2:
         return None
     if not all(type(value) in (int, float) for value in xy):
         return None
     x, y = float(xy[0]), float(xy[1])
-    if not (0 <= x < size[1] and 0 <= y < size[0]):
-        return None
-    return Said(what, (x, y))
+    width, height = (1.0, 1.0) if what == "point" else (size[1], size[0])
+    return Said(what, (x, y)) if 0 <= x < width and 0 <= y < height else None
 
 
 @lru_cache

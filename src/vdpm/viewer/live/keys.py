@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from vdpm.viewer.live.frame_panel import VIEWS
-from vdpm.viewer.live.settings import SPEEDS
+from vdpm.viewer.live.look import MOTION_FILTERS
+from vdpm.viewer.live.settings import LAYOUTS, POINTS_OF, SPEEDS
 
 if TYPE_CHECKING:
     from vdpm.viewer.live.session import Session
@@ -70,15 +71,12 @@ def _view(session: "Session") -> None:
 
 
 def _color(session: "Session") -> None:
-    modes = ["video", "depth", "speed", "confidence", "frame"]
-    if session.sides[0].counterpart is not None:
-        modes.append("difference")
-    _turn("color", *modes)(session)
+    _turn("color", *session.sides[0].reading.colors)(session)
 
 
 def _layout(session: "Session") -> None:
     if len(session.sides) > 1:
-        _turn("layout", "side by side", "first", "second", "together")(session)
+        _turn("layout", *LAYOUTS)(session)
         session.reset()
 
 
@@ -94,12 +92,9 @@ KEYS: dict[str, Key] = {
     "l": Key("loop", _turn("loop")),
     "c": Key("stand in the camera of the frame shown", lambda session: session.stand(session.frame)),
     "r": Key("the first view", lambda session: session.reset()),
-    "f": Key(
-        "points of all frames, of the frame shown, of one frame",
-        _turn("points_of", "all frames", "frame shown", "one frame"),
-    ),
+    "f": Key("points of all frames, of the frame shown, of one frame", _turn("points_of", *POINTS_OF)),
     "o": Key("colours: video, depth, speed, confidence, frame, difference", _color),
-    "m": Key("all, moving or still points", _turn("motion", "all", "moving", "still")),
+    "m": Key("all, moving or still points", _turn("motion", *MOTION_FILTERS)),
     "[": Key("hide fewer of the least sure points", _hide(-5.0)),
     "]": Key("hide more of them", _hide(5.0)),
     "t": Key("trails", _turn("trails")),

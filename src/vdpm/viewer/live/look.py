@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Float16, UInt8
@@ -13,6 +13,9 @@ from vdpm.viewer.live.cloud import Loaded, MovingPoints
 
 ColorMode = Literal["video", "depth", "speed", "confidence", "frame", "difference"]
 MotionFilter = Literal["all", "moving", "still"]
+COLORS: tuple[ColorMode, ...] = get_args(ColorMode)
+"""The last one of two results alone."""
+MOTION_FILTERS: tuple[MotionFilter, ...] = get_args(MotionFilter)
 
 REST = (88, 91, 97)
 """What stands still, where speed is shown."""

@@ -1,6 +1,6 @@
 """Where moving points go: trails through the times, and arrows to the next one."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
@@ -10,6 +10,7 @@ from vdpm.viewer.live.cloud import MovingPoints
 from vdpm.viewer.live.look import Look, Painter
 
 TrailColor = Literal["time", "speed"]
+TRAIL_COLORS: tuple[TrailColor, ...] = get_args(TrailColor)
 
 ARROW = 0.08
 """Of the scene's distance: about the length of the longest arrows, whatever the time from frame to frame."""

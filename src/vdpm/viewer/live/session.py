@@ -1,4 +1,4 @@
-"""The viewer at work: one thread that shows what the controls ask for, and one for each result that reads it."""
+"""What one browser shows: a thread that does what its controls ask for."""
 
 import re
 import threading
@@ -6,17 +6,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vdpm.viewer.choice import content_box
 from vdpm.viewer.live.clock import Clock
-from vdpm.viewer.live.cloud import read_sources
-from vdpm.viewer.live.frame_panel import FramePanel, Said
+from vdpm.viewer.live.frame_panel import Said, View
 from vdpm.viewer.live.keys import KEYS
 from vdpm.viewer.live.marks import Marks
 from vdpm.viewer.live.picking import nearest_on_ray, pixel_center
+from vdpm.viewer.live.reading import Reading
 from vdpm.viewer.live.settings import Settings
 from vdpm.viewer.live.side import Side
 from vdpm.viewer.live.viewpoint import Viewpoint
@@ -27,22 +27,44 @@ ONE_CLICK = 0.4
 """Seconds within which a click on a camera's picture is told of as a click into the scene too."""
 AHEAD = 32
 """Times made before they are asked for, while there is nothing else to do."""
+NAMES = ("/first", "/second")
+
+
+class Place(NamedTuple):
+    """Where a browser was: what its controls said, the picture in its frame panel, and the time shown."""
+
+    settings: Settings
+    view: View
+    row: int
+
+
+class _Meant(NamedTuple):
+    """A point that is meant: of which result, where it stands in the scene, and whose pixel it is."""
+
+    number: int
+    position: np.ndarray
+    source: int
+    xy: tuple[float, float]
 
 
 class Session:
-    """Everything that happens while the viewer is open.
+    """Everything that happens in one browser. ``client``: viser's handle of it. ``tell_panel(state)``: has its frame
+    panel show something. ``place``: where to begin.
 
     ``on_change(settings)``, ``on_row(row)``, ``on_status(text)``: called when there is another to show.
     """
 
-    def __init__(self, server: Any, panel: FramePanel, sides: list[Side]) -> None:
-        self.server, self.panel, self.sides = server, panel, sides
-        self.settings = Settings(source=sides[0].reconstruction.reference)
-        self.view = "video"
-        self.clock = Clock(sides[0].stamps)
-        self.marks = Marks(server, sides)
-        self.viewpoint = Viewpoint(server, sides, self._refresh)
-        self.failure: BaseException | None = None
+    def __init__(
+        self, client: Any, readings: list[Reading], tell_panel: Callable[[dict[str, Any]], None], place: Place | None
+    ) -> None:
+        self.client, self._tell_panel = client, tell_panel
+        self.sides = [Side(client, name, reading, self.enter) for name, reading in zip(NAMES, readings)]
+        home = Place(Settings(source=readings[0].reconstruction.reference), "video", 0)
+        self.settings, self.view, row = place or home
+        self.clock = Clock(readings[0].stamps)
+        self.clock.go_to(row)
+        self.marks = Marks(client, self.sides)
+        self.viewpoint = Viewpoint(client, self.sides, self._refresh)
         self.on_change: Callable[[Settings], None] = lambda settings: None
         self.on_row: Callable[[int], None] = lambda row: None
         self.on_status: Callable[[str], None] = lambda text: None
@@ -51,57 +73,16 @@ class Session:
         self._stop = threading.Event()
         self._stale = True
         self._entered = 0.0
-        self._threads: list[threading.Thread] = []
-        self.viewpoint.arrange(True)
+        self._pointer: tuple[float, float] | None = None
+        self._pointing = False
+        self.viewpoint.arrange(self.settings.layout == "side by side")
+        for side in self.sides:
+            side.stage.resize(self.settings.size)
 
     # Life
 
-    def start(self) -> None:
-        """Begin to read and to show."""
-        tasks = [self._work, *(lambda side=side: self._read(side) for side in self.sides)]
-        self._threads = [threading.Thread(target=self._guarded, args=(task,), daemon=True) for task in tasks]
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """End all threads, waiting a moment for each."""
-        self._stop.set()
-        with self._wake:
-            self._wake.notify_all()
-        for thread in self._threads:
-            thread.join(timeout=3.0)
-
-    def wait(self, seconds: float) -> None:
-        """Let it work for so long. Raises what a thread of it could not cope with."""
-        self._stop.wait(seconds)
-        if self.failure is not None:
-            raise self.failure
-
-    def ask(self, task: Callable[[], None]) -> None:
-        """Have ``task`` done by the thread that shows, from any thread."""
-        with self._wake:
-            self._todo.append(task)
-            self._wake.notify_all()
-
-    def _guarded(self, task: Callable[[], None]) -> None:
-        try:
-            task()
-        except BaseException as error:
-            self.failure = error
-            self._stop.set()
-
-    def _read(self, side: Side) -> None:
-        for part in read_sources(side.reconstruction, side.options):
-            if self._stop.is_set():
-                return
-            side.cloud.add(part)
-            with self._wake:
-                self._wake.notify_all()
-        side.cloud.finish()
-        with self._wake:
-            self._wake.notify_all()
-
-    def _work(self) -> None:
+    def run(self) -> None:
+        """Show what is asked for until it is stopped."""
         drawn, pause, shown = 0.0, FIRST_PAUSE, -1
         while not self._stop.is_set():
             while self._todo:
@@ -109,7 +90,7 @@ class Session:
             if self.settings.playing and not self.clock.advance(self.settings.speed, self.settings.loop):
                 self.change(playing=False)
             row, now = self.clock.row, time.monotonic()
-            news = any(side.cloud.number != side.number for side in self.shown)
+            news = any(side.reading.cloud.number != side.number for side in self.shown)
             if news and now - drawn >= pause:
                 self._stale, pause = True, min(LATER_PAUSE, pause * 1.5)
             if self._stale or row != shown:
@@ -122,6 +103,30 @@ class Session:
             with self._wake:
                 if not (self._todo or self._stale or self._stop.is_set()):
                     self._wake.wait(self._pause(news, pause))
+
+    def stop(self) -> None:
+        """Have ``run`` end."""
+        self._stop.set()
+        self.wake()
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
+    @property
+    def place(self) -> Place:
+        """Where it is, for a browser that goes on from here."""
+        return Place(self.settings, self.view, self.clock.row)
+
+    def wake(self) -> None:
+        """More has been read, or something was asked for."""
+        with self._wake:
+            self._wake.notify_all()
+
+    def ask(self, task: Callable[[], None]) -> None:
+        """Have ``task`` done by the thread that shows, from any thread."""
+        self._todo.append(task)
+        self.wake()
 
     def _pause(self, news: bool, pause: float) -> float:
         waits = [pause if news else 1.0]
@@ -166,32 +171,33 @@ class Session:
 
     def row_of(self, side: Side, row: int) -> int:
         """The time of a result that belongs to a time of the first."""
-        return row if side is self.sides[0] else side.row_at(float(self.clock.stamps[row]))
+        return row if side is self.sides[0] else side.reading.row_at(float(self.clock.stamps[row]))
 
     def status(self) -> str:
         """How much is there to see."""
         lines = []
         for side in self.sides:
-            painter = side.painter()
+            name, painter = plain(side.reconstruction.name), side.reading.painter()
             if painter is None:
-                lines.append(f"**{plain(side.reconstruction.name)}**: reading")
+                lines.append(f"**{name}**: reading")
                 continue
             loaded = painter.loaded
             least = loaded.scale.least[loaded.hidden_below(self.settings.look.hide)]
             reading = "" if loaded.complete else f", reading frame {len(loaded.parts)}"
             moving = len(loaded) - len(loaded.still)
             lines.append(
-                f"**{plain(side.reconstruction.name)}**: {len(loaded):,} points{reading}, {moving:,} of them moving; "
+                f"**{name}**: {len(loaded):,} points{reading}, {moving:,} of them moving; "
                 f"hidden below confidence {least:.2f}"
             )
-        if self.settings.arrows:
-            lines.append(f"Arrows are {self.sides[0].factor} times as long as the motion from one time to the next.")
+            if self.settings.arrows and side is self.sides[0]:
+                factor = side.reading.arrow_factor(painter)
+                lines.append(f"Arrows are {factor} times as long as the motion from one time to the next.")
         return "\n\n".join(lines)
 
     @property
     def frame(self) -> int:
         """The frame whose time is shown."""
-        return self.sides[0].times[self.clock.row]
+        return self.sides[0].reading.times[self.clock.row]
 
     def tell(self) -> None:
         """Tell the frame panel what to show."""
@@ -207,10 +213,11 @@ class Session:
             "view": self.view,
             "dot": dot,
             "way": way,
+            "pointed": self.marks.pointed,
             "note": self.marks.note,
             "keys": list(KEYS),
         }
-        self.panel.tell(state, self.server.get_event_loop())
+        self._tell_panel(state)
 
     # Settings
 
@@ -219,74 +226,74 @@ class Session:
         look = {name: updates.pop(name) for name in ("color", "motion", "hide") if name in updates}
         with self._wake:
             self.settings = replace(self.settings, look=replace(self.settings.look, **look), **updates)
-            self._stale = True
-            self._wake.notify_all()
         if "playing" in updates:
             self.ask(self.clock.hold)
         if "layout" in updates:
             self.viewpoint.arrange(self.settings.layout == "side by side")
+        if "size" in updates:
+            self.ask(self._resize)
         self.on_change(self.settings)
+        self._refresh()
 
-    def resize(self, factor: float) -> None:
-        """Draw points larger."""
-
-        def resize() -> None:
-            for side in self.sides:
-                side.stage.resize(factor)
-
-        self.ask(resize)
+    def _resize(self) -> None:
+        for side in self.sides:
+            side.stage.resize(self.settings.size)
 
     def go_to(self, row: int) -> None:
         """Show another time."""
         self.ask(lambda: self.clock.go_to(row))
 
-    def stand(self, frame: int, client: Any = None) -> None:
+    def stand(self, frame: int) -> None:
         """Look through the camera of a frame."""
-        self.viewpoint.stand(frame, client)
+        self.viewpoint.stand(frame)
         self._refresh()
 
-    def reset(self, client: Any = None) -> None:
+    def reset(self) -> None:
         """The first view."""
-        self.viewpoint.reset(client)
+        self.viewpoint.reset()
         self._refresh()
 
     def _refresh(self) -> None:
-        with self._wake:
-            self._stale = True
-            self._wake.notify_all()
+        self._stale = True
+        self.wake()
 
-    # Clicks and keys
+    # Clicks, keys, and where the pointer is
 
     def press(self, key: str) -> None:
         """Do what a key does."""
         if key in KEYS:
             self.ask(lambda: KEYS[key].act(self))
 
-    def enter(self, frame: int, client: Any) -> None:
+    def enter(self, frame: int) -> None:
         """Stand in the camera of a frame, and go to its time."""
         self._entered = time.monotonic()
 
         def go() -> None:
-            times = self.sides[0].times
-            self.clock.go_to(min(range(len(times)), key=lambda row: abs(times[row] - frame)))
-            self.stand(frame, client)
+            self.clock.go_to(self.sides[0].reading.row_of(frame))
+            self.stand(frame)
 
         self.ask(go)
 
     def said(self, said: Said) -> None:
         """What the frame panel says."""
+        xy = said.xy
         if said.what == "key":
             self.press(said.name)
-        elif said.what == "view":
-            view = said.name
+        elif said.view is not None:
+            view = said.view
             self.ask(lambda: self.show_view(view))
-        elif said.what == "pick" and said.xy is not None:
-            xy = said.xy
+        elif said.what == "pick" and xy is not None:
             self.ask(lambda: self._follow(0, self.frame, xy))
         elif said.what == "hover":
-            self.ask(lambda: self.marks.hover(self.frame, said.xy))
+            self.ask(lambda: self.marks.hover(self.frame, xy))
+        elif said.what == "point":
+            self._pointer = xy
+            if not self._pointing:
+                # One question at a time: the pointer is faster than the answers.
+                self._pointing = True
+                self.ask(self._look_at_pointer)
 
-    def show_view(self, view: str) -> None:
+    def show_view(self, view: View) -> None:
         """Show video, depth or motion in the frame panel."""
         self.view = view
         self.tell()
@@ -298,20 +305,38 @@ class Session:
         def find() -> None:
             if time.monotonic() - self._entered < ONE_CLICK:
                 return
-            best: tuple[float, int, int, int] | None = None
-            for side in self.shown:
-                candidates = side.candidates(self.settings, self.row_of(side, self.clock.row))
-                met = None if candidates is None else nearest_on_ray(candidates, start, toward)
-                if candidates is not None and met is not None:
-                    far = float((candidates.positions[met] - start) @ toward)
-                    if best is None or far < best[0]:
-                        number = self.sides.index(side)
-                        best = (far, number, int(candidates.source[met]), int(candidates.pixel[met]))
-            if best is not None:
-                _, number, source, pixel = best
-                self._follow(number, source, pixel_center(pixel, self.sides[number].reconstruction.size[1]))
+            meant = self._meant(start, toward)
+            if meant is not None:
+                self._follow(meant.number, meant.source, meant.xy)
 
         self.ask(find)
+
+    def _look_at_pointer(self) -> None:
+        self._pointing, place = False, self._pointer
+        # While it plays, points would have to be searched anew at each time.
+        meant = None if place is None or self.settings.playing else self._meant(*self.viewpoint.ray(*place))
+        if meant is None:
+            self.marks.point(self.frame, 0, None)
+        else:
+            self.marks.point(self.frame, meant.number, meant.position)
+        self.tell()
+
+    def _meant(self, origin: np.ndarray, direction: np.ndarray) -> _Meant | None:
+        """The first point, of all results that are seen, that a ray means."""
+        best: tuple[float, _Meant] | None = None
+        for number, side in enumerate(self.sides):
+            if side not in self.shown:
+                continue
+            candidates = side.candidates(self.settings, self.row_of(side, self.clock.row))
+            met = None if candidates is None else nearest_on_ray(candidates, origin, direction)
+            if candidates is None or met is None:
+                continue
+            position = candidates.positions[met]
+            far = float((position - origin) @ direction)
+            if best is None or far < best[0]:
+                xy = pixel_center(int(candidates.pixel[met]), side.reconstruction.size[1])
+                best = (far, _Meant(number, position, int(candidates.source[met]), xy))
+        return None if best is None else best[1]
 
     def _follow(self, number: int, source: int, xy: tuple[float, float]) -> None:
         self.marks.follow(number, source, xy, self.frame)

@@ -1,7 +1,12 @@
-"""The live viewer as a whole: opened, running, closed."""
+"""The live viewer as a whole: opened, running, closed. Each browser that comes has a session of its own."""
 
+import threading
+import time
+import warnings
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from types import TracebackType
 from typing import Any
@@ -10,23 +15,29 @@ from vdpm.errors import VDPMError
 from vdpm.structures import Reconstruction
 from vdpm.viewer.live.cloud import CloudOptions, one_at_a_time
 from vdpm.viewer.live.compare import Counterpart, brought_beside
-from vdpm.viewer.live.controls import Controls
-from vdpm.viewer.live.frame_panel import SOCKET, FramePanel, Said
+from vdpm.viewer.live.controls import Controls, furnish
+from vdpm.viewer.live.frame_panel import SOCKET, FramePanel, Panel
 from vdpm.viewer.live.guard import Guard, free_port, start_guarded
-from vdpm.viewer.live.session import Session
-from vdpm.viewer.live.side import Side
+from vdpm.viewer.live.reading import Reading
+from vdpm.viewer.live.session import Place, Session
+from vdpm.viewer.live.stage import NODE_BYTES
+from vdpm.viewer.live.viewpoint import begin
 
-BACKGROUND = (18, 19, 21)
 KNOWN_LEAST = 1.5
 """Confidence from which on a truth is believed, see ``truth_as_result``."""
+MOST_BROWSERS = 16
+BACK_SOON = 60.0
+"""Seconds within which a browser that comes is taken for one that has left: its page was loaded again."""
 
 
 class Viewer:
-    """A result in the browser, until it is closed; a context manager.
+    """A result in browsers, until it is closed; a context manager.
 
     ``other``: a second result, or with ``other_is_truth`` the truth. ``port``: where it is taken, the next free one.
     ``host``: the address to listen at. Raises VDPMError where viser is missing or nothing can listen there,
     and what reading the first map of each result raises.
+
+    ``sessions``: of the browsers that are there, by viser's number of each.
     """
 
     def __init__(
@@ -39,59 +50,30 @@ class Viewer:
         port: int = 8090,
         options: CloudOptions | None = None,
     ) -> None:
-        options = CloudOptions() if options is None else options
         _require_viser()
+        # What is sent to a browser that leaves meanwhile is lost, which is as it should be.
+        warnings.filterwarnings("ignore", "Queued a .* on a closed connection", UserWarning)
         self.host = host
-        reconstruction = one_at_a_time(reconstruction)
-        beside = None if other is None else brought_beside(one_at_a_time(other), reconstruction)
+        self.sessions: dict[int, Session] = {}
+        self.failure: BaseException | None = None
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._left: tuple[float, Place] | None = None
+        self._threads: list[threading.Thread] = []
+        self.readings = _readings(reconstruction, other, other_is_truth, CloudOptions() if options is None else options)
         self.port = free_port(host, port)
-        self.session: Session | None = None
-        self.panel = FramePanel(reconstruction, self._said)
+        self.panel = FramePanel(self.readings[0].reconstruction)
         self.server = start_guarded(Guard(host), self.port, self.panel.route, {SOCKET: self.panel.speak})
         try:
-            self._furnish(reconstruction, beside, other_is_truth, options)
+            furnish(self.server, " | ".join(reading.reconstruction.name for reading in self.readings))
+            begin(self.server, self.readings[0], two=len(self.readings) > 1)
+            self.server.on_client_connect(self._come)
+            self.server.on_client_disconnect(self._go)
+            for reading in self.readings:
+                self._begin(partial(reading.read, self._news, self._stop.is_set))
         except BaseException:
             self.close()
             raise
-
-    def _furnish(
-        self,
-        reconstruction: Reconstruction,
-        beside: Reconstruction | None,
-        is_truth: bool,
-        options: CloudOptions,
-    ) -> None:
-        server = self.server
-        fits = beside is not None and Counterpart.fits(reconstruction, beside)
-        there, back = (
-            (Counterpart(beside), Counterpart(reconstruction)) if beside is not None and fits else (None, None)
-        )
-        sides = [Side(server, "/first", reconstruction, options, self._camera, there)]
-        if beside is not None:
-            least = max(options.min_confidence, KNOWN_LEAST) if is_truth else options.min_confidence
-            second = replace(options, min_confidence=least)
-            sides.append(Side(server, "/second", beside, second, self._camera, back))
-        session = Session(server, self.panel, sides)
-        self.session = session
-        server.scene.set_background_image(_plain(BACKGROUND))
-        server.scene.world_axes.visible = False
-        first = sides[0]
-        home = first.cameras[reconstruction.reference]
-        session.viewpoint.begin()
-        server.scene.set_up_direction(tuple(-home.c2w[:3, 1]))
-        title = reconstruction.name if beside is None else f"{reconstruction.name} | {beside.name}"
-        Controls(server, session, title)
-
-        @server.on_client_connect
-        def _(client: Any) -> None:
-            session.reset(client)
-            client.camera.on_update(session.viewpoint.moved)
-
-        @server.scene.on_click()
-        def _(event: Any) -> None:
-            session.clicked(event.ray_origin, event.ray_direction)
-
-        session.start()
 
     @property
     def url(self) -> str:
@@ -101,13 +83,19 @@ class Viewer:
 
     def wait(self, seconds: float) -> None:
         """Let it run. Raises what went wrong meanwhile, such as damage in a map."""
-        assert self.session is not None
-        self.session.wait(seconds)
+        self._stop.wait(seconds)
+        if self.failure is not None:
+            raise self.failure
 
     def close(self) -> None:
-        """Stop reading and serving."""
-        if self.session is not None:
-            self.session.stop()
+        """Stop reading and serving, waiting a moment for each thread."""
+        self._stop.set()
+        with self._lock:
+            for session in self.sessions.values():
+                session.stop()
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(timeout=3.0)
         with redirect_stdout(StringIO()):
             self.server.stop()
 
@@ -119,13 +107,87 @@ class Viewer:
     ) -> None:
         self.close()
 
-    def _said(self, said: Said) -> None:
-        if self.session is not None:
-            self.session.said(said)
+    def _come(self, client: Any) -> None:
+        """A browser has come."""
+        number = client.client_id
+        with self._lock:
+            # It may have gone before it is furnished.
+            if self._stop.is_set() or number not in self.server.get_clients():
+                return
+            if len(self.sessions) >= MOST_BROWSERS:
+                client.gui.add_markdown(f"{MOST_BROWSERS} browsers look on already, and this viewer serves no more.")
+                return
+            left, self._left = self._left, None
+            soon = left is not None and time.monotonic() - left[0] < BACK_SOON
+            panel = Panel(self.server.get_event_loop())
+            session = Session(client, self.readings, panel.tell, left[1] if left is not None and soon else None)
+            panel.on_said = session.said
+            self.panel.panels[number] = panel
+            Controls(client, session)
+            self.sessions[number] = session
+            self._share_room()
+        session.reset()
+        client.camera.on_update(session.viewpoint.moved)
 
-    def _camera(self, frame: int, client: Any) -> None:
-        if self.session is not None:
-            self.session.enter(frame, client)
+        @client.scene.on_click()
+        def _(event: Any) -> None:
+            session.clicked(event.ray_origin, event.ray_direction)
+
+        self._begin(session.run, session)
+
+    def _go(self, client: Any) -> None:
+        """A browser has gone."""
+        with self._lock:
+            session = self.sessions.pop(client.client_id, None)
+            self.panel.panels.pop(client.client_id, None)
+            if session is None:
+                return
+            self._left = time.monotonic(), session.place
+            self._share_room()
+        session.stop()
+
+    def _share_room(self) -> None:
+        for session in self.sessions.values():
+            for side in session.sides:
+                side.stage.most = NODE_BYTES // len(self.sessions)
+
+    def _news(self) -> None:
+        with self._lock:
+            sessions = list(self.sessions.values())
+        for session in sessions:
+            session.wake()
+
+    def _begin(self, task: Callable[[], None], session: Session | None = None) -> None:
+        """Do a task in a thread of its own; what it cannot cope with ends the viewer, unless its browser has left."""
+
+        def guarded() -> None:
+            try:
+                task()
+            except BaseException as error:
+                if session is None or not session.stopped:
+                    self.failure = error
+                    self._stop.set()
+            finally:
+                if session is not None:
+                    session.stop()
+
+        thread = threading.Thread(target=guarded, daemon=True)
+        with self._lock:
+            self._threads = [*(one for one in self._threads if one.is_alive() or one.ident is None), thread]
+        thread.start()
+
+
+def _readings(
+    reconstruction: Reconstruction, other: Reconstruction | None, is_truth: bool, options: CloudOptions
+) -> list[Reading]:
+    """Of one result or two, the second in the world of the first."""
+    first = one_at_a_time(reconstruction)
+    if other is None:
+        return [Reading(first, options)]
+    beside = brought_beside(one_at_a_time(other), first)
+    there, back = (Counterpart(beside), Counterpart(first)) if Counterpart.fits(first, beside) else (None, None)
+    least = max(options.min_confidence, KNOWN_LEAST) if is_truth else options.min_confidence
+    return [Reading(first, options, there), Reading(beside, replace(options, min_confidence=least), back)]
 
 
 def _require_viser() -> None:
@@ -133,9 +195,3 @@ def _require_viser() -> None:
         import viser  # noqa: F401
     except ImportError:
         raise VDPMError("the live viewer needs viser, which is not installed: pip install 'vdpm[view]'") from None
-
-
-def _plain(color: tuple[int, int, int]) -> Any:
-    import numpy as np
-
-    return np.full((2, 2, 3), color, dtype=np.uint8)

@@ -1,6 +1,6 @@
 'use strict';
 // The frame panel: draws what the server tells, and says where the pointer is and which keys are pressed. Keys are
-// heard in the whole window, before viser, which turns the view with arrows.
+// heard in the whole window, before viser, which turns the view with arrows; so is the pointer among the points.
 const VIEWS = ['video', 'depth', 'motion'];
 const $ = (id) => document.getElementById(id);
 const canvas = $('canvas'), ink = canvas.getContext('2d');
@@ -12,7 +12,6 @@ for (const view of VIEWS) {
   const button = document.createElement('button');
   button.textContent = view[0].toUpperCase() + view.slice(1);
   button.dataset.view = view;
-  button.setAttribute('role', 'tab');
   button.addEventListener('click', () => say({ what: 'view', name: view }));
   $('views').append(button);
 }
@@ -22,7 +21,7 @@ function say(message) {
 }
 
 function connect() {
-  socket = new WebSocket(location.origin.replace(/^http/, 'ws') + '/vdpm/frame/socket');
+  socket = new WebSocket(location.origin.replace(/^http/, 'ws') + '/vdpm/frame/socket' + location.search);
   socket.onmessage = (event) => { waiting = 500; state = JSON.parse(event.data); update(); };
   socket.onclose = () => {
     if (!left) setTimeout(connect, waiting = Math.min(2 * waiting, 8000));
@@ -44,7 +43,7 @@ async function update() {
   if (!state || state.frame === undefined) return;
   const url = `/vdpm/frame/${state.frame}-${state.view}.jpg`;
   for (const button of $('views').children) {
-    button.setAttribute('aria-selected', String(button.dataset.view === state.view));
+    button.setAttribute('aria-pressed', String(button.dataset.view === state.view));
   }
   const caption = [document.createElement('span'), document.createElement('span')];
   caption[0].textContent = `frame ${state.frame} of ${state.frames}`;
@@ -52,6 +51,7 @@ async function update() {
   $('caption').replaceChildren(...caption);
   $('done').style.width = `${100 * state.row / Math.max(1, state.rows - 1)}%`;
   $('note').textContent = state.note;
+  canvas.setAttribute('aria-label', `${state.view} of frame ${state.frame}`);
   const image = await picture(url);
   if (url !== `/vdpm/frame/${state.frame}-${state.view}.jpg`) return;
   shown = image;
@@ -86,6 +86,7 @@ function draw() {
   }
   if (state.dot) mark(at(state.dot), state.dot[2] ? '#ffd54a' : null, 5 * unit, unit);
   if (hover) mark(at(hover), null, 7 * unit, unit);
+  else if (state.pointed) mark(at(state.pointed), null, (state.pointed[2] ? 7 : 4) * unit, unit);
   fit();
 }
 
@@ -115,17 +116,36 @@ function place(event) {
   return [Math.min(Math.max(x, x0), x1 - 0.01), Math.min(Math.max(y, y0), y1 - 0.01)];
 }
 
-let pending = false;
+// At most one message in so many milliseconds, the last one for certain.
+function calmly(message, pause) {
+  let pending = false;
+  return () => {
+    if (pending) return;
+    pending = true;
+    setTimeout(() => { pending = false; say(message()); }, pause);
+  };
+}
+
+const sayHover = calmly(() => ({ what: 'hover', xy: hover }), 50);
 canvas.addEventListener('pointermove', (event) => {
   if (!state || !state.box) return;
   hover = place(event);
   draw();
-  if (pending) return;
-  pending = true;
-  setTimeout(() => { pending = false; if (hover) say({ what: 'hover', xy: hover }); }, 50);
+  sayHover();
 });
-canvas.addEventListener('pointerleave', () => { hover = null; say({ what: 'hover', xy: null }); draw(); });
+canvas.addEventListener('pointerleave', () => { hover = null; sayHover(); draw(); });
 canvas.addEventListener('click', (event) => { if (state && state.box) say({ what: 'pick', xy: place(event) }); });
+
+// Where the pointer is among the points, which viser draws on a canvas of the window around this frame.
+let among = null;
+const sayAmong = calmly(() => ({ what: 'point', xy: among }), 80);
+function onPoint(event) {
+  const before = among, box = event.target.tagName === 'CANVAS' && !event.buttons && event.type !== 'pointerout'
+    ? event.target.getBoundingClientRect() : null;
+  const xy = box && [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  among = xy && xy.every((part) => part >= 0 && part < 1) ? xy : null;
+  if (among || before) sayAmong();
+}
 
 function onKey(event) {
   if (!state || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -145,10 +165,16 @@ function onKey(event) {
 }
 
 window.addEventListener('keydown', onKey, true);
-if (outer !== window) outer.addEventListener('keydown', onKey, true);
+if (outer !== window) {
+  outer.addEventListener('keydown', onKey, true);
+  outer.addEventListener('pointermove', onPoint, true);
+  outer.addEventListener('pointerout', onPoint, true);
+}
 window.addEventListener('pagehide', () => {
   left = true;
   outer.removeEventListener('keydown', onKey, true);
+  outer.removeEventListener('pointermove', onPoint, true);
+  outer.removeEventListener('pointerout', onPoint, true);
   socket.close();
 });
 new ResizeObserver(draw).observe($('picture'));
