@@ -8,7 +8,7 @@ from PIL import Image
 
 import vdpm
 from fixtures.outcome import Run
-from vdpm.cli import demo
+from vdpm.cli import demo, screen
 from vdpm.synthetic import SceneConfig
 from vdpm.synthetic.demo_clip import load_ground_truth, write_clip
 
@@ -94,6 +94,19 @@ def test_convert_refuses_what_is_no_checkpoint(run: Run, tmp_path: Path) -> None
     assert not (tmp_path / "ours").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "what"), [(("--step", 0.5), "--dtype int8"), (("--dtype", "int8", "--step", 2), "2")]
+)
+def test_convert_refuses_a_step_that_makes_no_sense(
+    run: Run, tiny_folder: Path, tmp_path: Path, options: tuple[object, ...], what: str
+) -> None:
+    done = run("convert", tiny_folder, tmp_path / "ours", *options)
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+    assert what in done.err
+    assert not list(tmp_path.glob("*ours*"))
+
+
 def test_scenes_draws_a_picture(run: Run, tmp_path: Path) -> None:
     done = run("scenes", "-o", tmp_path / "a.png", "--count", 2, "--frames", 2, "--size", 16, 24)
     assert done.code == 0, done.err
@@ -114,16 +127,21 @@ def test_scenes_draws_a_picture(run: Run, tmp_path: Path) -> None:
         (False, {"DISPLAY": ":0"}, False),
     ],
 )
-def test_the_demo_opens_its_page_where_somebody_looks(
+def test_a_browser_is_opened_where_somebody_looks(
     monkeypatch: pytest.MonkeyPatch, terminal: bool, environment: dict[str, str], expected: bool
 ) -> None:
-    monkeypatch.setattr(demo.sys, "platform", "linux")
-    monkeypatch.setattr(demo.sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.setattr(screen.sys, "platform", "linux")
+    monkeypatch.setattr(screen.sys.stdout, "isatty", lambda: terminal)
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert demo.has_screen() is expected
+    asked: list[str] = []
+    monkeypatch.setattr(screen.webbrowser, "open", lambda url: asked.append(url) or True)
+    assert screen.open_browser("http://localhost", "auto") is expected
+    assert asked == ["http://localhost"] * expected
+    assert screen.open_browser("http://localhost", "yes")
+    assert not screen.open_browser("http://localhost", "no")
 
 
 def test_the_demo_opens_its_page_when_told(
@@ -131,7 +149,7 @@ def test_the_demo_opens_its_page_when_told(
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr(demo, "BUNDLED", bundle)
-    monkeypatch.setattr(demo.webbrowser, "open", lambda url: asked.append(url) or True)
+    monkeypatch.setattr(screen.webbrowser, "open", lambda url: asked.append(url) or True)
     done = run("demo", "-o", tmp_path / "out", "--model", tiny_folder, "--open", "yes")
     assert done.code == 0
     assert asked == [(tmp_path / "out" / "scene.html").resolve().as_uri()]

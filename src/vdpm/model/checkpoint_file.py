@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -50,17 +51,25 @@ def read_state(path: Path) -> StoredState:
     return StoredState(_read_torch(path), None)
 
 
-def write_state(path: Path, tensors: Mapping[str, Tensor], config: VDPMConfig, dtype: StoredType | None) -> None:
+def write_state(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    config: VDPMConfig,
+    dtype: StoredType | None,
+    integers: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+) -> None:
     """Write tensors and configuration to a .safetensors file, beside it first and then renamed into place.
 
     ``dtype`` None keeps each tensor's own. "int8" stores weights of two or more axes by rows of their first axis:
-    integers of -127 to 127 and one float32 scale a row; the rest as float32.
+    integers of -127 to 127 and one float32 scale a row; the rest as float32. ``integers``: those of some weights and
+    their scales, where they are not to be rounded to the nearest.
     """
     stored: dict[str, Tensor] = {}
     for name, value in tensors.items():
         tensor = value.detach().cpu()
-        if dtype == "int8" and _is_quantized(name, tensor):
-            stored[name], stored[name + SCALE_SUFFIX] = quantize_rows(tensor)
+        if dtype == "int8" and is_quantized(name, tensor):
+            known = (integers or {}).get(name)
+            stored[name], stored[name + SCALE_SUFFIX] = quantize_rows(tensor) if known is None else known
         elif dtype is None:
             stored[name] = tensor.contiguous()
         else:
@@ -83,7 +92,7 @@ def write_state(path: Path, tensors: Mapping[str, Tensor], config: VDPMConfig, d
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """``weight`` [rows, ...] -> int8 of its shape and float32 scales [rows]; off by at most half a scale."""
     rows = weight.float().flatten(1)
-    scale = rows.abs().amax(dim=1) / INT8_LEVELS
+    scale = row_scales(rows)
     safe = torch.where(scale > 0, scale, torch.ones_like(scale))
     integers = (rows / safe[:, None]).round().clamp(-INT8_LEVELS, INT8_LEVELS).to(torch.int8)
     return integers.reshape(weight.shape), scale
@@ -94,7 +103,13 @@ def dequantize_rows(integers: Tensor, scale: Tensor) -> Tensor:
     return integers.float() * scale.float().reshape(-1, *[1] * (integers.ndim - 1))
 
 
-def _is_quantized(name: str, tensor: Tensor) -> bool:
+def row_scales(rows: Float[Tensor, "rows entries"]) -> Float[Tensor, "rows"]:
+    """The smallest scales with which integers of 8 bits reach every entry."""
+    return rows.abs().amax(dim=1) / INT8_LEVELS
+
+
+def is_quantized(name: str, tensor: Tensor) -> bool:
+    """Whether "int8" stores this tensor as integers."""
     return tensor.ndim >= 2 and name.endswith(".weight") and tensor.numel() >= INT8_MIN_NUMEL
 
 

@@ -2,15 +2,17 @@
 
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vdpm.errors import OutputError
 from vdpm.model.checkpoint_file import StoredType
 from vdpm.model.config import VDPMConfig
 from vdpm.model.vdpm import VDPM
-from vdpm.model.weights import CONFIG_FILE, WEIGHTS_FILE, LoadReport
+from vdpm.model.weights import CONFIG_FILE, WEIGHTS_FILE, LoadReport, write_folder
 
 
 def convert(
@@ -21,12 +23,14 @@ def convert(
     config: VDPMConfig | None = None,
     overwrite: bool = False,
     seed: int = 0,
+    integers_of: Callable[[VDPM], Mapping[str, tuple[Tensor, Tensor]]] | None = None,
 ) -> LoadReport:
     """Read any checkpoint ``VDPM.from_pretrained`` reads and write it as our folder; written beside, then renamed.
 
-    ``seed`` draws what a VGGT checkpoint lacks. Returns what was dropped and initialised. Raises CheckpointError for a
-    checkpoint that is refused, OutputError where the folder exists (unless ``overwrite``), holds other files
-    and no weights, or cannot be written. Files beside the weights stay.
+    ``seed`` draws what a VGGT checkpoint lacks. ``integers_of``: for "int8", gives integers and scales of the rows of a
+    network's matrices (``model.rounding``) instead of the nearest ones. Returns what was dropped and initialised.
+    Raises CheckpointError for a checkpoint that is refused, OutputError where the folder exists (unless ``overwrite``),
+    holds other files and no weights, or cannot be written. Files beside the weights stay.
     """
     destination = Path(destination)
     if destination.exists() and not overwrite:
@@ -41,7 +45,8 @@ def convert(
     report = model.load_report
     assert report is not None
     beside = destination.with_name(f".{destination.name}.{os.getpid()}")
-    model.save_pretrained(beside, dtype=dtype)
+    integers = integers_of(model) if integers_of is not None and dtype == "int8" else None
+    write_folder(beside, model.state_dict(), model.config, dtype, integers)
     try:
         if destination.exists():
             # Only these two are replaced: what else lies in the folder is the user's.

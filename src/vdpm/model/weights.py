@@ -191,17 +191,22 @@ def fit_weights(
 
 
 def write_folder(
-    folder: str | Path, tensors: Mapping[str, Tensor], config: VDPMConfig, dtype: StoredType | None
+    folder: str | Path,
+    tensors: Mapping[str, Tensor],
+    config: VDPMConfig,
+    dtype: StoredType | None,
+    integers: Mapping[str, tuple[Tensor, Tensor]] | None = None,
 ) -> None:
     """Write ``config.json`` and ``model.safetensors`` into ``folder``, each whole or not at all.
 
-    Raises OutputError where that fails; a folder made for it is then removed again.
+    ``integers``: as of ``checkpoint_file.write_state``. Raises OutputError where that fails; a folder made for it is
+    then removed again.
     """
     folder = Path(folder)
     is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_state(folder / WEIGHTS_FILE, tensors, config, dtype)
+        write_state(folder / WEIGHTS_FILE, tensors, config, dtype, integers)
         beside = folder / f".{CONFIG_FILE}"
         beside.write_text(config.to_json(), encoding="utf-8")
         beside.replace(folder / CONFIG_FILE)
