@@ -83,7 +83,7 @@ def test_a_lens_is_straightened(tmp_path: Path) -> None:
     frame = open_dataset("waymo", tmp_path)[0].frame(1)
     rows, columns = frame.valid.nonzero().T
     assert len(rows) > 500
-    local = frame.in_camera()[frame.valid]
+    local = frame.in_camera().movedim(0, -1)[frame.valid]
     x, y = (local[:, :2] / local[:, 2:] * k.diagonal()[:2].float() + k[:2, 2].float()).T
     off = torch.stack((x - columns - 0.5, y - rows - 0.5), -1)
     assert float(off.abs().max()) < 1.3

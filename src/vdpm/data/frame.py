@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from vdpm.data.window import Size, Window
@@ -71,36 +71,47 @@ class Frame(NamedTuple):
     def points_of(self, pixels: Int[Tensor, "pixels"]) -> Float[Tensor, "pixels 3"]:
         """The points that some of its pixels, numbered along the rows, see, in the data set's world, in float64."""
         if self.measured is not None:
-            return self.measured.reshape(-1, 3)[pixels].double()
-        rays = pixel_rays(self.intrinsics, (self.depth.shape[0], self.depth.shape[1])).view(-1, 3)[pixels]
+            return self.measured.reshape(-1, 3).index_select(0, pixels).double()
+        rays = pixel_rays(self.intrinsics, (self.depth.shape[0], self.depth.shape[1])).flatten(1)
         depth = torch.where(self.valid.flatten()[pixels], self.depth.flatten()[pixels], 0)
-        return placed(self.c2w.double(), rays.double() * depth.double()[:, None])
+        return placed(self.c2w.double(), rays.index_select(1, pixels).double() * depth.double()).T
 
     def points(self) -> Float[Tensor, "height width 3"]:
         """The points its pixels see, in the data set's world, in float64; what lies where depth is unknown is 0."""
         if self.measured is not None:
             return self.measured.double()
-        return placed(self.c2w.double(), self.in_camera().double())
+        return placed(self.c2w.double(), self.in_camera().double()).movedim(0, -1).contiguous()
 
-    def in_camera(self) -> Float[Tensor, "height width 3"]:
-        """The points in the camera, in float32; what lies where depth is unknown is 0."""
-        if self.measured is not None:
-            w2c = invert_rigid(self.c2w.double())
-            some = self.valid.flatten().nonzero()[:, 0]
-            if 2 * len(some) > self.valid.numel():
-                return placed(w2c, self.measured.double()).float()
-            local = torch.zeros(self.valid.numel(), 3)
-            local[some] = placed(w2c, self.measured.reshape(-1, 3)[some].double()).float()
-            return local.view(*self.valid.shape, 3)
-        depth = self.depth.float().masked_fill(~self.valid, 0)
-        return pixel_rays(self.intrinsics, (self.depth.shape[0], self.depth.shape[1])) * depth[..., None]
+    def in_camera(self) -> Float[Tensor, "3 height width"]:
+        """The points in the camera, in float32, x, y and z apart; what lies where depth is unknown is 0."""
+        if self.measured is None:
+            depth = self.depth.float().masked_fill(~self.valid, 0)
+            return pixel_rays(self.intrinsics, (self.depth.shape[0], self.depth.shape[1])) * depth
+        return placed(invert_rigid(self.c2w.double()), planes(self.measured, torch.float64)).float()
+
+    def place_into(self, transform: Float[Tensor, "4 4"], out: Float[Tensor, "height width 3"]) -> Float[Tensor, ""]:
+        """Writes the points, taken from the camera by ``transform``, in float32; 0 where depth is unknown.
+
+        Returns the sum of their distances from the origin there.
+        """
+        some = self.valid.flatten().nonzero()[:, 0] if self.measured is not None else None
+        if self.measured is None or some is None or 2 * len(some) > self.valid.numel():
+            points = placed(transform.float(), self.in_camera()).masked_fill_(~self.valid, 0)
+            out.copy_(points.movedim(0, -1))
+        else:
+            # Of lidar: few pixels see anything.
+            measured = planes(self.measured.reshape(-1, 3).index_select(0, some), torch.float64)
+            points = placed(transform.float(), placed(invert_rigid(self.c2w.double()), measured).float())
+            out.zero_().view(-1, 3).index_copy_(0, some, points.T)
+        return squared_lengths(points).sqrt_().sum()
 
 
 class MovedPoints(NamedTuple):
     """Where pixels of one frame are at another time, in the data set's world, and for which of them it is known.
 
     ``pixels``: which pixels it speaks of, numbered along the rows. ``rest_stands``: all others stand still (else they
-    are unknown). ``rejected``: how many more the files hold that the reader found to belie their own frame.
+    are unknown). ``rejected``: how many more the files hold that the reader found to belie their own frame. ``dense``:
+    ``pixels`` are all there are, in order.
     """
 
     pixels: Int[Tensor, "pixels"]
@@ -108,6 +119,18 @@ class MovedPoints(NamedTuple):
     valid: Bool[Tensor, "pixels"]
     rest_stands: bool = False
     rejected: int = 0
+    dense: bool = False
+
+    def of(self, values: Shaped[Tensor, "all *rest"]) -> Shaped[Tensor, "pixels *rest"]:
+        """What its pixels have of the ``values`` of all pixels."""
+        return values if self.dense else values.index_select(0, self.pixels)
+
+    def write(self, values: Shaped[Tensor, "pixels *rest"], into: Shaped[Tensor, "all *rest"]) -> None:
+        """Puts the values of its pixels in place among those of all pixels."""
+        if self.dense:
+            into.copy_(values)
+        else:
+            into.index_copy_(0, self.pixels, values)
 
     def through(self, origin: Origin) -> "MovedPoints":
         """Those of its pixels that a frame brought to another size has taken over."""
@@ -116,28 +139,47 @@ class MovedPoints(NamedTuple):
         taken_over[origin.pixels.flatten().numpy()] = np.arange(origin.pixels.numel())
         place = torch.from_numpy(taken_over)[self.pixels]
         kept = place >= 0
-        return self._replace(pixels=place[kept], points=self.points[kept], valid=self.valid[kept])
+        return self._replace(pixels=place[kept], points=self.points[kept], valid=self.valid[kept], dense=False)
 
     def maps(self, frame: Frame) -> tuple[Float[Tensor, "height width 3"], Bool[Tensor, "height width"]]:
         """The same for all pixels of ``frame``, whose pixels these are: points in float64, and where they are known."""
         points = frame.points() if self.rest_stands else torch.zeros(*frame.depth.shape, 3, dtype=torch.float64)
         known = frame.valid.clone() if self.rest_stands else torch.zeros_like(frame.valid)
-        points.view(-1, 3)[self.pixels] = self.points.double()
-        known.view(-1)[self.pixels] = self.valid & frame.valid.flatten()[self.pixels]
+        self.write(self.points.double(), points.view(-1, 3))
+        self.write(self.valid & self.of(frame.valid.flatten()), known.view(-1))
         return points, known
 
 
-def pixel_rays(k: Float[Tensor, "3 3"], size: Size) -> Float[Tensor, "height width 3"]:
+def pixel_rays(k: Float[Tensor, "3 3"], size: Size) -> Float[Tensor, "3 height width"]:
     """Points at depth 1 that the pixels of a picture see, in the camera, float32; kept for the last cameras."""
     return _kept_rays(tuple(k.double().flatten().tolist()), size)
 
 
 @lru_cache(maxsize=4)
-def _kept_rays(k: tuple[float, ...], size: Size) -> Float[Tensor, "height width 3"]:
+def _kept_rays(k: tuple[float, ...], size: Size) -> Float[Tensor, "3 height width"]:
     ones = torch.ones(size, dtype=torch.float64)
-    return unproject(ones, torch.tensor(k, dtype=torch.float64).view(3, 3)).float()
+    return planes(unproject(ones, torch.tensor(k, dtype=torch.float64).view(3, 3)), torch.float32)
 
 
-def placed(transform: Float[Tensor, "4 4"], points: Float[Tensor, "*pixels 3"]) -> Float[Tensor, "*pixels 3"]:
-    """``geometry.rigid.transform_points`` for one motion and many points, several times as fast on a CPU."""
-    return torch.addmm(transform[:3, 3], points.reshape(-1, 3), transform[:3, :3].T).reshape(points.shape)
+def planes(points: Float[Tensor, "*pixels 3"], dtype: torch.dtype) -> Float[Tensor, "3 *pixels"]:
+    """The same, x, y and z apart: a CPU works on many numbers of one kind at a time."""
+    return torch.empty(3, *points.shape[:-1], dtype=dtype).copy_(points.movedim(-1, 0))
+
+
+def placed(transform: Float[Tensor, "4 4"], points: Float[Tensor, "3 *pixels"]) -> Float[Tensor, "3 *pixels"]:
+    """``geometry.rigid.transform_points`` for one motion and many points, as ``planes``; much faster on a CPU."""
+    # Not addmm, which spreads the translation over all points first: that takes longer than the product.
+    moved = torch.mm(transform[:3, :3], points.flatten(1)).add_(transform[:3, 3:])
+    return moved.view(points.shape)
+
+
+def blanked(points: Float[Tensor, "*pixels 3"], known: Bool[Tensor, "*pixels"]) -> Float[Tensor, "*pixels 3"]:
+    """The points, contiguous, changed in place: 0 where they are not ``known``."""
+    points.view(-1, 3).index_fill_(0, (~known).flatten().nonzero()[:, 0], 0)
+    return points
+
+
+def squared_lengths(points: Float[Tensor, "3 *pixels"]) -> Float[Tensor, "*pixels"]:
+    """|X|^2 of points, or ways, as ``planes``."""
+    x, y, z = points
+    return (x * x).add_(y * y).add_(z * z)

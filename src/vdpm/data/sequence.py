@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vdpm.data.frame import Frame, MovedPoints, placed
+from vdpm.data.frame import Frame, MovedPoints, placed, planes, squared_lengths
 from vdpm.data.window import Size, Window
 from vdpm.errors import UsageError
 from vdpm.geometry.rigid import invert_rigid
@@ -87,12 +87,11 @@ class DataSequence(ABC):
         world = invert_rigid(views[reference].c2w.double())
         c2w = world @ torch.stack([view.c2w for view in views]).double()
         # float32 from here on: lengths are now of the size of the scene, wherever in the world it lies.
-        seen = [placed(pose.float(), view.in_camera()) for pose, view in zip(c2w, views)]
-        points = torch.stack(seen).masked_fill_(~valid[..., None], 0)
+        points = torch.empty(*valid.shape, 3)
+        distances = sum(view.place_into(pose, own) for view, pose, own in zip(views, c2w, points))
         at_targets, known, travel = self._at_targets(frames, sources, places, points, world)
         moves = any(source.moved for source in sources)
-        # Of valid points; all others are 0.
-        distance = points.norm(dim=-1).sum() / valid.sum().clamp(min=1) if moves else 1.0
+        distance = distances / valid.sum().clamp(min=1) if moves else 1.0
         return Snippet(
             images=torch.stack([view.image for view in views]).permute(0, 3, 1, 2) / 255,
             timestamps=self.timestamps[frames].float(),
@@ -150,20 +149,19 @@ class DataSequence(ABC):
             for frame, there in moved.items():
                 if there is None or frame == index:
                     continue
-                good = there.valid & view.valid.flatten()[there.pixels]
-                there_to_clip = world.to(there.points.dtype)
-                new = torch.addmm(there_to_clip[:3, 3], there.points, there_to_clip[:3, :3].T).to(own.dtype)
-                new = new.masked_fill_(~good[:, None], 0)
+                good = there.valid & there.of(view.valid.flatten())
+                new = placed(world.to(there.points.dtype), planes(there.points, there.points.dtype)).to(own.dtype)
+                new.masked_fill_(~good, 0)
                 for row in (row for row, place in enumerate(places) if frames[place] == frame):
                     if there.rest_stands:
                         points[row, number], known[row, number] = own[number], view.valid
-                    points[row, number].view(-1, 3)[there.pixels] = new
-                    known[row, number].view(-1)[there.pixels] = good
+                    there.write(new.T, points[row, number].view(-1, 3))
+                    there.write(good, known[row, number].view(-1))
                 if start is not None:
-                    way = (there.points - start.points).square().sum(-1).masked_fill_(~(good & start.valid), 0)
-                    farthest = torch.maximum(travel[number].view(-1)[there.pixels], way.to(own.dtype))
-                    travel[number].view(-1)[there.pixels] = farthest
-        return points, known, travel.sqrt()
+                    way = squared_lengths((there.points - start.points).T).masked_fill_(~(good & start.valid), 0)
+                    farthest = travel[number].view(-1)
+                    there.write(torch.maximum(there.of(farthest), way.to(own.dtype)), farthest)
+        return points, known, travel.sqrt_()
 
     def _check(self, frames: list[int], places: list[int], reference: int) -> None:
         if not frames or not all(0 <= index < len(self) for index in frames):

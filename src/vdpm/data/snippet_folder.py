@@ -180,7 +180,7 @@ class SnippetFolder:
             raise InputError(f"{path}: holds values that are neither true nor false; damaged")
         found = torch.from_numpy(values).to(_ARRAYS[name].read)
         # Where the sum is finite, all are: far faster than to pick out the valid ones.
-        if name in ("points", "target_points") and not bool(found.sum(dtype=torch.float64).isfinite()):
+        if name in ("points", "target_points") and not bool(found.sum().isfinite()):
             per_target = name == "target_points" and "target_valid" in self.names
             mask = self.array("target_valid", part) if per_target else self.array("valid", part[name != "points" :])
             if not bool(found[mask.expand(found.shape[:-1])].isfinite().all()):

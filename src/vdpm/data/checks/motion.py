@@ -40,7 +40,7 @@ def check_motion(
         start, there = moved or (None, None)
         if start is None or there is None:
             continue
-        both = start.valid & read[a].valid.flatten()[start.pixels]
+        both = start.valid & start.of(read[a].valid.flatten())
         kept, rejected = kept + int(both.sum()), rejected + start.rejected
         here = read[a].points_of(start.pixels)
         distance = (here - read[a].c2w[:3, 3]).norm(dim=-1).clamp_min(1e-9)
@@ -134,9 +134,8 @@ def _off_pixels(start: MovedPoints, frame: Frame) -> Float[Tensor, "points 2"]:
     """How far points at their own time project from the middle of the pixels that they belong to."""
     local = transform_points(invert_rigid(frame.c2w.double()), start.points.double())
     pixels, _ = project(local, frame.intrinsics.double())
-    return (
-        pixels - pixel_grid(frame.depth.shape[0], frame.depth.shape[1], dtype=torch.float64).view(-1, 2)[start.pixels]
-    )
+    centres = pixel_grid(frame.depth.shape[0], frame.depth.shape[1], dtype=torch.float64)
+    return pixels - start.of(centres.view(-1, 2))
 
 
 def _share(which: Bool[Tensor, "points"]) -> float:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from vdpm.data.frame import Frame, MovedPoints, placed
+from vdpm.data.frame import Frame, MovedPoints, blanked, placed, planes
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.files import list_folders
 from vdpm.data.sequence import DataSequence
@@ -32,10 +32,10 @@ class SnippetFolderSequence(DataSequence):
     def frame(self, index: int) -> Frame:
         held = _held(self._folder)
         c2w, valid = self._array("c2w", index).double(), self._array("valid", index)
-        points = self._array("points", index).masked_fill_(~valid[..., None], 0)
+        points = blanked(self._array("points", index), valid)
         return Frame(
             image=_read(self._folder, lambda: held.picture(index)),
-            depth=placed(invert_rigid(c2w).float(), points)[..., 2],
+            depth=placed(invert_rigid(c2w).float(), planes(points, torch.float32))[2],
             valid=valid,
             c2w=c2w,
             intrinsics=self._array("intrinsics", index).double(),
@@ -61,7 +61,7 @@ class SnippetFolderSequence(DataSequence):
         if frame.origin is not None:
             taken = frame.origin.pixels.flatten()
             points, known = points[taken], known[taken]
-        return MovedPoints(torch.arange(len(known)), points.masked_fill(~known[:, None], 0), known)
+        return MovedPoints(torch.arange(len(known)), blanked(points, known), known, dense=True)
 
     def _array(self, name: str, *part: int) -> Tensor:
         return _read(self._folder, lambda: _held(self._folder).array(name, part))

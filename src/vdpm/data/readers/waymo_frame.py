@@ -116,9 +116,10 @@ class WaymoFrame:
             if image.ndim != 3 or image.shape[2] != 4 or seen.shape != (*image.shape[:2], 6):
                 raise ValueError(f"range image of {[*image.shape]} with projections of {[*seen.shape]}")
             as_first, as_second = seen[..., 0] == camera, seen[..., 3] == camera
+            # What is not a number is neither.
             with np.errstate(invalid="ignore"):
-                hit = (image[..., 0] > 0) & np.isfinite(image[..., 0])
-            row, column = np.nonzero(hit & (as_first | as_second))
+                hit = (image[..., 0] > 0) & (image[..., 0] < np.inf)
+            row, column = np.divmod(np.flatnonzero(hit & (as_first | as_second)), image.shape[1])
             to_vehicle = rigid_matrix(calibration.message(5))
             rows, columns = image.shape[:2]
             given, low, high = calibration.doubles(2), calibration.double(3), calibration.double(4)
