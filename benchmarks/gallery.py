@@ -210,7 +210,7 @@ def draw_page(opened: Any, result: vdpm.Reconstruction, path: Path) -> None:
 
 def draw_app(opened: Any, video: Path, arguments: argparse.Namespace) -> None:
     """The app with a finished and a running video, in a wide and in a narrow window."""
-    command = [sys.executable, "-m", "vdpm", "app", "--port", "0", "--no-browser", "--model", arguments.model]
+    command = [sys.executable, "-m", "vdpm", "app", "--port", "0", "--open", "no", "--model", arguments.model]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

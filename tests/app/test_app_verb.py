@@ -28,7 +28,7 @@ class Running:
 
     def __init__(self, folder: Path, *options: object) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "vdpm", "app", "--port", "0", "--no-browser", *map(str, options)],
+            [sys.executable, "-m", "vdpm", "app", "--port", "0", "--open", "no", *map(str, options)],
             env={**os.environ, "TMPDIR": str(folder)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -115,7 +115,7 @@ def test_other_ends_remove_all_files_too(tmp_path: Path, tiny_folder: Path, clip
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
-    code = main(["app", "--no-browser", *map(str, words)])
+    code = main(["app", "--open", "no", *map(str, words)])
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     return code, said

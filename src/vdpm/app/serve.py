@@ -5,7 +5,6 @@ import contextlib
 import secrets
 import signal
 import socket
-import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,7 +31,6 @@ def serve(
     network: Network | None = None,
     keep: Path | None = None,
     started: Callable[[str], None] = print,
-    open_browser: bool = False,
 ) -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP, then remove all files but those in ``keep``.
 
@@ -44,14 +42,8 @@ def serve(
         queue = JobQueue(workspace, limits or Limits(), network or Network())
         shown = f"[{host}]" if ":" in host else {"0.0.0.0": "127.0.0.1"}.get(host, host)
         address = f"http://{shown}:{listening.getsockname()[1]}/#key={key}"
-
-        def ready() -> None:
-            started(address)
-            if open_browser:
-                webbrowser.open(address)
-
         config = configured(make_app(queue, key, (*names, shown)))
-        asyncio.run(_Server(config, ready).serve(sockets=[listening]))
+        asyncio.run(_Server(config, lambda: started(address)).serve(sockets=[listening]))
 
 
 def configured(app: Starlette) -> uvicorn.Config:

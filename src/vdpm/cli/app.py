@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from vdpm.cli.screen import Open, open_browser
 from vdpm.cli.summary import print_table
 from vdpm.errors import UsageError, VDPMError
 
@@ -60,8 +61,8 @@ class App:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where the network runs."""
 
-    browser: bool = True
-    """Do not open the page in a browser."""
+    open: Open = "auto"
+    """Open the page in a browser; auto: from a terminal of a machine with a screen."""
 
     def run(self) -> None:
         for module in ("starlette", "uvicorn"):
@@ -93,7 +94,6 @@ class App:
             ),
             keep=self.keep,
             started=self._tell,
-            open_browser=self.browser,
         )
         print("Ended." if self.keep is None else f"Ended. Results: {self.keep}")
 
@@ -101,3 +101,4 @@ class App:
         kept = "removed when the app ends (Ctrl-C)" if self.keep is None else f"kept in {self.keep}"
         limits = f"{self.max_upload:g} MB, {self.max_seconds:g} s, {self.max_frames} frames a video"
         print_table("vdpm app", [("open", address), ("takes", limits), ("files", kept)])
+        open_browser(address, self.open)

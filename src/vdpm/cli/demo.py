@@ -1,9 +1,6 @@
 """``vdpm demo``: the bundled clip through the network, and how far the answer is from the truth."""
 
 import math
-import os
-import sys
-import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from vdpm.cli.pictures import write_pictures
+from vdpm.cli.screen import Open, open_browser
 from vdpm.cli.summary import print_table
 from vdpm.progress import terminal_progress
 
@@ -39,7 +37,7 @@ class Demo:
     overwrite: bool = False
     """Replace a result that exists in the output folder."""
 
-    open: Literal["auto", "yes", "no"] = "auto"
+    open: Open = "auto"
     """Open the page in the browser afterwards; auto: from a terminal of a machine with a screen."""
 
     def run(self) -> None:
@@ -82,19 +80,11 @@ class Demo:
         )
         print()
         page = self.output / PAGE_FILE
-        opened = (self.open == "yes" or (self.open == "auto" and has_screen())) and webbrowser.open(
-            page.resolve().as_uri()
-        )
+        opened = open_browser(page.resolve().as_uri(), self.open)
         print(f"{page} is open in your browser" if opened else f"Open {page} in a browser", end=" ")
         print("(press space to play; it needs no network).")
         print(f"Look at {self.output / 'preview.png'}; open the .ply files in MeshLab, CloudCompare or Blender.")
         print("Next, your own video: vdpm reconstruct VIDEO -o DIR")
-
-
-def has_screen() -> bool:
-    """Whether somebody sits at a terminal of a machine with a screen."""
-    desktop = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    return sys.stdout.isatty() and desktop and "SSH_CONNECTION" not in os.environ
 
 
 def score(result: "Reconstruction", truth: "Snippet") -> "ClipScores":

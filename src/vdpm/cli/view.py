@@ -1,12 +1,13 @@
 """``vdpm view``: a result in a browser on this machine, to look around in while it plays."""
 
 import shlex
-import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+
+from vdpm.cli.screen import Open, open_browser
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class View:
     min_confidence: Annotated[float, tyro.conf.arg(metavar="C")] = 1.0
     """Leave out points that are less sure. 1 is the least that occurs."""
 
-    open: bool = False
-    """Open the browser too."""
+    open: Open = "auto"
+    """Open the browser too; auto: from a terminal of a machine with a screen."""
 
     def run(self) -> None:
         from vdpm.archive import load
@@ -63,7 +64,6 @@ class View:
             if not is_loopback(self.host):
                 print(f"Everybody who can reach {self.host}:{viewer.port} can look on: there is no password.")
             print(f"{shlex.quote(str(self.folder))} is at {viewer.url}   (Ctrl-C ends it)", flush=True)
-            if self.open:
-                webbrowser.open(viewer.url)
+            open_browser(viewer.url, self.open)
             while True:
                 viewer.wait(0.5)

@@ -16,8 +16,8 @@ SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 @dataclass(frozen=True)
 class Settings:
     """``points_of``: the fused cloud; the frame shown, with all its pixels at its own time; or the pixels of frame
-    ``source`` at every time. ``size``: of points, a factor. ``trail_length``: times back from the one shown, 0 the whole
-    way. ``layout``: of two results.
+    ``source`` at every time. ``size``: of points, a factor. ``trail_length``: times back from the one shown, 0 the
+    whole way. ``layout``: of two results.
     """
 
     playing: bool = False
