@@ -84,7 +84,8 @@ def test_without_viser(run: Run, saved: Path, monkeypatch: pytest.MonkeyPatch) -
     )
 
 
-def test_a_port_in_use_and_ctrl_c(saved: Path, viser: None) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_port_in_use_and_the_end(saved: Path, viser: None, number: int) -> None:
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", 0))
@@ -108,10 +109,10 @@ def test_a_port_in_use_and_ctrl_c(saved: Path, viser: None) -> None:
             with urllib.request.urlopen(url, timeout=20) as page:
                 assert page.status == 200
             time.sleep(0.5)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             out, err = process.communicate(timeout=30)
         finally:
             process.kill()
-    assert process.returncode == 130
-    assert err == "vdpm: error: interrupted\n"
-    assert out == "", "nothing of viser's own is said"
+    assert process.returncode == 0
+    assert err == ""
+    assert out == "\nEnded.\n", "nothing of viser's own is said"

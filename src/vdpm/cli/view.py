@@ -65,5 +65,9 @@ class View:
                 print(f"Everybody who can reach {self.host}:{viewer.port} can look on: there is no password.")
             print(f"{shlex.quote(str(self.folder))} is at {viewer.url}   (Ctrl-C ends it)", flush=True)
             open_browser(viewer.url, self.open)
-            while True:
-                viewer.wait(0.5)
+            try:
+                while True:
+                    viewer.wait(0.5)
+            except KeyboardInterrupt:
+                # The way to end it, and no mistake.
+                print("\nEnded.")
