@@ -2,15 +2,18 @@
 
     python benchmarks/reader_throughput.py
     python benchmarks/reader_throughput.py --formats kubric movi --seconds 5
+    python benchmarks/reader_throughput.py --processes 2
 
 Writes our own scenes, 512 x 384, in each data set's own format (with the writers of the tests), then reads clips of
-five frames from them. Times are of the processor (one core, one thread), so that other work on the machine matters
-little; two cores do twice as much. ``whole``: the clip as it is, with points at one other time. ``training``: drawn for
-a batch of 168 x 224, as vdpm train --data does. ``decoding``: the same files' PNG, JPEG, TIFF and zlib streams unpacked
-by the same libraries, raw arrays read (and protobuf's packed numbers), and nothing else done.
+five frames from them. Times are of the processor, one thread a process, so that other work on the machine matters
+little; the last column is by the clock on the wall. ``--processes``: so many read at once, and figures are of all of
+them together. ``whole``: the clip as it is, with points at one other time. ``training``: drawn for a batch of 168 x
+224, as vdpm train --data does. ``decoding``: the same files' PNG, JPEG, TIFF and zlib streams unpacked by the same
+libraries, raw arrays read (and protobuf's packed numbers), and nothing else done.
 """
 
 import argparse
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -18,10 +21,12 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import av
-import numpy as np
 import torch
 from PIL import Image
 
@@ -131,16 +136,53 @@ def decode_picture(content: bytes) -> None:
         image.load()
 
 
-def a_minute(work: Callable[[], object], seconds: float) -> float:
-    """How often ``work`` is done in a minute of one core, tried for that many of its seconds."""
+def a_minute(work: Callable[[], object], seconds: float) -> tuple[float, float]:
+    """How often ``work`` is done in a minute of one core, tried for that many of its seconds, and of the clock."""
     work()
-    done, start = 0, time.process_time()
+    done, start, clock = 0, time.process_time(), time.perf_counter()
     while time.process_time() - start < seconds or done < 3:
         for kept in KEPT:
             kept.cache_clear()
         work()
         done += 1
-    return 60 * done / (time.process_time() - start)
+    return 60 * done / (time.process_time() - start), 60 * done / (time.perf_counter() - clock)
+
+
+def measure(dataset: str, root: Path, kind: str, seconds: float, ready: Barrier | None = None) -> tuple[float, float]:
+    """The rates of one process; ``ready`` lets several begin together."""
+    torch.set_num_threads(1)
+    (film,) = open_dataset(dataset, root)
+    source = ClipSource(DataSource(dataset, str(root), 1.0, (1, 1)))
+    keys = iter(range(10**6))
+    work: dict[str, Callable[[], object]] = {
+        "whole": lambda: film.snippet(range(FRAMES), [FRAMES - 1], 0, None, "targets"),
+        "training": lambda: source.draw([next(keys)], FRAMES, TRAINING, [FRAMES - 1], 0),
+        "decoding": lambda: decode(root),
+    }
+    work[kind]()
+    if ready is not None:
+        ready.wait()
+    return a_minute(work[kind], seconds)
+
+
+def _measured(results: Queue, *given: Any) -> None:
+    results.put(measure(*given))
+
+
+def together(processes: int, dataset: str, root: Path, kind: str, seconds: float) -> tuple[float, float]:
+    """The sum of the rates of several processes that work at the same time."""
+    if processes == 1:
+        return measure(dataset, root, kind, seconds)
+    context = multiprocessing.get_context("spawn")
+    results, ready = context.Queue(), context.Barrier(processes)
+    given = (results, dataset, root, kind, seconds, ready)
+    workers = [context.Process(target=_measured, args=given) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    rates = [results.get() for _ in workers]
+    for worker in workers:
+        worker.join()
+    return sum(rate[0] for rate in rates), sum(rate[1] for rate in rates)
 
 
 def main() -> None:
@@ -149,29 +191,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--formats", nargs="+", choices=known, default=known)
     parser.add_argument("--seconds", type=float, default=3.0, help="of one core, for each figure")
+    parser.add_argument("--processes", type=int, default=1, help="that read at the same time")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         written = write_all(Path(folder), arguments.formats)
-        print("| format | whole | training | decoding | whole / decoding | training / decoding |")
-        print("| --- | --- | --- | --- | --- | --- |")
+        print("| format | whole | training | decoding | whole / decoding | training / decoding | whole by the clock |")
+        print("| --- | --- | --- | --- | --- | --- | --- |")
         for name, (dataset, root) in written.items():
-            (film,) = open_dataset(dataset, root)
-            source = ClipSource(DataSource(dataset, str(root), 1.0, (1, 1)))
-            keys = iter(np.arange(10**6).tolist())
-
-            def whole(film=film) -> object:  # type: ignore[no-untyped-def]
-                return film.snippet(range(FRAMES), [FRAMES - 1], 0, None, "targets")
-
-            def training(source=source, keys=keys) -> object:  # type: ignore[no-untyped-def]
-                return source.draw([next(keys)], FRAMES, TRAINING, [FRAMES - 1], 0)
-
-            def bare(root=root) -> None:  # type: ignore[no-untyped-def]
-                decode(root)
-
-            rates = [a_minute(one, arguments.seconds) for one in (whole, training, bare)]
-            shares = [f"{rate / rates[2]:.2f}" for rate in rates[:2]]
-            print(f"| {name} | {' | '.join(f'{rate:,.0f}' for rate in rates)} | {' | '.join(shares)} |", flush=True)
+            kinds = ("whole", "training", "decoding")
+            found = [together(arguments.processes, dataset, root, kind, arguments.seconds) for kind in kinds]
+            rates = [rate for rate, _ in found]
+            cells = [f"{rate:,.0f}" for rate in rates] + [f"{rate / rates[2]:.2f}" for rate in rates[:2]]
+            print(f"| {name} | {' | '.join(cells)} | {found[0][1]:,.0f} |", flush=True)
 
 
 if __name__ == "__main__":
