@@ -18,28 +18,36 @@ import vdpm
 
 COLORS = ("#e8a33d", "#4cc3ff", "#ff6b8b", "#8bd450", "#c792ea", "#ffffff")
 
+
+def pixel(text: str) -> tuple[float, float]:
+    """x,y -> its numbers."""
+    x, y = map(float, text.split(","))
+    return x, y
+
+
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("video", type=Path, help="a video, or a folder written by vdpm reconstruct")
-parser.add_argument("pixels", nargs="+", metavar="X,Y")
+parser.add_argument("pixels", nargs="+", metavar="X,Y", type=pixel)
 parser.add_argument("-o", "--output", type=Path, default=Path("tracks.csv"))
 arguments = parser.parse_args()
 
 saved = (arguments.video / "reconstruction.json").exists()
 result = vdpm.load(arguments.video) if saved else vdpm.reconstruct(arguments.video, progress=True)
 
-chosen = torch.tensor([[float(part) for part in pixel.split(",")] for pixel in arguments.pixels])
+names = [f"{x:g},{y:g}" for x, y in arguments.pixels]
+chosen = torch.tensor(arguments.pixels)
 tracks = vdpm.tracks(result, source=0, queries=result.transform.points_to_output(chosen))
 in_video = result.transform.points_to_source(tracks.pixels)
 
 with arguments.output.open("w", newline="") as file:
     rows = csv.writer(file)
     rows.writerow(["pixel", "frame", "seconds", "x", "y", "z", "video_x", "video_y", "seen", "confidence"])
-    for number, pixel in enumerate(arguments.pixels):
+    for number, name in enumerate(names):
         for row, frame in enumerate(tracks.targets):
             place = [f"{value:.5f}" for value in tracks.points[row, number].tolist()]
             where = [f"{value:.2f}" for value in in_video[row, number].tolist()]
             seen, sure = int(tracks.visible[row, number]), float(tracks.confidence[row, number])
-            rows.writerow([pixel, frame, f"{float(result.timestamps[frame]):.3f}", *place, *where, seen, f"{sure:.2f}"])
+            rows.writerow([name, frame, f"{float(result.timestamps[frame]):.3f}", *place, *where, seen, f"{sure:.2f}"])
 
 pictures = []
 zoom = max(1, round(480 / result.size[1]))
@@ -56,7 +64,7 @@ for row, frame in enumerate(tracks.targets):
     pictures.append(image)
 pictures[0].save(arguments.output.with_suffix(".webp"), save_all=True, append_images=pictures[1:], duration=150, loop=0)
 
-for number, pixel in enumerate(arguments.pixels):
+for number, name in enumerate(names):
     steps = (tracks.points[1:, number] - tracks.points[:-1, number]).norm(dim=-1)
     seen = f"seen in {int(tracks.visible[:, number].sum())} of {len(tracks.targets)} frames"
-    print(f"{pixel}: goes {float(steps.sum()):.3f} units, {seen}")
+    print(f"{name}: goes {float(steps.sum()):.3f} units, {seen}")

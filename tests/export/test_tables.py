@@ -162,7 +162,8 @@ def test_blender_sees_what_the_camera_saw(
 
     export(scene, "glb", tmp_path / "points.glb", ExportOptions(drop_percent=0.0, stride=1))
     export(scene, "blender", tmp_path / "a.py")
-    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.wm.read_factory_settings()
+    assert "Cube" in bpy.context.scene.objects, "as Blender starts"
     monkeypatch.setattr(sys, "argv", ["blender", "--", str(tmp_path / "points.glb")])
     exec(compile((tmp_path / "a.py").read_text(), "a.py", "exec"), {"__name__": "__main__"})
     stage = bpy.context.scene
@@ -179,6 +180,22 @@ def test_blender_sees_what_the_camera_saw(
         height, width = SIZE
         pixels = np.array([(view.x * width, (1 - view.y) * height) for view in seen])
         assert np.allclose(pixels, project_to(scene, truth.points, time)[0].numpy(), atol=2e-3)
+
+
+def test_only_what_blender_starts_with_is_taken_away(
+    scene: Reconstruction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bpy = pytest.importorskip("bpy", reason="Blender as a module (bpy) is not installed")
+    export(scene, "blender", tmp_path / "a.py")
+    monkeypatch.setattr(sys, "argv", ["blender"])
+    script = compile((tmp_path / "a.py").read_text(), "a.py", "exec")
+    bpy.ops.wm.read_factory_settings()
+    exec(script, {"__name__": "__main__"})
+    assert [thing.name for thing in bpy.context.scene.objects] == ["vdpm camera"]
+    bpy.ops.wm.read_factory_settings()
+    bpy.context.scene.objects["Cube"].name = "my house"
+    exec(script, {"__name__": "__main__"})
+    assert {thing.name for thing in bpy.context.scene.objects} == {"my house", "Light", "Camera", "vdpm camera"}
 
 
 def to_vector(place: np.ndarray) -> object:

@@ -19,6 +19,7 @@ SCENE: dict[str, Any] = json.loads("{}")
 
 def build(scene: Any, data: dict[str, Any], files: list[str]) -> None:
     """Sets rate, range and picture size of ``scene``, imports ``files``, adds the camera."""
+    clear_start(scene)
     rate = data["frames_per_second"]
     scene.render.fps = max(1, round(rate))
     scene.render.fps_base = scene.render.fps / rate
@@ -37,6 +38,15 @@ def build(scene: Any, data: dict[str, Any], files: list[str]) -> None:
     scene.camera = camera
     # The colours are the video's; Blender's film-like view transform would grey them.
     scene.view_settings.view_transform = "Standard"
+
+
+def clear_start(scene: Any) -> None:
+    """Takes away what Blender starts with, where nothing else is there: its cube would stand around the camera, and
+    hide what is more than a metre away. Scenes that were opened from a file stay as they are.
+    """
+    if not bpy.data.filepath and {thing.name for thing in scene.objects} == {"Cube", "Light", "Camera"}:
+        for thing in list(scene.objects):
+            bpy.data.objects.remove(thing)
 
 
 def add_camera(scene: Any, data: dict[str, Any]) -> Any:
