@@ -69,12 +69,16 @@ class TableRun:
     """Of predictions on disk; auto: float16 (off by 0.05 % at most), float32 for what is made of the truth."""
     max_disk: Annotated[float, tyro.conf.arg(metavar="GB")] = 20.0
     """Refuse to start where the predictions would take more."""
+    max_corrupt: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.0
+    """Put up with so many clips, and sequences, whose data cannot be read, as a share of all: they are counted, named
+    below the tables, and in no mean. At 0 the first one stops the run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run."""
 
     def run(self) -> None:
+        from vdpm.data.quarantine import Quarantine
         from vdpm.evaluation.contenders import FILES
-        from vdpm.evaluation.prediction_run import keep_plan, make_plan, predict
+        from vdpm.evaluation.prediction_run import keep_plan, make_plan, missing, predict
         from vdpm.evaluation.table_file import read_scores, write_scores
         from vdpm.evaluation.table_report import write_report
         from vdpm.evaluation.table_scores import score
@@ -102,11 +106,15 @@ class TableRun:
             return
         with terminal_progress() as report:
             if self.step in ("all", "predict"):
-                made = predict(contender, clips, plan, self.output, self.max_disk, report)
+                there = len(plan.samples) - len(missing(plan, self.output))
+                lost = Quarantine(self.max_corrupt, expected=len(plan.samples))
+                made = predict(contender, clips, plan, self.output, self.max_disk, report, lost)
                 if self.step == "predict":
-                    print(f"{self.output}: {made} clips predicted, {len(plan.samples) - made} were there")
+                    told = f", {lost.failures} cannot be read" if lost.failures else ""
+                    print(f"{self.output}: {made} clips predicted, {there} were there{told}")
                     return
-            scored = score(clips, plan, self.output, options, self._device(), report)
+            lost = Quarantine(self.max_corrupt, expected=len(plan.samples))
+            scored = score(clips, plan, self.output, options, self._device(), report, lost)
         result = write_scores(plan, scored, options, self.output)
         if self.step == "all":
             self._print(write_report([result], self.output))
@@ -161,7 +169,7 @@ class TableRun:
             return FamilyClips(manifest, device=self._device(), notes=manifest.differences())
         if self.dataset is None or self.data is None:
             raise UsageError("which clips? give --data ROOT --dataset NAME, or --family NAME")
-        return open_clips(self.dataset, self.data, self.table, benchmark.pairing)
+        return open_clips(self.dataset, self.data, self.table, benchmark.pairing, self.max_corrupt)
 
     def _contender(self, answers: "AnswerOptions") -> "Contender":
         from vdpm.evaluation.contenders import check_task, make_contender

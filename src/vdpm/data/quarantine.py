@@ -26,8 +26,9 @@ class TooManyCorrupt(InputError):
 class Quarantine:
     """Reads through ``attempt``; what raises CorruptFile is kept in ``files`` and answered by None.
 
-    Past ``max_share`` of the attempts, once there were ``patience`` of them, the run stops with TooManyCorrupt. A
-    file is listed once, but every attempt that fails counts.
+    Past ``max_share`` of the attempts, once there were ``patience`` of them, the run stops with TooManyCorrupt; where
+    it is known how many are ``expected`` in all, past that share of them. A file is listed once, but every attempt that
+    fails counts.
     """
 
     max_share: float = 0.05
@@ -35,6 +36,7 @@ class Quarantine:
     files: dict[Path, str] = field(default_factory=dict)
     attempts: int = 0
     failures: int = 0
+    expected: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_share <= 1 or self.patience < 1:
@@ -65,10 +67,16 @@ class Quarantine:
             self.files.setdefault(Path(path), reason)
         self._stop_past_the_share()
 
-    def _stop_past_the_share(self) -> None:
-        if self.attempts >= self.patience and self.failures > self.max_share * self.attempts:
+    def close(self) -> None:
+        """At the end of all attempts, however few they were: raises TooManyCorrupt past the share."""
+        self._stop_past_the_share(patience=0)
+
+    def _stop_past_the_share(self, patience: int | None = None) -> None:
+        counted = self.attempts if self.expected is None else max(self.expected, self.attempts)
+        needed = self.patience if patience is None else patience
+        if (self.expected is not None or counted >= needed) and self.failures > self.max_share * counted:
             raise TooManyCorrupt(
-                f"{self.failures} of {self.attempts} reads met corrupt files, above the share of {self.max_share:g}; "
+                f"{self.failures} of {counted} reads met corrupt files, above the share of {self.max_share:g}; "
                 f"the last was {list(self.files.values())[-1]}; mend the data or allow a larger share"
             )
 

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vdpm.data.frame import Frame
+from vdpm.data.quarantine import Quarantine
 from vdpm.data.readers import open_dataset
 from vdpm.data.sequence import DataSequence
 from vdpm.errors import InputError, UsageError
@@ -71,8 +72,11 @@ class Clips(ABC):
 class DatasetClips(Clips):
     """Clips of a data set on disk."""
 
-    def __init__(self, dataset: str, sequences: Mapping[str, DataSequence]) -> None:
-        self.dataset = dataset
+    def __init__(
+        self, dataset: str, sequences: Mapping[str, DataSequence], corrupt: Mapping[str, str] | None = None
+    ) -> None:
+        """``corrupt``: sequences that could not be opened, by the file that is damaged, with the reason."""
+        self.dataset, self._corrupt = dataset, dict(corrupt or {})
         self._sequences = dict(sequences)
         self.metric = all(sequence.metric for sequence in self._sequences.values())
 
@@ -85,7 +89,7 @@ class DatasetClips(Clips):
             )
         drawn = draw(benchmark, usable)
         missing = {name: "has no tracks" for name in self._sequences if name not in usable}
-        return replace(drawn, left_out=drawn.left_out | missing)
+        return replace(drawn, left_out=drawn.left_out | missing | self._corrupt)
 
     def map_truth(self, sample: Sample, targets: Sequence[int], sources: Sequence[int]) -> MapTruth:
         sequence = self._sequence(sample)
@@ -200,19 +204,29 @@ class FamilyClips(Clips):
         return self._generator(torch.tensor([seed]), torch.arange(self._count)[None]).clip(0)
 
 
-def open_clips(dataset: str, root: Path, table: Table, pairing: str = "time") -> DatasetClips:
+def open_clips(dataset: str, root: Path, table: Table, pairing: str = "time", max_corrupt: float = 0.0) -> DatasetClips:
     """The sequences of ``dataset`` under ``root``. ``pairing``: see Benchmark.
 
+    Up to the share ``max_corrupt`` of them may be damaged so that they cannot be opened; they are told as left out.
     Raises UsageError for names that there are not, InputError where there are no sequences or files are damaged.
     """
+    quarantine = Quarantine(max_share=max_corrupt)
     published = {("bonn", "index"): open_bonn_by_index, ("tum", "pose"): open_tum_by_pose}
     if pairing == "time":
-        sequences = open_dataset(dataset, root)
+        sequences = open_dataset(dataset, root, quarantine)
     elif (dataset, pairing) in published and (pairing, table) in (("index", "video-depth"), ("pose", "camera-pose")):
-        sequences = published[dataset, pairing](root)
+        sequences = published[dataset, pairing](root, quarantine)
     else:
         raise UsageError(f"--pairing {pairing} is not for {table} on {dataset}; index: Bonn's depth, pose: TUM's poses")
+    quarantine.close()
+    if not sequences:
+        raise InputError(f"{root}: none of its sequences can be read, {next(iter(quarantine.files.values()))}")
     names = {sequence.name: sequence for sequence in sequences}
     if len(names) < len(sequences):
         raise InputError(f"{root}: two sequences of one name; move one away")
-    return DatasetClips(dataset, names)
+    corrupt = {_within(root, path): f"cannot be read ({reason})" for path, reason in quarantine.files.items()}
+    return DatasetClips(dataset, names, corrupt)
+
+
+def _within(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from vdpm.archive.folder import disk_errors, write_whole
 from vdpm.archive.manifest import JsonFields
+from vdpm.data.quarantine import Quarantine
 from vdpm.errors import InputError, OutputError, UsageError
 from vdpm.evaluation.answers import Precision, save_depth, save_maps, save_path
 from vdpm.evaluation.benchmark import TABLES, Benchmark, Drawn, Sample, Table
@@ -192,30 +194,39 @@ def predict(
     folder: Path,
     max_disk: float = 20.0,
     report: Report = silent,
+    quarantine: Quarantine | None = None,
 ) -> int:
-    """Answers every clip that has no file yet; returns how many these were. ``contender`` None: answers are files.
+    """Answers every clip that has no file yet; returns how many it answered. ``contender`` None: answers are files.
 
-    ``max_disk``: GB that all answers may take; what they will take is told from the first. Raises InputError where
-    answers are not finite, data are damaged, or files that another program should have made are missing; OutputError
-    where there is no room.
+    ``max_disk``: GB that all answers may take; what they will take is told from the first. Clips whose data cannot be
+    read go to the ``quarantine``, and have no file. Raises InputError where answers are not finite, data are damaged
+    (TooManyCorrupt with a quarantine), or files that another program should have made are missing; OutputError where
+    there is no room.
     """
     todo = missing(plan, folder)
+    quarantine = quarantine or Quarantine(max_share=0, expected=len(plan.samples))
     if contender is None:
+        todo = [sample for sample in todo if quarantine.attempt(partial(readable, clips, sample))]
         if todo:
             raise InputError(
                 f"{folder / PREDICTIONS}: {len(todo)} of {len(plan.samples)} answers are missing, first "
                 f"{todo[0].name}.npz; {PLAN_FILE} lists the clips, docs/evaluation.md what a file holds"
             )
         return 0
-    done = len(plan.samples) - len(todo)
+    done, made = len(plan.samples) - len(todo), 0
     report("predicting", done, len(plan.samples))
     for number, sample in enumerate(todo, 1):
-        path = answer_file(folder, sample)
-        _answer(contender, clips, plan, sample, path)
-        if number == 1:
-            _check_room(path, len(todo), max_disk)
+        answered = quarantine.attempt(partial(_answer, contender, clips, plan, sample, answer_file(folder, sample)))
+        made += answered is not None
+        if answered is not None and made == 1:
+            _check_room(answered, len(todo), max_disk)
         report("predicting", done + number, len(plan.samples))
-    return len(todo)
+    return made
+
+
+def readable(clips: Clips, sample: Sample) -> bool:
+    """True; raises CorruptFile where a frame of the clip cannot be read."""
+    return all(frame is not None for frame in clips.frames(sample))
 
 
 def asked(table: Table, sample: Sample) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -259,7 +270,8 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _answer(contender: Contender, clips: Clips, plan: RunPlan, sample: Sample, path: Path) -> None:
+def _answer(contender: Contender, clips: Clips, plan: RunPlan, sample: Sample, path: Path) -> Path:
+    """Asks for one clip and writes the answer as ``path``, which it gives back."""
     wanted = plan.options.precision
     exact = contender.exact if wanted == "auto" else wanted == "float32"
     precision: Precision = "float32" if exact else "float16"
@@ -270,13 +282,14 @@ def _answer(contender: Contender, clips: Clips, plan: RunPlan, sample: Sample, p
         with torch.inference_mode():
             said = contender.maps(truth)
         save_maps(path, said, sources, keep, own, precision)
-        return
+        return path
     # Not in inference mode: windows of long sequences are aligned with gradients.
     whole = contender.sequence(clips.frames(sample), sample.name)
     if plan.table == "video-depth":
         save_depth(path, whole.depth, precision)
     else:
         save_path(path, whole.c2w)
+    return path
 
 
 def _check_room(first: Path, count: int, max_disk: float) -> None:

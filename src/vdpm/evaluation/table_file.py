@@ -35,7 +35,7 @@ PROTOCOL = {
 @dataclass(frozen=True)
 class TableResult:
     """One run's numbers. ``digest``: of its clips. ``means``: [group][error]; ``samples``: as in the file, undefined
-    errors None.
+    errors None; "corrupt" says why the data of a clip cannot be read (None: they can).
     """
 
     table: str
@@ -59,7 +59,10 @@ def write_scores(plan: RunPlan, scored: Sequence[SampleScores], options: TableOp
         means[group] = {
             name: bootstrap([one.scores.get(name, math.nan) for one in members], weights=weights) for name in names
         }
-    samples = [one.sample.to_json() | {"weight": one.weight, "scores": _plain(one.scores)} for one in scored]
+    samples = [
+        one.sample.to_json() | {"weight": one.weight, "corrupt": one.corrupt, "scores": _plain(one.scores)}
+        for one in scored
+    ]
     content = {
         "format": _FORMAT,
         "format_version": _VERSION,
@@ -96,7 +99,12 @@ def read_scores(folder: Path) -> TableResult:
             for group, by in fields.table("means").items()
         }
         samples = tuple(
-            {"name": str(s["name"]), "group": str(s["group"]), "scores": dict(s["scores"])}
+            {
+                "name": str(s["name"]),
+                "group": str(s["group"]),
+                "corrupt": None if s.get("corrupt") is None else str(s["corrupt"]),
+                "scores": dict(s["scores"]),
+            }
             for s in fields.data["samples"]
         )
         left_out = {str(name): str(reason) for name, reason in fields.table("left_out").items()}

@@ -218,9 +218,15 @@ def _given(value: float | None) -> str:
 
 def _notes(result: TableResult, group: str, keys: Sequence[str]) -> list[str]:
     """How many clips a row is over, what was left out and why, and which clips leave an error undefined."""
-    clips = [sample for sample in result.samples if sample["group"] == group]
-    noun = ("clip" if result.table in ("two-view", "tracking") else "sequence") + ("s" if len(clips) != 1 else "")
-    notes = ["; ".join([f"{result.model}: {len(clips)} {noun}", *result.notes])]
+    drawn = [sample for sample in result.samples if sample["group"] == group]
+    clips = [sample for sample in drawn if sample["corrupt"] is None]
+    noun = ("clip" if result.table in ("two-view", "tracking") else "sequence") + ("s" if len(drawn) != 1 else "")
+    count = f"{len(clips)}" if len(clips) == len(drawn) else f"{len(clips)} of {len(drawn)}"
+    notes = ["; ".join([f"{result.model}: {count} {noun}", *result.notes])]
+    if len(clips) < len(drawn):
+        lost = [f"{s['name']} ({s['corrupt']})" for s in drawn if s["corrupt"] is not None]
+        rest = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+        notes.append(f"{result.model}: {len(lost)} cannot be read, and are in no mean: {'; '.join(lost[:5])}{rest}")
     undefined: dict[tuple[str, ...], list[str]] = {}
     for key in keys:
         names = tuple(s["name"] for s in clips if s["scores"].get(key) is None)
@@ -238,7 +244,8 @@ def _notes(result: TableResult, group: str, keys: Sequence[str]) -> list[str]:
 
 def _unlike(group: Sequence[TableResult]) -> list[str]:
     """A warning where rows are not over the same clips."""
-    same = len({result.digest for result in group}) <= 1
+    lost = [frozenset(s["name"] for s in result.samples if s["corrupt"] is not None) for result in group]
+    same = len({(result.digest, names) for result, names in zip(group, lost)}) <= 1
     return [] if same else ["the rows are not over the same clips and cannot be compared"]
 
 

@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from vdpm.data.quarantine import CorruptFile, Quarantine
 from vdpm.errors import InputError, UsageError
 from vdpm.evaluation.answers import MapAnswer, bicubic, load_depth, load_maps, load_path
 from vdpm.evaluation.benchmark import Sample
 from vdpm.evaluation.clips import Clips, MapTruth
 from vdpm.evaluation.depth_alignment import ALIGNMENTS, fit_depth
-from vdpm.evaluation.prediction_run import RunPlan, answer_file, asked, kept_pixels
+from vdpm.evaluation.prediction_run import RunPlan, answer_file, asked, kept_pixels, readable
 from vdpm.evaluation.snippet_scores import ProtocolOptions, Scores, map_scores, pair_scores
 from vdpm.evaluation.track_metrics import TAPVID_SIDE, dynamic_tracks, tapvid3d_errors, world_track_errors
 from vdpm.evaluation.trajectory import trajectory_errors
@@ -69,11 +70,14 @@ class TableOptions:
 
 @dataclass(frozen=True)
 class SampleScores:
-    """The numbers of one clip. ``weight``: pixels with truth where means of depth count these, else 1."""
+    """The numbers of one clip. ``weight``: pixels with truth where means of depth count these, else 1. ``corrupt``: why
+    its data cannot be read; then there are no scores.
+    """
 
     sample: Sample
     scores: Scores
     weight: float = 1.0
+    corrupt: str | None = None
 
 
 @torch.inference_mode()
@@ -84,22 +88,24 @@ def score(
     options: TableOptions,
     device: torch.device | str = "cpu",
     report: Report = silent,
+    quarantine: Quarantine | None = None,
 ) -> list[SampleScores]:
     """Scores of every clip of the plan, from its file. Raises InputError, one line, for a file that is missing or
     damaged, or made for other truth.
 
-    ``device``: where fits of depth run.
+    ``device``: where fits of depth run. Clips whose data cannot be read are counted in the ``quarantine`` and have no
+    scores; TooManyCorrupt past its share (without one: at the first).
     """
     found: list[SampleScores] = []
+    quarantine = quarantine or Quarantine(max_share=0, expected=len(plan.samples))
     report("scoring", 0, len(plan.samples))
     for done, sample in enumerate(plan.samples, 1):
-        path = answer_file(folder, sample)
-        if plan.table in ("two-view", "tracking"):
-            found.append(SampleScores(sample, _of_maps(clips, plan, sample, path, options)))
-        elif plan.table == "video-depth":
-            found.append(_of_depth(clips, plan, sample, path, options, device))
-        else:
-            found.append(SampleScores(sample, _of_path(clips, sample, path, options)))
+        try:
+            found.append(_scored(clips, plan, sample, answer_file(folder, sample), options, device))
+            quarantine.count(1, [])
+        except CorruptFile as error:
+            quarantine.count(1, [(str(error.path), str(error))])
+            found.append(SampleScores(sample, {}, corrupt=str(error)))
         report("scoring", done, len(plan.samples))
     return found
 
@@ -139,6 +145,20 @@ def _depth_errors(aligned: Tensor, true: Tensor, clip: float | None) -> Scores:
     floored = aligned.clamp(min=1e-5)
     within = torch.maximum(floored / true, true / floored) < 1.25
     return {"abs_rel": abs_rel.item(), "delta_125": within.float().mean().item()}
+
+
+def _scored(
+    clips: Clips, plan: RunPlan, sample: Sample, path: Path, options: TableOptions, device: torch.device | str
+) -> SampleScores:
+    """Raises CorruptFile for data that cannot be read, InputError for an answer that cannot."""
+    if not path.is_file():
+        # Then it is the data that have to be mended, not the answer.
+        readable(clips, sample)
+    if plan.table in ("two-view", "tracking"):
+        return SampleScores(sample, _of_maps(clips, plan, sample, path, options))
+    if plan.table == "video-depth":
+        return _of_depth(clips, plan, sample, path, options, device)
+    return SampleScores(sample, _of_path(clips, sample, path, options))
 
 
 def _of_depth(
