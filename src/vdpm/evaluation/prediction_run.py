@@ -204,7 +204,7 @@ def predict(
     there is no room.
     """
     todo = missing(plan, folder)
-    quarantine = quarantine or Quarantine(max_share=0, expected=len(plan.samples))
+    quarantine = quarantine or Quarantine(max_share=0.0, expected=len(plan.samples))
     if contender is None:
         todo = [sample for sample in todo if quarantine.attempt(partial(readable, clips, sample))]
         if todo:

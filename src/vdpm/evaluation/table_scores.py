@@ -97,7 +97,7 @@ def score(
     scores; TooManyCorrupt past its share (without one: at the first).
     """
     found: list[SampleScores] = []
-    quarantine = quarantine or Quarantine(max_share=0, expected=len(plan.samples))
+    quarantine = quarantine or Quarantine(max_share=0.0, expected=len(plan.samples))
     report("scoring", 0, len(plan.samples))
     for done, sample in enumerate(plan.samples, 1):
         try:
