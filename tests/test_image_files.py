@@ -32,6 +32,13 @@ def test_a_folder_in_natural_order(tmp_path):
     assert read_video(tmp_path, max_frames=2).frame_indices.tolist() == [0, 3]
 
 
+def test_a_result_is_no_video(tmp_path):
+    save(tmp_path / "preview.png", picture(SIZE, 20))
+    (tmp_path / "reconstruction.json").write_text("{}")
+    with pytest.raises(InputError, match="is a result of vdpm already"):
+        read_video(tmp_path)
+
+
 def test_a_list_keeps_its_order(tmp_path):
     paths = [save(tmp_path / f"{name}.png", picture(SIZE, level)) for name, level in (("b", 50), ("a", 150))]
     assert read_video(paths, size=64).frames[:, 36, 48, 0].tolist() == [50, 150]

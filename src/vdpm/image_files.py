@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from vdpm.archive.manifest import MANIFEST_FILE
 from vdpm.errors import InputError
 from vdpm.video_file import MAX_PIXELS, over_white
 
@@ -63,12 +64,15 @@ class ImageFiles:
 def images_of_folder(folder: Path) -> list[Path]:
     """The images directly in a folder, in natural order (2 before 10).
 
-    Raises InputError when there is none, or when they are several pictures of each frame, such as colour and depth.
+    Raises InputError when there is none, when they are several pictures of each frame, such as colour and depth, and
+    for the folder of a result, whose one image is its preview.
     """
     try:
         entries = list(folder.iterdir())
     except OSError as error:
         raise InputError(f"{folder}: the folder cannot be read ({error.strerror}); check its permissions") from None
+    if folder / MANIFEST_FILE in entries:
+        raise InputError(f"{folder}: is a result of vdpm already; vdpm view, page, render and export show it")
     images = _sorted_images(entries)
     if not images:
         raise InputError(f"{folder}: a folder without images; give a video file or a folder of jpg or png images")

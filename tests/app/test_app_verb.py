@@ -128,6 +128,12 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     assert "pip install 'vdpm[app]'" in said
 
 
+def test_weights_that_are_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = complaint(capsys, "--port", 0, "--model", "no_such_folder")
+    assert code == 4
+    assert "no weights at no_such_folder" in said
+
+
 def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, said = complaint(capsys, "--port", taken.getsockname()[1])

@@ -1,5 +1,6 @@
 """What the command line promises for every verb: exit codes, one line a failure, quick help."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,8 +35,32 @@ def test_version_is_that_of_the_package() -> None:
     assert f'version = "{vdpm.__version__}"' in text
 
 
-def test_unknown_verb(run: Run) -> None:
-    assert run("frobnicate").code == 2
+MORE = "; --help tells more"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("reconstrct", "a.mp4"), "there is no verb 'reconstrct'; did you mean reconstruct"),
+        (("zzz",), "there is no verb 'zzz'; vdpm --help names those that there are"),
+        (("reconstruct", "a.mp4"), "Missing from vdpm reconstruct: -o DIR, --output DIR" + MORE),
+        (
+            ("page", "a", "--point", "3"),
+            "Unrecognized options: --point, 3; perhaps you meant --points N" + MORE,
+        ),
+        (("info", "a", "b"), "Unrecognized options: b" + MORE),
+    ],
+)
+def test_wrong_words_are_told_in_one_line(words: tuple[str, ...], said: str) -> None:
+    for encoding in ("utf-8", "ascii"):
+        done = subprocess.run(
+            [sys.executable, "-m", "vdpm", *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+        )
+        assert (done.returncode, done.stderr) == (2, f"vdpm: error: {said}\n")
 
 
 def test_a_fault_of_ours_is_one_line_with_a_hint(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,17 @@ class TestBoth:
         assert [path.name for path in tmp_path.iterdir()] == [name]
         assert sorted(path.name for path in saved.rglob("*")) == before, "the result is left as it is"
 
+    def test_without_a_place_it_goes_beside_the_result(
+        self, run: Run, saved: Path, tmp_path: Path, verb: str, name: str, options: tuple[object, ...]
+    ) -> None:
+        folder = shutil.copytree(saved, tmp_path / "my.result")
+        done = run(verb, folder, *options)
+        assert done.code == 0
+        made = tmp_path / f"my.result{Path(name).suffix}"
+        assert made.stat().st_size > 1000
+        assert str(made) in done.out
+        assert run(verb, folder, *options).code == 5, "and keeps what is there"
+
     def test_a_foreign_or_broken_folder(
         self, run: Run, saved: Path, tmp_path: Path, verb: str, name: str, options: tuple[object, ...]
     ) -> None:

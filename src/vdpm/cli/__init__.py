@@ -5,7 +5,10 @@ mistake that the user can mend; 70 a fault of vdpm itself; 130 interrupted; 143 
 where an error arose.
 """
 
+import difflib
+import functools
 import io
+import operator
 import os
 import re
 import signal
@@ -76,29 +79,35 @@ def _parse(arguments: list[str]) -> Any:
     from vdpm.cli.train import Train
     from vdpm.cli.view import View
 
-    def verb(name: str, description: str) -> Any:
-        return tyro.conf.subcommand(name, description=description)
-
-    verbs = (
-        Annotated[Reconstruct, verb("reconstruct", "A video to point maps, cameras, a preview and point clouds.")]
-        | Annotated[Info, verb("info", "What a result folder holds.")]
-        | Annotated[Page, verb("page", "A result as one HTML file to look at in a browser.")]
-        | Annotated[App, verb("app", "A page on this machine to drop videos into.")]
-        | Annotated[View, verb("view", "A result in a browser, live: play, follow pixels, compare.")]
-        | Annotated[Render, verb("render", "A film of a result, or a sheet of its pictures.")]
-        | Annotated[Export, verb("export", "A result in the formats of other programs.")]
-        | Annotated[Demo, verb("demo", "The bundled clip, with errors against its truth.")]
-        | Annotated[Convert, verb("convert", "Weights of another make into a folder of ours.")]
-        | Annotated[Train, verb("train", "Train a network on our own scenes.")]
-        | Annotated[Evaluate, verb("evaluate", "Errors on held-out scenes and on data sets: the paper's tables.")]
-        | Annotated[Data, verb("data", "Whether the ground truth of a data set holds.")]
-        | Annotated[Scenes, verb("scenes", "A picture of our own scenes, or folders with their ground truth.")]
+    verbs: dict[str, tuple[type, str]] = {
+        "reconstruct": (Reconstruct, "A video to point maps, cameras, a preview and point clouds."),
+        "info": (Info, "What a result folder holds."),
+        "page": (Page, "A result as one HTML file to look at in a browser."),
+        "app": (App, "A page on this machine to drop videos into."),
+        "view": (View, "A result in a browser, live: play, follow pixels, compare."),
+        "render": (Render, "A film of a result, or a sheet of its pictures."),
+        "export": (Export, "A result in the formats of other programs."),
+        "demo": (Demo, "The bundled clip, with errors against its truth."),
+        "convert": (Convert, "Weights of another make into a folder of ours."),
+        "train": (Train, "Train a network on our own scenes."),
+        "evaluate": (Evaluate, "Errors on held-out scenes and on data sets: the paper's tables."),
+        "data": (Data, "Whether the ground truth of a data set holds."),
+        "scenes": (Scenes, "A picture of our own scenes, or folders with their ground truth."),
+    }
+    if not arguments[0].startswith("-") and arguments[0] not in verbs:
+        near = difflib.get_close_matches(arguments[0], verbs, n=1)
+        meant = f"did you mean {near[0]}" if near else "vdpm --help names those that there are"
+        raise UsageError(f"there is no verb {arguments[0]!r}; {meant}")
+    described = (
+        Annotated[verb, tyro.conf.subcommand(name, description=description)]
+        for name, (verb, description) in verbs.items()
     )
+    choice: Any = functools.reduce(operator.or_, described)
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
             return tyro.cli(
-                verbs,
+                choice,
                 prog="vdpm",
                 args=with_way(arguments),
                 description="A video to dynamic point maps: 4D reconstruction. vdpm VERB --help tells more of a verb.",
@@ -111,16 +120,22 @@ def _parse(arguments: list[str]) -> Any:
 
 
 def _without_box(text: str) -> str:
-    """What tyro says in a framed box over several lines, up to the first rule in it, as one line."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    said: list[str] = []
+    """What tyro says in a framed box of several lines, as one line: what is wrong, without the helps of options that
+    stand farther in, and the first option that may have been meant. Where a terminal takes ASCII alone there are rules
+    in place of the frame.
+    """
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\u2502", " ").replace("\u2500", "-")
+    parts: list[list[str]] = [[]]
     for line in plain.splitlines():
-        words = line.strip(" \u2502")
-        if set(words) == {"\u2500"}:
-            break
-        if words and words[0] not in "\u256d\u2570":
-            said.append(words)
-    return " ".join(said).rstrip(".")
+        inside = line.strip()
+        if set(inside) == {"-"} or line.startswith("\u256d"):
+            parts.append([])
+        elif inside and not line.startswith((9 * " ", "\u2570")):
+            parts[-1].append(inside)
+    # The first part is the title, or what stands before the frame.
+    said = " ".join(parts[min(1, len(parts) - 1)]).rstrip(".")
+    meant = [part[1] for part in parts if len(part) > 1 and part[0].startswith("Perhaps you meant")]
+    return f"{said}; perhaps you meant {meant[0]}" if meant else said
 
 
 def _fail(message: str, code: int) -> int:

@@ -75,6 +75,11 @@ class App:
             raise UsageError(f"--port {self.port} must be from 0 to 65535")
         if not 0 < self.max_upload < 1e7:
             raise UsageError(f"--max-upload {self.max_upload:g} must be a number of megabytes above 0")
+        if self.model != App.model:
+            from vdpm.model.weights import locate_weights
+
+            # Rather now than in each job. What is shipped is there, and PyTorch need not be loaded for it.
+            locate_weights(self.model)
         limits = Limits(
             upload_bytes=round(self.max_upload * 1e6),
             seconds=self.max_seconds,

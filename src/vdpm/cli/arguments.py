@@ -27,6 +27,12 @@ def parse_frames(text: str, option: str, words: tuple[str, ...] = ("all", "none"
     return sorted(set(frames))
 
 
+def beside(folder: Path, ending: str) -> Path:
+    """Where something made of a result goes when no place is named: beside its folder, under its name."""
+    place = folder.resolve()
+    return place.with_name(f"{place.name}{ending}")
+
+
 def check_file(path: Path, overwrite: bool, suffixes: tuple[str, ...]) -> None:
     """Call before work that takes long. Raises OutputError where a file asked for at ``path`` may not go, and
     UsageError for a name without one of ``suffixes``.

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from vdpm.cli.arguments import parse_frames
-from vdpm.cli.summary import print_table
+from vdpm.cli.arguments import beside, parse_frames
+from vdpm.cli.summary import print_table, size_of
 from vdpm.errors import UsageError
 from vdpm.progress import terminal_progress
 
@@ -90,8 +90,7 @@ class Export:
         form = find_format(self.to)
         output = self.output
         if output is None:
-            place = self.folder.resolve()
-            output = place.with_name(f"{place.name}_{self.to}{form.suffixes[0] if form.suffixes else ''}")
+            output = beside(self.folder, f"_{self.to}{form.suffixes[0] if form.suffixes else ''}")
         elif output.resolve() == self.folder.resolve():
             raise UsageError(f"{output}: is the result itself; choose another place")
         check_place(self.to, output, self.overwrite)
@@ -105,7 +104,5 @@ class Export:
         rows.append(("unit", str(done.said["length_unit"])))
         if reconstruction.provenance.get("state") == "partial":
             rows.append(("state", "the result is partial: times that were not finished are missing"))
-        files = [done.path] if done.path.is_file() else [path for path in done.path.rglob("*") if path.is_file()]
-        size = sum(path.stat().st_size for path in files) / 1e6
-        rows.append(("written", f"{done.path} ({size:.1f} MB)"))
+        rows.append(("written", f"{done.path} ({size_of(done.path)})"))
         print_table(f"{reconstruction.name} as {self.to}: done", rows)

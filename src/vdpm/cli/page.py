@@ -6,8 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from vdpm.cli.arguments import check_file
-from vdpm.cli.summary import print_table
+from vdpm.cli.arguments import beside, check_file
+from vdpm.cli.summary import print_table, size_of
 from vdpm.progress import terminal_progress
 
 
@@ -20,8 +20,8 @@ class Page:
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
     """A folder written by vdpm reconstruct."""
 
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE.html")]
-    """The page. One that exists is kept unless --overwrite is given."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE.html")] = None
+    """The page; without it, DIR.html beside DIR. One that exists is kept unless --overwrite is given."""
 
     points: Annotated[int, tyro.conf.arg(metavar="N")] = 200_000
     """At most so many points, spread evenly over the pixels of all frames. The file grows with it."""
@@ -42,11 +42,12 @@ class Page:
         from vdpm.archive import load
         from vdpm.viewer.page import write_page
 
-        check_file(self.output, self.overwrite, (".html", ".htm"))
+        output = beside(self.folder, ".html") if self.output is None else self.output
+        check_file(output, self.overwrite, (".html", ".htm"))
         with terminal_progress() as report:
             made = write_page(
                 load(self.folder),
-                self.output,
+                output,
                 max_points=self.points,
                 max_frames=self.frames,
                 min_confidence=self.min_confidence,
@@ -54,7 +55,7 @@ class Page:
                 report=report,
             )
         print_table(
-            f"{self.output}: {made.megabytes:.1f} MB",
+            f"{output}: {size_of(output)}",
             [
                 ("points", f"{made.still:,} still, {made.moving:,} moving at {made.times} times"),
                 ("confidence", f"opens with points below {made.least_shown:.2f} hidden"),
@@ -62,4 +63,4 @@ class Page:
             ],
         )
         print()
-        print(f"Open {self.output} in a browser; it needs nothing beside itself.")
+        print(f"Open {output} in a browser; it needs nothing beside itself.")

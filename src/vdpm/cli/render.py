@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from vdpm.cli.arguments import check_file
-from vdpm.cli.summary import print_table
+from vdpm.cli.arguments import beside, check_file
+from vdpm.cli.summary import print_table, size_of
 from vdpm.progress import terminal_progress
 
 
@@ -21,8 +21,9 @@ class Render:
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
     """A folder written by vdpm reconstruct."""
 
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")]
-    """The film (.mp4 is H.264, .webm VP9) or sheet (.png). One that exists is kept unless --overwrite is given."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
+    """The film (.mp4 is H.264, .webm VP9) or sheet (.png); without it, DIR.mp4 beside DIR. One that exists is kept
+    unless --overwrite is given."""
 
     show: Literal["points", "depth", "motion"] = "points"
     """Points from any camera, or the frames' depth, or their motion to the next time, as the video's camera sees it."""
@@ -79,8 +80,8 @@ class Render:
             min_confidence=self.min_confidence,
             hide_percent=self.hide,
         )
-        check_file(self.output, self.overwrite, (*CODECS, SHEET))
+        output = beside(self.folder, ".mp4") if self.output is None else self.output
+        check_file(output, self.overwrite, (*CODECS, SHEET))
         with terminal_progress() as report:
-            count = render(load(self.folder), self.output, options, report=report)
-        size = self.output.stat().st_size / 1e6
-        print_table(f"{self.output}: {size:.1f} MB", [("pictures", str(count)), ("shows", self.show)])
+            count = render(load(self.folder), output, options, report=report)
+        print_table(f"{output}: {size_of(output)}", [("pictures", str(count)), ("shows", self.show)])

@@ -54,12 +54,13 @@ def print_summary(reconstruction: "Reconstruction", folder: Path, files: Sequenc
         ("cameras", _cameras(reconstruction)),
         ("confidence", _confidence(reconstruction)),
         ("moving", _moving(reconstruction)),
-        ("result", f"{folder} ({_megabytes(folder):.1f} MB)"),
+        ("result", f"{folder} ({size_of(folder)})"),
         *(("", str(file)) for file in files),
     ]
     print_table(f"{reconstruction.name}: done", rows)
     print()
-    print(f"Next: vdpm info {shlex.quote(str(folder))}")
+    name = shlex.quote(str(folder))
+    print(f"Next: vdpm page {name} writes a page to look around in; vdpm view {name} shows it live; vdpm info {name}")
     loaded = f"import vdpm; result = vdpm.load({str(folder)!r}); print(result.maps.time_variant(0).points.shape)"
     print(f'  or: python -c "{loaded}"')
 
@@ -110,5 +111,8 @@ def _moving(reconstruction: "Reconstruction") -> str:
     return f"{100 * sum(shares) / len(shares):.1f} % of pixels move in the world"
 
 
-def _megabytes(folder: Path) -> float:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+def size_of(path: Path) -> str:
+    """Of a file, or of all files of a folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    count = sum(file.stat().st_size for file in files)
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
