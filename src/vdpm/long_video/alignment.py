@@ -16,6 +16,7 @@ from vdpm.long_video.initial import Edges, chain, fit_edges, place, spanning_tre
 from vdpm.long_video.observations import Observations
 from vdpm.long_video.priors import Priors, into_known_world
 from vdpm.long_video.state import AdjustmentConfig, State
+from vdpm.long_video.steps import follow_steps
 from vdpm.structures import Cameras
 
 BELIEVED = 0.3
@@ -107,6 +108,8 @@ def align(
     frame_weight = torch.zeros_like(c2w[:, 0, 0]).scatter_reduce(0, seen.frame, entry_weight, "amax")
     frame_weight = torch.where(fixed, torch.ones_like(frame_weight), frame_weight)
     path = _interpolated(state.c2w, frame_weight >= BELIEVED)
+    if method in ("adjust", "adam"):
+        path = follow_steps(seen, state.windows, path, entry_weight, fixed)
     return _referred(seen, replace(state, c2w=path), reference, priors, window_weight, frame_weight, seconds)
 
 
