@@ -205,7 +205,7 @@ def test_the_keyboard_reaches_everything(open_tab: Open, app: RunningApp) -> Non
 def test_options_go_with_the_video(open_tab: Open, app: RunningApp) -> None:
     tab = open_tab(app)
     tab.page.click("summary")
-    tab.page.fill("#frames", "7")
+    tab.page.get_by_role("slider", name="Frames taken").fill("7")
     tab.page.fill("#start", "1.5")
     tab.page.fill("#end", "4")
     assert tab.page.inner_text("#frames-text") == "7"

@@ -198,6 +198,23 @@ def test_play_and_keys(open_page: Open, path: Path) -> None:
     assert frame.startswith("frame ")
 
 
+def test_each_control_has_a_name(open_page: Open, path: Path) -> None:
+    """For those who hear the page."""
+    tab = open_page(path).tab
+    tab.select_option("#trails", "time")
+    for role, names in (
+        ("slider", ("Least sure hidden", "Point size", "Trail length", "Time")),
+        ("combobox", ("Points of", "Colour", "Trails", "Speed")),
+        ("checkbox", ("cameras", "video")),
+        ("button", ("Orbit", "Camera", "Reset", "moving", "Play", "Loop")),
+    ):
+        for name in names:
+            assert tab.get_by_role(role, name=name).count() == 1, name
+        assert tab.get_by_role(role).count() >= len(names)
+    assert tab.get_by_role("button", name="all", exact=True).get_attribute("aria-pressed") == "true"
+    assert tab.get_by_role("button", name="still").get_attribute("aria-pressed") == "false"
+
+
 def test_it_fits_a_phone_and_answers_to_touch(open_page: Open, path: Path, choice: SceneChoice) -> None:
     page = open_page(path, size=(390, 844), touch=True)
     assert page.ask("document.documentElement.scrollWidth") == 390

@@ -1,5 +1,14 @@
 const byId = (id) => document.getElementById(id);
 
+/** Shows which one of a group of buttons holds. */
+function press(group, value) {
+  for (const button of byId(group).children) {
+    const on = button.dataset.value === value;
+    button.classList.toggle('on', on);
+    if (button.dataset.value !== 'reset' && button.getAttribute('aria-pressed') !== String(on)) button.setAttribute('aria-pressed', on);
+  }
+}
+
 class Page {
   constructor(meta, scene, images) {
     this.meta = meta;
@@ -207,7 +216,7 @@ class Page {
     byId('sure').textContent = `${state.hide} % · < ${scene.confidenceOf(level).toFixed(2)}`;
     byId('length-row').hidden = state.trails === 'off';
     byId('length-text').textContent = state.length === scene.seconds.length - 1 ? 'all' : `${state.length} frame${state.length === 1 ? '' : 's'}`;
-    for (const button of byId('motion').children) button.classList.toggle('on', button.dataset.value === state.motion);
+    press('motion', state.motion);
     byId('inset').hidden = !state.video;
     document.body.classList.toggle('pictured', state.video);
     for (const [id, value] of [['source', state.source], ['color', state.mode], ['hide', state.hide], ['trails', state.trails]]) byId(id).value = value;
@@ -260,7 +269,7 @@ class Page {
       this.counted = key;
     }
     const how = viewer.stand === null ? 'orbit' : 'camera';
-    for (const button of byId('view').children) button.classList.toggle('on', button.dataset.value === how);
+    press('view', how);
   }
 }
 
