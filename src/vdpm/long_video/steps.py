@@ -55,12 +55,12 @@ def _steps(
 ) -> tuple[Int[Tensor, "steps"], Float[Tensor, "steps 3"], Float[Tensor, "steps"]]:
     """All steps to the next frame, by window: the frame before, the step in the common world, its weight."""
     firsts, steps, weights = [], [], []
-    for window in range(seen.num_windows):
+    for window in seen.window.unique().tolist():
         entries = (seen.window == window).nonzero()[:, 0]
         entries = entries[seen.frame[entries].argsort()]
         frames, count = seen.frame[entries], len(entries)
         own = windows.scale[window] * seen.c2w[entries, :3, 3] @ windows.rotation[window].T
-        row = torch.arange(1, max(1, count), device=frames.device)
+        row = torch.arange(1, count, device=frames.device)
         believed = torch.minimum(entry_weight[entries[1:]], entry_weight[entries[:-1]])
         next_frames = frames[1:] == frames[:-1] + 1
         firsts.append(frames[:-1][next_frames])
