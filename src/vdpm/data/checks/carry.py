@@ -72,6 +72,8 @@ def nearer_than_all(points: Float[Tensor, "points 3"], frame: Frame, by: float) 
 
 def rescaled(frame: Frame, factor: float) -> Frame:
     """The frame, had its depth been in another unit: points go away from the camera, which stays."""
+    if factor == 1:
+        return frame
     measured = frame.measured
     if measured is not None:
         eye = frame.c2w[:3, 3].double()

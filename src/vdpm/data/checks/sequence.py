@@ -11,19 +11,23 @@ from vdpm.data.checks.carry import READINGS, Carried, carry, off_pixels, rescale
 from vdpm.data.checks.found import SequenceCheck, View
 from vdpm.data.checks.motion import check_motion
 from vdpm.data.checks.pairing import check_pairing
+from vdpm.data.checks.readings import chance, typical_parts
 from vdpm.data.frame import Frame
 from vdpm.data.quarantine import Quarantine
 from vdpm.data.sequence import DataSequence
 from vdpm.geometry.rigid import invert_rigid, rotation_angle
 
 LARGEST_DISAGREEMENT = 0.03
-"""Median relative difference of depth between frames above which no sensor's noise explains it."""
-SMALLEST_DOUBT = 0.005
-"""Below this, another reading of the data is not asked for."""
+"""Relative difference of depth between frames above which no sensor's noise explains it. In a quarter of the picture it
+must be smaller: things that move seldom fill more than the rest, and cameras that are wrong are so everywhere."""
+LARGEST_CHANCE = 1e-3
+"""Another reading counts when it is so unlikely that it explains the data better by chance."""
 CLEARLY_BETTER = 0.5
-"""Another reading counts when it halves the disagreement, ..."""
+"""Of the disagreement, for readings of data that are wrong as they are read."""
 ENOUGH_OVERLAP = 0.2
-"""... over at least this share of the pixels, times the share that has depth."""
+"""A reading is looked at where this share of the pixels, times the share that has depth, land on others."""
+SMALLEST_DOUBT = 0.005
+"""Median difference below which other units are not asked for."""
 UNITS = (2.0, 5.0, 10.0, 100.0, 1000.0)
 """By which depth and poses of data sets have been found to differ: millimetres, fifths of them, inches no more."""
 LARGEST_OFF_PIXEL = 0.25
@@ -141,49 +145,57 @@ def _check_pixels(read: dict[int, Frame], check: SequenceCheck) -> bool:
 
 
 def _check_depth(read: dict[int, Frame], chosen: list[tuple[int, int]], check: SequenceCheck) -> None:
-    """Most of a scene stands still, so that the median tells of cameras and depth, not of motion."""
+    """Most of a scene stands still, so that most of it tells of cameras and depth, not of motion."""
     as_read = [carry(read[a], read[b]) for a, b in chosen]
     disagreement, overlap = _typical(as_read)
-    check.measures |= {"depth_disagreement": disagreement, "overlap": overlap}
+    agreeing = typical_parts(as_read)
+    quarter = float(agreeing[len(agreeing) // 4]) if len(agreeing) else disagreement
+    check.measures |= {"depth_disagreement": disagreement, "overlap": overlap, "depth_disagreement_quarter": quarter}
     worst = max(range(len(chosen)), key=lambda k: (as_read[k].relative, k))
     first, second = chosen[worst]
     title = f"depth of frame {first} in frame {second}"
     check.views.append(View(title, read[first], read[second], as_read[worst]))
-    best, best_words = disagreement, ""
-    # Where few pixels have depth, few land on another one that has.
-    needed = ENOUGH_OVERLAP * sum(float(read[b].valid.double().mean()) for _, b in chosen) / len(chosen)
-    for words, reading in READINGS.items():
-        other, over = _typical([carry(read[a], read[b], reading) for a, b in chosen])
-        check.measures[f"depth_disagreement_{reading}"] = other
-        if over >= needed and (other < best or math.isnan(best)):
-            best, best_words = other, words
-    doubtful = math.isnan(disagreement) or disagreement > SMALLEST_DOUBT
-    if best_words and doubtful and not best > CLEARLY_BETTER * disagreement:
-        check.findings.append(
-            f"depth carries over between frames to {disagreement:.2%} as read, to {best:.2%} otherwise: {best_words}"
-        )
-    elif not math.isnan(disagreement) and disagreement > LARGEST_DISAGREEMENT and (unit := _other_unit(read, chosen)):
-        factor, other = unit
-        check.findings.append(
-            f"depth carries over between frames to {disagreement:.2%} as read, to {other:.2%} if multiplied by "
-            f"{factor:g}: depth and poses are in different units"
-        )
-    elif math.isnan(disagreement) or disagreement > LARGEST_DISAGREEMENT:
+    if meant := _other_reading(read, chosen, as_read, check):
+        other, words = meant
+        now = "nowhere" if math.isnan(disagreement) else f"to {disagreement:.2%}"
+        check.findings.append(f"depth carries over between frames {now} as read, to {other:.2%} {words}")
+    elif math.isnan(disagreement) or quarter > LARGEST_DISAGREEMENT:
         check.findings.append(
             f"depth does not carry over between frames: off by {disagreement:.2%} (median), worst from frame {first} "
             f"to {second}; poses, intrinsics, depth unit or the pairing of depth and pictures may be wrong"
         )
 
 
-def _other_unit(read: dict[int, Frame], chosen: list[tuple[int, int]]) -> tuple[float, float] | None:
-    """The factor that depth would have to be multiplied by, and the disagreement then; None where none helps."""
-    found = []
-    for factor in (factor for unit in UNITS for factor in (unit, 1 / unit)):
-        other, over = _typical([carry(rescaled(read[a], factor), rescaled(read[b], factor)) for a, b in chosen])
-        if over >= ENOUGH_OVERLAP * float(read[chosen[0][1]].valid.double().mean()) and not math.isnan(other):
-            found.append((other, factor))
-    best = min(found, default=(math.inf, 1.0))
-    return (best[1], best[0]) if best[0] < SMALLEST_DOUBT * 4 else None
+def _other_reading(
+    read: dict[int, Frame], chosen: list[tuple[int, int]], as_read: list[Carried], check: SequenceCheck
+) -> tuple[float, str] | None:
+    """The disagreement under the reading that explains the data better than they are read, and what it is; None where
+    none does. Adds measures.
+
+    Better is what chance does not explain; or, where depth does not carry over as it is read so that little is seen
+    under both, what halves the disagreement.
+    """
+    disagreement = check.measures["depth_disagreement"]
+    readings = [(f"otherwise: {words}", reading, 1.0) for words, reading in READINGS.items()]
+    # Poses of a camera that hardly moves are noise, which any unit that makes them small explains better.
+    if not disagreement <= SMALLEST_DOUBT:
+        words = "if multiplied by {:g}: depth and poses are in different units"
+        readings += [(words.format(factor), "", factor) for unit in UNITS for factor in (unit, 1 / unit)]
+    # Where few pixels have depth, few land on another one that has.
+    needed = ENOUGH_OVERLAP * sum(float(read[b].valid.double().mean()) for _, b in chosen) / len(chosen)
+    wrong = math.isnan(disagreement) or check.measures["depth_disagreement_quarter"] > LARGEST_DISAGREEMENT
+    found: list[tuple[float, float, str]] = []
+    for words, reading, factor in readings:
+        carried = [carry(rescaled(read[a], factor), rescaled(read[b], factor), reading) for a, b in chosen]
+        other, over = _typical(carried)
+        if reading:
+            check.measures[f"depth_disagreement_{reading}"] = other
+        if over < needed or math.isnan(other):
+            continue
+        likely = 1.0 if other >= disagreement else chance(as_read, carried) * len(readings)
+        if likely < LARGEST_CHANCE or (wrong and not other > CLEARLY_BETTER * disagreement):
+            found.append((min(likely, LARGEST_CHANCE), other, words))
+    return min(found)[1:] if found else None
 
 
 def _typical(carried: list[Carried]) -> tuple[float, float]:
