@@ -114,6 +114,7 @@ FAULTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=16)
+    parser.add_argument("--first", type=int, default=600, help="number of the first scene")
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("-v", "--verbose", action="store_true", help="what is said of each clip")
     parser.add_argument("--size", type=int, nargs=2, default=(96, 128), metavar=("HEIGHT", "WIDTH"))
@@ -123,7 +124,7 @@ def main() -> None:
     config = SceneConfig(
         num_frames=FRAMES, height=height, width=width, colour_samples=1, still_camera_weight=0.0, uneven_share=0.0
     )
-    clips = [generate(held_out_seeds(1, start=600 + k), config).clip(0) for k in range(arguments.scenes)]
+    clips = [generate(held_out_seeds(1, start=arguments.first + k), config).clip(0) for k in range(arguments.scenes)]
     print("| fault | clips in which something is found | named |")
     print("| --- | --- | --- |")
     for name in arguments.faults:
