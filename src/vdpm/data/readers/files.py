@@ -11,7 +11,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8, UInt16
@@ -67,6 +66,8 @@ def read_gray(path: Path, content: bytes | None = None) -> Float[Tensor, "height
 
 def read_rgb16(path: Path, content: bytes | None = None) -> UInt16[np.ndarray, "height width 3"]:
     """The three channels of a 16 bit PNG, 0 to 65535. (Pillow would drop the lower half of each.)"""
+    import av  # takes a while to load, and training on our own scenes needs no decoder
+
     data = read_bytes(path, MAX_PICTURE_BYTES) if content is None else content
     if data[:8] != b"\x89PNG\r\n\x1a\n" or data[24:26] != b"\x10\x02":
         raise CorruptFile(path, "is not a PNG of three channels of 16 bit")
