@@ -101,18 +101,10 @@ def test_nothing_is_loaded_before_it_is_asked_for() -> None:
 
 
 @pytest.fixture
-def tab() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install '.[dev]')")
-    import shutil
-
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium is installed, which shows the frame in tests")
-    with playwright.sync_playwright() as driver:
-        software = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-        opened = driver.chromium.launch(executable_path=found, args=list(software))
-        yield opened.new_page(viewport={"width": 900, "height": 900})
-        opened.close()
+def tab(browser: Any) -> Iterator[Any]:
+    opened = browser.new_page(viewport={"width": 900, "height": 900})
+    yield opened
+    opened.close()
 
 
 def test_both_in_a_browser_without_a_request(scene: MovingSphere, tab: Any, tmp_path: Path) -> None:

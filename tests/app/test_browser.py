@@ -2,7 +2,6 @@
 
 import base64
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +14,6 @@ from fixtures.running_app import KEY, RunningApp
 from vdpm.app.jobs import WORKER
 from vdpm.app.limits import Limits, Network
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-SOFTWARE = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 DROP = """([name, content]) => {
   const bytes = Uint8Array.from(atob(content), (sign) => sign.charCodeAt(0));
   const dataTransfer = new DataTransfer();
@@ -57,18 +54,6 @@ class Tab:
     def error(self) -> str:
         self.until("!document.querySelector('#error').hidden")
         return self.page.inner_text("#error")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install '.[dev]')")
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("no Chromium is installed, which opens the app in tests")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=found, args=list(SOFTWARE))
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

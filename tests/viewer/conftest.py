@@ -1,29 +1,11 @@
-"""A headless browser that draws in software, where one is installed."""
+"""A result's page in a headless browser."""
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-SOFTWARE = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install '.[dev]')")
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("no Chromium is installed, which draws the page in tests")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(
-            executable_path=found, args=[*SOFTWARE, "--disable-background-networking", "--disable-component-update"]
-        )
-        yield opened
-        opened.close()
 
 
 class OpenPage:

@@ -118,13 +118,13 @@ class Marks:
         self._nodes["pointer"].position = tuple(place)
         self._nodes["pointer"].visible = True
 
-    def in_frame(self, frame: int) -> tuple[list[Any] | None, list[list[Any]]]:
-        """Where the frame shows the pixel, and the way to there in pixels: x, y, and whether nothing is in front."""
+    def in_frame(self, frame: int) -> tuple[Spot | None, list[Spot]]:
+        """Where the frame shows the pixel that is followed, and the way to there."""
         if self.pick is None:
             return None, []
         known = list(self.pick.track.targets)
         spots = [
-            [round(float(x), 2), round(float(y), 2), bool(seen)]
+            Spot(round(float(x), 2), round(float(y), 2), bool(seen))
             for (x, y), seen in zip(self.pick.pixels, self.pick.visible)
         ]
         way = [spot for time, spot in zip(known, spots) if time <= frame]
