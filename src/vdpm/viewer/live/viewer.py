@@ -138,13 +138,14 @@ class Viewer:
     def _go(self, client: Any) -> None:
         """A browser has gone."""
         with self._lock:
-            session = self.sessions.pop(client.client_id, None)
             self.panel.panels.pop(client.client_id, None)
+            session = self.sessions.get(client.client_id)
             if session is None:
                 return
+            session.stop()
+            del self.sessions[client.client_id]
             self._left = time.monotonic(), session.place
             self._share_room()
-        session.stop()
 
     def _share_room(self) -> None:
         for session in self.sessions.values():
