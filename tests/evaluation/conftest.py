@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from fixtures.outcome import Outcome, Run
-from fixtures.tiny_network import tiny_network
 from vdpm.cli import main
 
 sys.path.append(str(Path(__file__).parents[1] / "data"))
@@ -53,10 +52,3 @@ def evaluate(capsys: pytest.CaptureFixture[str], data_root: Path) -> Run:
         return Outcome(code, *capsys.readouterr())
 
     return call
-
-
-@pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights") / "tiny"
-    tiny_network().save_pretrained(folder)
-    return folder

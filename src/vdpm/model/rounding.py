@@ -23,7 +23,8 @@ _COLUMNS = 64
 
 def second_moments(network: nn.Module, run: Callable[[], object]) -> dict[str, Float[Tensor, "inputs inputs"]]:
     """Sums of the products of any two inputs of each matrix, by the name of its weight, over all that ``run`` feeds
-    to ``network``. A convolution is a matrix whose inputs are a window's values."""
+    to ``network``. A convolution is a matrix whose inputs are a window's values; those in groups, or with padding told
+    by name, are left out."""
     sums: dict[str, Tensor] = {}
 
     def add(name: str, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
