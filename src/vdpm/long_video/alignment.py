@@ -140,11 +140,14 @@ def _believed(edges: Edges | None, seen: Observations) -> Float[Tensor, "windows
 def _cameras_of_windows(seen: Observations, windows: Similarity, believed: Tensor) -> Float[Tensor, "frames 4 4"]:
     """Each frame's camera as the window says that is believed most, in the common world."""
     c2w = torch.eye(4, dtype=seen.points.dtype, device=seen.points.device).repeat(seen.num_frames, 1, 1)
-    for entry in believed[seen.window].argsort(stable=True).tolist():
-        window = seen.window[entry]
-        rotation = windows.rotation[window] @ seen.c2w[entry, :3, :3]
-        centre = windows.scale[window] * windows.rotation[window] @ seen.c2w[entry, :3, 3] + windows.translation[window]
-        c2w[seen.frame[entry]] = rigid(rotation, centre)
+    # By frame, the most believed last.
+    order = believed[seen.window].argsort(stable=True)
+    order = order[seen.frame[order].argsort(stable=True)]
+    frames, number = seen.frame.unique(return_counts=True)
+    best = order[number.cumsum(0) - 1]
+    window = seen.window[best]
+    centre = Similarity(*(part[window] for part in windows)).apply(seen.c2w[best, :3, 3])
+    c2w[frames] = rigid(windows.rotation[window] @ seen.c2w[best, :3, :3], centre)
     return c2w
 
 

@@ -1,5 +1,6 @@
 """Where each window lies to begin with: similarities between windows that share frames, along a spanning tree."""
 
+from itertools import combinations
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,8 @@ SHARED_FRAMES = 8
 ROUNDS = 12
 FINEST = 0.002
 """Share of a point's distance below which no error is told from noise."""
+TOGETHER = 128
+"""Pairs that are fitted at a time: their points are the most of what the start needs of memory."""
 AGREEING = 0.1
 """Points of a pair that lie within this share of their distance agree."""
 
@@ -42,6 +45,13 @@ def fit_edges(seen: Observations, robust: bool = True) -> Edges:
     Geman and McClure; else plain least squares. Raises UsageError where two windows share nothing that fixes one.
     """
     pairs = _shared_entries(seen)
+    parts = [_fit_pairs(seen, _Pairs(*part), robust) for part in zip(*(field.split(TOGETHER) for field in pairs))]
+    similarity = Similarity(*(torch.cat(part) for part in zip(*(edges.similarity for edges in parts))))
+    numbers = (torch.cat(part) for part in zip(*((edges.score, edges.agreeing, edges.error) for edges in parts)))
+    return Edges(pairs.a, pairs.b, similarity, *numbers)
+
+
+def _fit_pairs(seen: Observations, pairs: "_Pairs", robust: bool) -> Edges:
     first, second = pairs.entries_a, pairs.entries_b
     a, b = seen.points[first].flatten(1, 2), seen.points[second].flatten(1, 2)
     present = pairs.present[..., None]
@@ -129,19 +139,22 @@ class _Pairs(NamedTuple):
 def _shared_entries(seen: Observations) -> _Pairs:
     """For each pair of windows the entries of frames that both hold, at most ``SHARED_FRAMES`` of them."""
     entries: list[dict[int, int]] = [{} for _ in range(seen.num_windows)]
+    holders: dict[int, list[int]] = {}
     for entry, (window, frame) in enumerate(zip(seen.window.tolist(), seen.frame.tolist())):
         entries[window][frame] = entry
-    ends: list[tuple[int, int]] = []
+        holders.setdefault(frame, []).append(window)
+    frames_of: dict[tuple[int, int], list[int]] = {}
+    for frame, windows in sorted(holders.items()):
+        for a, b in combinations(sorted(windows), 2):
+            frames_of.setdefault((a, b), []).append(frame)
+    ends = sorted(frames_of)
     held: tuple[list[list[int]], list[list[int]]] = ([], [])
-    for a in range(seen.num_windows):
-        for b in range(a + 1, seen.num_windows):
-            shared = sorted(entries[a].keys() & entries[b].keys())
-            if shared:
-                step = max(1.0, len(shared) / SHARED_FRAMES)
-                picked = [shared[int(k * step)] for k in range(min(len(shared), SHARED_FRAMES))]
-                ends.append((a, b))
-                for side, window in zip(held, (a, b)):
-                    side.append([entries[window][frame] for frame in picked])
+    for a, b in ends:
+        shared = frames_of[a, b]
+        step = max(1.0, len(shared) / SHARED_FRAMES)
+        picked = [shared[int(k * step)] for k in range(min(len(shared), SHARED_FRAMES))]
+        for side, window in zip(held, (a, b)):
+            side.append([entries[window][frame] for frame in picked])
     if not ends:
         raise UsageError("no two windows share a frame; use a larger overlap")
     longest = max(map(len, held[0]))

@@ -1,5 +1,7 @@
 """What frames look like, in little: where shots change, and where the camera comes back to a place."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
@@ -16,6 +18,8 @@ CUT_RATIO = 3.5
 SHORTEST_SHOT = 4
 """Frames. What is shorter (a flash, a lamp going out) is no shot of its own."""
 
+COMPARED = 2000
+"""Frames of a clip, spread over all of it, that are compared with each other at most."""
 ALIKE = 0.9
 """Correlation from which two thumbnails may show one place. The alignment tells the wrong ones."""
 
@@ -56,7 +60,8 @@ def find_loops(small: Float[Tensor, "frames 3 rows columns"], gap: int, most: in
     lie within ``gap`` / 2 of each other at both ends. A camera that stands still looks the same all along: pairs
     between which the picture has not been a different one are no loops.
     """
-    flat = small.flatten(1)
+    every = math.ceil(len(small) / COMPARED)
+    flat, gap = small[::every].flatten(1), math.ceil(gap / every)
     flat = flat - flat.mean(1, keepdim=True)
     flat = flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-6)
     alike = flat @ flat.T
@@ -68,7 +73,7 @@ def find_loops(small: Float[Tensor, "frames 3 rows columns"], gap: int, most: in
         near = gap // 2
         scores[max(0, a - near) : a + near + 1, max(0, b - near) : b + near + 1] = -1.0
         if float(alike[a, a : b + 1].min()) < ALIKE - 0.25:
-            pairs.append((a, b))
+            pairs.append((every * a, every * b))
     return pairs
 
 

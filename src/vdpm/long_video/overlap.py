@@ -1,5 +1,7 @@
 """Places seen again, told by geometry: frames far apart in time whose cameras, as found so far, see the same points."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +14,8 @@ from vdpm.long_video.observations import Observations
 
 EVERY = 4
 """Of the sampled points every fourth is projected."""
+COMPARED = 1500
+"""Frames of a clip, spread over all of it, that are compared with each other at most."""
 OVERLAP = 0.4
 """Share of each frame's points that the other must have in its picture. Drift moves pictures, so not more."""
 NEARER = 2.0
@@ -24,13 +28,15 @@ def find_overlaps(seen: Observations, found: Alignment, gap: int, most: int = 8)
     """Pairs of frames at least ``gap`` apart that see the same place and that no window holds together, the farthest
     apart in time first; no two pairs within ``gap`` / 2 of each other at both ends.
     """
-    share = overlaps(seen, found)
+    every = math.ceil(seen.num_frames / COMPARED)
+    share = overlaps(seen, found, every)
+    gap = math.ceil(gap / every)
     count, near = len(share), gap // 2
     together = torch.zeros(count, count, dtype=torch.bool)
-    for window in range(seen.num_windows):
-        frames = seen.frame[seen.window == window].cpu()
-        if float(found.window_weight[window]) >= BELIEVED:
-            together[frames[:, None], frames] = True
+    window_of, frame_of = seen.window.cpu(), seen.frame.cpu()
+    for window in (found.window_weight >= BELIEVED).nonzero()[:, 0].tolist():
+        frames = frame_of[window_of == window] // every
+        together[frames[:, None], frames] = True
     apart = (torch.arange(count) - torch.arange(count)[:, None]).clamp(min=0)
     open_pairs = (share > OVERLAP) & (apart >= gap)
     for a, b in (together.triu(gap)).nonzero().tolist():
@@ -40,17 +46,17 @@ def find_overlaps(seen: Observations, found: Alignment, gap: int, most: int = 8)
         # The farthest apart in time tie up the most drift; among those of one stretch, the fullest view.
         score = torch.where(open_pairs, apart // near + share, torch.zeros_like(share))
         a, b = divmod(int(score.argmax()), count)
-        pairs.append((a, b))
+        pairs.append((every * a, every * b))
         _close(open_pairs, a, b, near)
     return pairs
 
 
-def overlaps(seen: Observations, found: Alignment) -> Float[Tensor, "frames frames"]:
+def overlaps(seen: Observations, found: Alignment, every: int = 1) -> Float[Tensor, "compared compared"]:
     """The lesser share of points that frame a shows in frame b and b in a: in the picture, about as far, and seen from
-    about the same side.
+    about the same side. ``every``: of so many frames one.
     """
-    points, weights = (values[:, ::EVERY] for values in _points(seen.to("cpu"), found))
-    c2w, k = found.cameras.c2w.double(), found.cameras.intrinsics.double()
+    points, weights = (values[::every, ::EVERY] for values in _points(seen.to("cpu"), found))
+    c2w, k = found.cameras.c2w[::every].double(), found.cameras.intrinsics[::every].double()
     centres, w2c = c2w[:, :3, 3], invert_rigid(c2w)
     height, width = seen.size
     away = points - centres[:, None]

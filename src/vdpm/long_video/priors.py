@@ -10,6 +10,9 @@ from torch import Tensor
 from vdpm.errors import UsageError
 from vdpm.geometry.rigid import rotation_angle
 
+COMPARED = 400
+"""Known poses, spread over all, that are compared with each other to begin with."""
+
 
 @dataclass(frozen=True)
 class KnownDistance:
@@ -87,7 +90,8 @@ def into_known_world(
     Rotations are averaged over the cameras and over the lines between their centres, robustly; two known cameras do,
     and one does but for the scale (then 1).
     """
-    found, known = found.double(), known.double()
+    every = torch.linspace(0, len(known) - 1, min(len(known), COMPARED)).long()
+    found, known = found.double()[every], known.double()[every]
     each = known[:, :3, :3] @ found[:, :3, :3].mT
     # The one that the others agree with most, then the mean of those near it.
     apart = torch.stack([rotation_angle(one.mT @ each) for one in each])

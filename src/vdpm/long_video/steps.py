@@ -39,14 +39,14 @@ def follow_steps(
     first, step, weight = _steps(seen, windows, positions, entry_weight)
     if not _agreed(first, step, positions):
         return c2w
-    # Normal equations of |x_j - x_i - step|^2 over all steps and anchor * |x_i - position_i|^2.
-    lhs, after = torch.diag(anchor), first + 1
-    for i, j, sign in ((first, first, 1), (after, after, 1), (first, after, -1), (after, first, -1)):
-        lhs.index_put_((i, j), sign * weight, accumulate=True)
-    pull = weight[:, None] * step
+    # Normal equations of |x_j - x_i - step|^2 over all steps and anchor * |x_i - position_i|^2: each frame meets the
+    # one before and the one after.
+    after, pull = first + 1, weight[:, None] * step
+    diagonal = anchor.index_add(0, first, weight).index_add(0, after, weight)
+    beside = torch.zeros_like(anchor).index_add(0, first, -weight)
     rhs = (anchor[:, None] * positions).index_add(0, after, pull).index_add(0, first, -pull)
     followed = c2w.clone()
-    followed[:, :3, 3] = torch.where(fixed[:, None], positions, torch.linalg.solve(lhs, rhs))
+    followed[:, :3, 3] = torch.where(fixed[:, None], positions, _solved_along(diagonal, beside[:-1], rhs))
     return followed
 
 
@@ -79,6 +79,21 @@ def _agreed(first: Tensor, step: Tensor, positions: Tensor) -> bool:
     between = (step[twice + 1] - step[twice]).norm(dim=-1).median()
     from_way = (positions[first + 1] - positions[first] - step).norm(dim=-1).median()
     return bool(between < from_way)
+
+
+def _solved_along(
+    diagonal: Float[Tensor, "n"], beside: Float[Tensor, "n-1"], rhs: Float[Tensor, "n 3"]
+) -> Float[Tensor, "n 3"]:
+    """Solves a symmetric tridiagonal system with a heavy diagonal (Thomas), in time that grows with n."""
+    pivots, couplings, rows = diagonal.tolist(), beside.tolist(), rhs.tolist()
+    for k, coupling in enumerate(couplings):
+        share = coupling / pivots[k]
+        pivots[k + 1] -= share * coupling
+        rows[k + 1] = [value - share * before for value, before in zip(rows[k + 1], rows[k])]
+    found = [[value / pivots[-1] for value in rows[-1]]]
+    for k in reversed(range(len(couplings))):
+        found.append([(value - couplings[k] * after) / pivots[k] for value, after in zip(rows[k], found[-1])])
+    return rhs.new_tensor(found[::-1])
 
 
 def _drawn_out(own: Float[Tensor, "n 3"], way: Float[Tensor, "n 3"]) -> Float[Tensor, "n-1 3"]:

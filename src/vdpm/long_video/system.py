@@ -15,6 +15,7 @@ a window's camera head says of a frame counts as a few points do.
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -28,11 +29,18 @@ from vdpm.geometry.rigid import (
     rotation_matrix_to_vector,
     rotation_vector_to_matrix,
 )
+from vdpm.long_video.elimination import BlockSystem
 from vdpm.long_video.observations import Observations
 from vdpm.long_video.state import LENS, AdjustmentConfig, State, moved
 
 NEAREST = 1e-3
 """Depths below this share of the entry's median count as behind the camera, and not at all."""
+
+PART, PART_ON_DEVICE = 96, 2048
+"""Entries (frames of windows) whose derivatives are in memory at once; on a device more, where each call costs."""
+LENS_COLUMN, RIGHT = 14, 15
+"""Columns of the derivatives: by the shared focal length, and the residual itself. Before them 7 of the frame and 7 of
+the window."""
 
 LENS_DOUBT = 0.05
 """Least error of a network's focal lengths that is reckoned with, as a share, however well its windows agree: where the
@@ -70,6 +78,10 @@ class _Weights:
 
 @dataclass(frozen=True, eq=False)
 class _Normal:
+    """J^T W J of frames (f), windows (w) and the shared focal length (g), J^T W r behind one letter. ``fw``: of each
+    entry's frame and window; ``ww``: of the pairs of windows that meet.
+    """
+
     ff: Tensor
     fw: Tensor
     ww: Tensor
@@ -81,6 +93,18 @@ class _Normal:
     g: Tensor
 
 
+class _Part(NamedTuple):
+    """All entries of some frames. ``rows``: of ``frames``, for each entry; ``pairs``: of entries that share a frame,
+    as places in the part, with the ``block`` of their windows.
+    """
+
+    entries: Tensor
+    frames: Tensor
+    rows: Tensor
+    pairs: Tensor
+    block: Tensor
+
+
 class System:
     """The normal equations of all entries. Frames have 6 unknowns (7 with a focal length each), windows 7."""
 
@@ -89,12 +113,7 @@ class System:
         self.reach = (seen.points - seen.c2w[:, None, :3, 3]).norm(dim=-1)
         self.typical = self.reach.median(dim=1).values.clamp(min=1e-9)
         self.reach = torch.maximum(self.reach, NEAREST * self.typical[:, None])
-        # Rows of pixels: entry x sample, grouped by frame. Pairs of entries that share a frame meet through its depths.
-        order: dict[int, list[int]] = {}
-        for entry, frame in enumerate(seen.frame.tolist()):
-            order.setdefault(frame, []).append(entry)
-        pairs = [(a, b) for entries in order.values() for a in entries for b in entries]
-        self.pairs = torch.tensor(pairs, device=seen.points.device).T
+        self._meet(PART if seen.points.device.type == "cpu" else PART_ON_DEVICE)
         self.own = 7 if config.focal == "per-frame" else 6
         focal = seen.intrinsics[:, 0, 0].log()
         self.lens_spread = 1.5 * float((focal - focal.median()).abs().median())
@@ -160,141 +179,125 @@ class System:
         return (weights.point * square).sum() + head.sum()
 
     def normal_equations(self, state: State, found: _Residuals, weights: _Weights) -> _Normal:
-        seen, own = self.seen, self.own
-        q, p, to_camera = found.q, seen.points, found.to_camera
-        weight = torch.where(found.in_front, weights.point, 0.0)
-        rays = self._rays(state)[seen.frame]
-        zero, one = torch.zeros_like(found.z), torch.ones_like(found.z)
-        by_q = found.unit[..., None, None] * torch.stack(
-            (
-                torch.stack((one, zero, -rays[..., 0]), -1),
-                torch.stack((zero, one, -rays[..., 1]), -1),
-                torch.stack((zero, zero, one), -1),
-            ),
-            -2,
+        """A part of the entries at a time: derivatives of all their points at once would be the most of all memory."""
+        seen, own, like = self.seen, self.own, self.seen.points
+        frames, windows, entries = seen.num_frames, seen.num_windows, len(seen.frame)
+        head = self._heads(found, weights)
+        ff, fw = like.new_zeros(frames, own, own), like.new_zeros(entries, own, 7)
+        ww, w = like.new_zeros(len(self.meeting), 7, 7), like.new_zeros(windows, 7)
+        f, fg, wg = like.new_zeros(frames, own), like.new_zeros(frames, own), like.new_zeros(windows, 7)
+        gg, g = like.new_zeros(()), like.new_zeros(())
+        rays = self._rays(state)
+        of_frame, of_window = slice(0, own), slice(7, 14)
+        for part in self.parts:
+            window, frame = seen.window[part.entries], seen.frame[part.entries]
+            weight = torch.where(found.in_front[part.entries], weights.point[part.entries], 0.0)
+            jacobian, depth_row = self._jacobian(part, found, weight, rays[frame])
+            heavy = weight.repeat(1, 3)[..., None] * jacobian
+            products = heavy.mT @ jacobian + head[part.entries]
+            # Depths eliminated: what the third residual loses to the mean over the windows of its frame.
+            unit = found.unit[part.entries]
+            total = _sum(weight * unit.square(), part.rows, len(part.frames)).clamp(min=1e-30).sqrt()
+            lost = (weight * unit / total[part.rows])[..., None] * depth_row[..., :14]
+            lost_frame = _sum(lost[..., of_frame], part.rows, len(part.frames))
+            lost_window = lost[..., of_window]
+            ff.index_add_(0, frame, products[:, of_frame, of_frame])
+            ff.index_add_(0, part.frames, -lost_frame.mT @ lost_frame)
+            fw[part.entries] = products[:, of_frame, of_window] - lost_frame[part.rows].mT @ lost_window
+            a, b = part.pairs
+            ww.index_add_(0, part.block, -lost_window[a].mT @ lost_window[b])
+            ww.index_add_(0, self.alone[window], products[:, of_window, of_window])
+            f.index_add_(0, frame, products[:, of_frame, RIGHT])
+            w.index_add_(0, window, products[:, of_window, RIGHT])
+            fg.index_add_(0, frame, products[:, of_frame, LENS_COLUMN])
+            wg.index_add_(0, window, products[:, of_window, LENS_COLUMN])
+            gg += products[:, LENS_COLUMN, LENS_COLUMN].sum()
+            g += products[:, LENS_COLUMN, RIGHT].sum()
+        return _Normal(ff, fw, ww, f, w, fg, wg, gg, g)
+
+    def _jacobian(self, part: _Part, found: _Residuals, weight: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
+        """Derivatives of the three residuals of each point, [entries, 3 x samples, 16], and those of the third alone.
+
+        Columns: pose and focal length of the frame, similarity of the window, the shared focal length, the residual.
+        """
+        entries = part.entries
+        q, p, unit, z = found.q[entries], self.seen.points[entries], found.unit[entries], found.z[entries]
+        heavy = weight * unit.square()
+        depth = _sum(heavy * z, part.rows, len(part.frames)) / _sum(heavy, part.rows, len(part.frames)).clamp(min=1e-30)
+        zero = torch.zeros_like(unit)
+        rows = (
+            torch.stack((unit, zero, -unit * rays[..., 0]), -1),
+            torch.stack((zero, unit, -unit * rays[..., 1]), -1),
+            torch.stack((zero, zero, unit), -1),
         )
-        depths = self._depths(found, weight)[seen.frame]
-        residual = torch.cat((found.image, (found.unit * (found.z - depths))[..., None]), dim=-1)
+        by_q = torch.stack(rows, 1)
+        residual = torch.stack((*found.image[entries].unbind(-1), unit * (z - depth[part.rows])), 1)[..., None]
         # T_i <- T_i exp(xi): q moves by -(t + w x q). S_w <- S_w exp(xi): q moves by s R (t + w x p + l p), and the
         # unit shrinks by l.
-        j_frame = torch.cat((-by_q, by_q @ cross_matrix(q)), dim=-1)
-        inner = by_q @ (to_camera.scale[:, None, None] * to_camera.rotation)[:, None]
-        j_window = torch.cat((inner, -inner @ cross_matrix(p), inner @ p[..., None] - residual[..., None]), dim=-1)
-        j_focal = torch.cat((rays * (found.unit * found.z)[..., None], zero[..., None]), dim=-1)
-        if own == 7:
-            j_frame = torch.cat((j_frame, j_focal[..., None]), dim=-1)
-        free = (~self.fixed)[seen.frame].to(p.dtype)
-        j_frame = torch.cat((j_frame[..., :6] * free[:, None, None, None], j_frame[..., 6:]), dim=-1)
+        scale, rotation = found.to_camera.scale[entries], found.to_camera.rotation[entries]
+        by_p = (by_q.flatten(1, 2) @ (scale[:, None, None] * rotation)).view_as(by_q)
+        turn = torch.linalg.cross(by_q, q[:, None].expand_as(by_q))
+        by_scale = (by_p * p[:, None]).sum(-1, keepdim=True) - residual
+        by_lens = torch.stack((*(unit * z)[..., None].mul(rays).unbind(-1), zero), 1)[..., None]
+        free = (~self.fixed)[self.seen.frame[entries]].to(p.dtype)[:, None, None, None]
+        own_lens = by_lens if self.own == 7 else torch.zeros_like(by_lens)
+        columns = (-by_q * free, turn * free, own_lens, by_p, torch.linalg.cross(p[:, None].expand_as(by_p), by_p))
+        jacobian = torch.cat((*columns, by_scale, by_lens, residual), dim=-1)
+        return jacobian.flatten(1, 2), jacobian[:, 2]
 
-        frames, windows = seen.num_frames, seen.num_windows
-        heavy = weight[..., None, None]
-        wf, ww = (j_frame * heavy).flatten(1, 2), (j_window * heavy).flatten(1, 2)
-        flat_f, flat_w, flat_r = j_frame.flatten(1, 2), j_window.flatten(1, 2), residual.flatten(1, 2)
-        ff_entry, fw_entry, ww_entry = wf.mT @ flat_f, wf.mT @ flat_w, ww.mT @ flat_w
-        f_entry, w_entry = (wf.mT @ flat_r[..., None])[..., 0], (ww.mT @ flat_r[..., None])[..., 0]
-        g_entry = weight[..., None] * j_focal[..., :2]
-        fg_entry = torch.einsum("eksf,eks->ef", j_frame[:, :, :2], g_entry)
-        wg_entry = torch.einsum("eksf,eks->ef", j_window[:, :, :2], g_entry)
-        gg = (g_entry * j_focal[..., :2]).sum() + weights.lens.sum()
-        g = (g_entry * found.image).sum() + (weights.lens * found.lens).sum()
-        if own == 7:
-            ff_entry[:, 6, 6] += weights.lens
-            f_entry[:, 6] += weights.lens * found.lens
-
-        # The camera head's word: rotation by the left, centre over the entry's median depth.
-        c = seen.c2w[:, :3, 3]
-        matrix = to_camera.scale[:, None, None] * to_camera.rotation / found.middle[:, None, None]
-        eye = torch.eye(3, dtype=p.dtype, device=p.device).expand(len(p), 3, 3)
-        none = torch.zeros_like(eye)
-        by_frame = (
-            torch.cat(
-                (
-                    torch.cat((none, -eye), -1),
-                    torch.cat((-eye, cross_matrix(found.centre)), -1) / found.middle[:, None, None],
-                ),
-                -2,
-            )
-            * free[:, None, None]
-        )
-        if own == 7:
-            by_frame = torch.cat((by_frame, torch.zeros_like(by_frame[..., :1])), dim=-1)
-        by_window = torch.cat(
-            (
-                torch.cat((none, to_camera.rotation, none[..., :1]), -1),
-                torch.cat((matrix, -matrix @ cross_matrix(c), matrix @ c[..., None]), -1),
-            ),
-            -2,
-        )
-        camera = weights.camera[:, None, None]
-        ff_entry = ff_entry + (camera * by_frame).mT @ by_frame
-        fw_entry = fw_entry + (camera * by_frame).mT @ by_window
-        ww_entry = ww_entry + (camera * by_window).mT @ by_window
-        f_entry = f_entry + ((camera * by_frame).mT @ found.camera[..., None])[..., 0]
-        w_entry = w_entry + ((camera * by_window).mT @ found.camera[..., None])[..., 0]
-
-        # Depths eliminated: what the third residual loses to the mean over the windows of its frame.
-        total = self._sum_frames(weight * found.unit.square()).clamp(min=1e-30)
-        heavy_f = (weight * found.unit)[..., None] * j_frame[:, :, 2]
-        heavy_w = (weight * found.unit)[..., None] * j_window[:, :, 2]
-        sum_f = self._sum_frames(heavy_f)
-        share_w = heavy_w / total[seen.frame][..., None]
-        ff = _sum(ff_entry, seen.frame, frames) - torch.einsum("fka,fkb->fab", sum_f / total[..., None], sum_f)
-        fw_entry = fw_entry - torch.einsum("eka,ekb->eab", sum_f[seen.frame], share_w)
-        a, b = self.pairs
-        ww_pair = -torch.einsum("pka,pkb->pab", heavy_w[a], share_w[b])
-        ww_matrix = torch.zeros(windows * windows, 7, 7, dtype=p.dtype, device=p.device)
-        ww_matrix.index_add_(0, seen.window[a] * windows + seen.window[b], ww_pair)
-        ww_matrix.index_add_(0, seen.window * (windows + 1), ww_entry)
-        return _Normal(
-            ff=ff,
-            fw=fw_entry,
-            ww=ww_matrix.view(windows, windows, 7, 7),
-            f=_sum(f_entry, seen.frame, frames),
-            w=_sum(w_entry, seen.window, windows),
-            fg=_sum(fg_entry, seen.frame, frames),
-            wg=_sum(wg_entry, seen.window, windows),
-            gg=gg,
-            g=g,
-        )
+    def _heads(self, found: _Residuals, weights: _Weights) -> Float[Tensor, "entries 16 16"]:
+        """The products of what camera heads say: rotation by the left, centre over the entry's median depth, lens."""
+        seen, count = self.seen, len(self.seen.frame)
+        rotation, middle = found.to_camera.rotation, found.middle[:, None, None]
+        matrix, c = found.to_camera.scale[:, None, None] * rotation / middle, seen.c2w[:, :3, 3]
+        free = (~self.fixed)[seen.frame].to(c.dtype)[:, None, None]
+        eye = torch.eye(3, dtype=c.dtype, device=c.device).expand(count, 3, 3)
+        jacobian = c.new_zeros(count, 7, 16)
+        jacobian[:, :3, 3:6] = -eye * free
+        jacobian[:, 3:6, :3] = -eye / middle * free
+        jacobian[:, 3:6, 3:6] = cross_matrix(found.centre) / middle * free
+        jacobian[:, :3, 10:13] = rotation
+        jacobian[:, 3:6, 7:10] = matrix
+        jacobian[:, 3:6, 10:13] = -matrix @ cross_matrix(c)
+        jacobian[:, 3:6, 13] = (matrix @ c[..., None])[..., 0] - found.camera[:, 3:]
+        jacobian[:, 6, LENS_COLUMN] = 1
+        if self.own == 7:
+            jacobian[:, 6, 6] = 1
+        jacobian[:, :6, RIGHT], jacobian[:, 6, RIGHT] = found.camera, found.lens
+        weight = torch.cat((weights.camera[:, None].expand(-1, 6), weights.lens[:, None]), dim=1)
+        return (weight[..., None] * jacobian).mT @ jacobian
 
     def step(self, state: State, normal: _Normal, damping: float) -> State:
         """Solves for windows (and the shared focal length) with the frames eliminated, then for the frames."""
-        seen, own, windows = self.seen, self.own, self.seen.num_windows
+        seen, windows = self.seen, self.seen.num_windows
         ff = _damped(normal.ff, damping)
-        shared = self.config.focal == "shared"
-        columns = 7 * windows + shared
         # H_ff^-1 times what couples each frame to its windows and to the shared focal length.
         solved_fw = torch.linalg.solve(ff[seen.frame], normal.fw)
-        solved_f = torch.linalg.solve(ff, normal.f[..., None])[..., 0]
-        solved_g = torch.linalg.solve(ff, normal.fg[..., None])[..., 0]
+        solved_f, solved_g = torch.linalg.solve(ff, torch.stack((normal.f, normal.fg), dim=-1)).unbind(-1)
         ww = normal.ww.clone()
-        diagonal = torch.arange(windows, device=ww.device)
-        ww[diagonal, diagonal] = _damped(ww[diagonal, diagonal], damping)
-        a, b = self.pairs
-        coupled = torch.einsum("pfa,pfb->pab", normal.fw[a], solved_fw[b])
-        ww.view(-1, 7, 7).index_add_(0, seen.window[a] * windows + seen.window[b], -coupled)
-        lhs = torch.zeros(columns, columns, dtype=ww.dtype, device=ww.device)
-        lhs[: 7 * windows, : 7 * windows] = ww.permute(0, 2, 1, 3).reshape(7 * windows, 7 * windows)
-        rhs = torch.zeros(columns, dtype=ww.dtype, device=ww.device)
-        down = torch.einsum("efa,ef->ea", normal.fw, solved_f[seen.frame])
-        rhs[: 7 * windows] = (normal.w - _sum(down, seen.window, windows)).flatten()
+        ww[self.alone] = _damped(ww[self.alone], damping)
+        for part in self.parts:
+            a, b = part.entries[part.pairs]
+            ww.index_add_(0, part.block, -normal.fw[a].mT @ solved_fw[b])
+        # Rounding of 1e-12 of the diagonal, where nothing else holds the world in its place.
+        ww[self.alone] += 1e-12 * ww[self.alone].diagonal(dim1=-2, dim2=-1).mean() * torch.eye(7).to(ww)
+
+        def down(solved: Tensor) -> Tensor:
+            return _sum((normal.fw.mT @ solved[seen.frame][..., None])[..., 0], seen.window, windows)
+
+        shared = self.config.focal == "shared"
+        column = (normal.wg - down(solved_g))[..., None][..., : int(shared)]
+        corner = normal.gg * (1 + damping) - (normal.fg * solved_g).sum() + 1e-12
+        right = normal.g - (normal.fg * solved_f).sum()
+        dense = corner.expand(int(shared), int(shared)), right.expand(int(shared))
+        by_window, by_lens = self.blocks.solve(ww, normal.w - down(solved_f), column, *dense)
+        moves = (solved_fw @ by_window[seen.window][..., None])[..., 0]
+        by_frame = -solved_f + _sum(moves, seen.frame, seen.num_frames)
+        by_window, log_focal = -by_window, state.log_focal
         if shared:
-            across = torch.einsum("efa,ef->ea", normal.fw, solved_g[seen.frame])
-            column = (normal.wg - _sum(across, seen.window, windows)).flatten()
-            lhs[:-1, -1] = lhs[-1, :-1] = column
-            lhs[-1, -1] = normal.gg * (1 + damping) - (normal.fg * solved_g).sum() + 1e-12
-            rhs[-1] = normal.g - (normal.fg * solved_f).sum()
-        lhs = (lhs + lhs.T) / 2
-        update = -torch.linalg.solve(lhs + 1e-12 * lhs.diagonal().abs().mean() * torch.eye(columns).to(lhs), rhs)
-        by_window = update[: 7 * windows].view(windows, 7)
-        by_frame = -solved_f - _sum(
-            torch.einsum("efa,ea->ef", solved_fw, by_window[seen.window]), seen.frame, seen.num_frames
-        )
-        log_focal = state.log_focal
-        if shared:
-            by_frame = by_frame - solved_g * update[-1]
-            log_focal = log_focal + update[-1]
-        if own == 7:
+            by_frame = by_frame + solved_g * by_lens
+            log_focal = log_focal - by_lens
+        if self.own == 7:
             log_focal = log_focal + by_frame[:, 6]
         return replace(
             state,
@@ -302,6 +305,44 @@ class System:
             c2w=state.c2w @ rigid(rotation_vector_to_matrix(by_frame[:, 3:6]), by_frame[:, :3]),
             log_focal=log_focal.clamp(-LENS, LENS),
         )
+
+    def _meet(self, most: int) -> None:
+        """Which windows meet: those that share a frame. ``parts`` are of at most so many entries, or of one frame."""
+        seen = self.seen
+        device = seen.points.device
+        of_frame: dict[int, list[int]] = {}
+        window = seen.window.tolist()
+        for entry, frame in enumerate(seen.frame.tolist()):
+            of_frame.setdefault(frame, []).append(entry)
+        meeting: dict[tuple[int, int], int] = {}
+        for entries in of_frame.values():
+            for a in entries:
+                for b in entries:
+                    meeting.setdefault((window[a], window[b]), len(meeting))
+        self.parts: list[_Part] = []
+        frames = sorted(of_frame)
+        while frames:
+            entries, rows, pairs, blocks, taken = [], [], [], [], 0
+            for frame in frames:
+                new = of_frame[frame]
+                if taken and len(entries) + len(new) > most:
+                    break
+                places = range(len(entries), len(entries) + len(new))
+                pairs += [(a, b) for a in places for b in places]
+                blocks += [meeting[window[a], window[b]] for a in new for b in new]
+                entries += new
+                rows += [taken] * len(new)
+                taken += 1
+            part = _Part(*map(torch.tensor, (entries, frames[:taken], rows, list(zip(*pairs)), blocks)))
+            self.parts.append(_Part(*(table.to(device) for table in part)))
+            frames = frames[taken:]
+        alone = [meeting.setdefault((k, k), len(meeting)) for k in range(seen.num_windows)]
+        self.alone, self.meeting = torch.tensor(alone, device=device), torch.tensor(list(meeting))
+        first = torch.full((seen.num_windows,), seen.num_frames).to(seen.frame)
+        last = torch.zeros_like(first)
+        first = first.scatter_reduce(0, seen.window, seen.frame, "amin")
+        last = last.scatter_reduce(0, seen.window, seen.frame, "amax")
+        self.blocks = BlockSystem(self.meeting, (last - first).tolist(), 7)
 
     def _rays(self, state: State) -> Tensor:
         """(x / z, y / z) of every sampled pixel of every frame."""
@@ -336,7 +377,12 @@ def _sum(values: Tensor, index: Tensor, count: int) -> Tensor:
 
 
 def _group_median(values: Tensor, index: Tensor, count: int) -> Tensor:
-    return torch.stack([values[index == group].median() for group in range(count)])
+    """The lower median of each group; 0 for one without values."""
+    order = values.argsort()
+    order = order[index[order].argsort(stable=True)]
+    number = torch.bincount(index, minlength=count)
+    middle = number.cumsum(0) - number + (number - 1).clamp(min=0) // 2
+    return torch.where(number > 0, values[order][middle.clamp(max=len(values) - 1)], 0.0)
 
 
 def _damped(blocks: Tensor, damping: float) -> Tensor:

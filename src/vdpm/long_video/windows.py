@@ -1,6 +1,6 @@
 """Which frames are reconstructed together: overlapping windows, strided windows that tie distant frames, loops."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -123,10 +123,11 @@ def repair_windows(
     They reach beyond each stretch of such frames by an overlap on either side, so that they meet believed windows
     there. None that exists already: what was wrong would be wrong again.
     """
-    kept = {frame for number, window in enumerate(windows) if number not in {*doubtful} for frame in window.frames}
-    lost = [frame for frame in range(count) if frame not in kept]
-    begins = [frame for frame in lost if frame - 1 not in lost]
-    ends = [frame for frame in lost if frame + 1 not in lost]
+    doubted = {*doubtful}
+    kept = {frame for number, window in enumerate(windows) if number not in doubted for frame in window.frames}
+    lost = {*range(count)} - kept
+    begins = sorted(frame for frame in lost if frame - 1 not in lost)
+    ends = sorted(frame for frame in lost if frame + 1 not in lost)
     new: list[Window] = []
     for begin, end in zip(begins, ends):
         low, high = max(0, begin - config.shared), min(count, end + 1 + config.shared)
@@ -164,7 +165,7 @@ def with_times(
     """
     runs = [window for window in windows if window.kind == "run"]
     kept = {frame for window in runs for frame in window.frames} if sources is None else {*sources}
-    timed = []
+    homes, timed = home_windows(runs), []
     for number, window in enumerate(runs):
         frames = window.frames
         if wanted == "none":
@@ -173,7 +174,9 @@ def with_times(
             moved = {*frames} & kept | _handed_over(runs, number)
             timed.append(Window(frames, "run", targets, tuple(sorted(moved))))
         else:
-            timed.append(Window(frames, "run", (frames[len(frames) // 2],), _near_the_middle(runs, number, kept)))
+            timed.append(
+                Window(frames, "run", (frames[len(frames) // 2],), _near_the_middle(runs, number, homes, kept))
+            )
     return [*timed, *(window for window in windows if window.kind != "run")]
 
 
@@ -188,9 +191,8 @@ def home_windows(windows: Sequence[Window]) -> dict[int, int]:
     return {frame: number for frame, (_, number) in sorted(homes.items())}
 
 
-def _near_the_middle(runs: Sequence[Window], number: int, kept: set[int]) -> tuple[int, ...]:
+def _near_the_middle(runs: Sequence[Window], number: int, homes: Mapping[int, int], kept: set[int]) -> tuple[int, ...]:
     """Frames of ``kept`` at home in this run, and those that hand points over."""
-    homes = home_windows(runs)
     near = {frame for frame in runs[number].frames if homes[frame] == number}
     return tuple(sorted(near & kept | _handed_over(runs, number)))
 
