@@ -151,7 +151,9 @@ class LongPlan:
         report("aligning the windows", 0, 1)
         device = next(self.model.parameters()).device
         with timed(self.seconds, "align"):
-            seen = observe(window_maps(stored), self.video.transform.content_mask(), len(self.video))
+            marks = self.priors.distance.pixels if self.priors.distance else ()
+            content = self.video.transform.content_mask()
+            seen = observe(window_maps(stored), content, len(self.video), marks=marks)
             # In float64, which MPS lacks; a few megabytes, so the way there costs nothing.
             there = seen.to(device) if device.type == "cuda" else seen
             found = align(there, reference=self.reference, priors=self.priors, start=start).cpu()

@@ -57,6 +57,11 @@ def test_known_cameras_come_in_pixels_of_the_source(tmp_path: Path) -> None:
     assert focal.distance is not None
     assert focal.distance.pixel_a == (10, 5)
     assert read_priors(None, None, None, transform) is None
+    zooming = read_priors(None, None, None, transform, zoom=True)
+    assert zooming is not None
+    assert not zooming.shared_focal
+    with pytest.raises(UsageError, match="one of them"):
+        read_priors(160.0, None, None, transform, zoom=True)
     with pytest.raises(UsageError, match="exclude each other"):
         read_priors(1.0, path, None, transform)
     path.write_text("[]")

@@ -35,10 +35,11 @@ def parse_distance(text: str | None) -> "KnownDistance | None":
 
 
 def read_priors(
-    focal: float | None, cameras: Path | None, distance: str | None, transform: "ImageTransform"
+    focal: float | None, cameras: Path | None, distance: str | None, transform: "ImageTransform", zoom: bool = False
 ) -> "Priors | None":
     """``focal``: in pixels of the source video. ``cameras``: a JSON file with any of "intrinsics" (3 x 3, or one a
-    frame, pixels of the source) and "c2w" ({"FRAME": 4 x 4}, or a list of one a frame). None where nothing is known.
+    frame, pixels of the source) and "c2w" ({"FRAME": 4 x 4}, or a list of one a frame). ``zoom``: the focal length
+    changes. None where nothing is known.
 
     Raises InputError for a file that is not like that, UsageError for options that exclude each other.
     """
@@ -48,7 +49,9 @@ def read_priors(
     from vdpm.long_video.priors import Priors
 
     known = parse_distance(distance)
-    if focal is None and cameras is None and known is None:
+    if focal is not None and zoom:
+        raise UsageError("--focal gives one focal length and --zoom says that there are many; give one of them")
+    if focal is None and cameras is None and known is None and not zoom:
         return None
     intrinsics, c2w = None, None
     frames: tuple[int, ...] = ()
@@ -85,7 +88,7 @@ def read_priors(
         intrinsics = transform.intrinsics_to_output(intrinsics)
     if known is not None and known.pixel_a is not None and known.pixel_b is not None:
         known = _in_output(known, transform)
-    return Priors(intrinsics=intrinsics, pose_frames=frames, c2w=c2w, distance=known)
+    return Priors(intrinsics=intrinsics, pose_frames=frames, c2w=c2w, distance=known, shared_focal=not zoom)
 
 
 def _in_output(known: "KnownDistance", transform: "ImageTransform") -> "KnownDistance":

@@ -75,6 +75,9 @@ class Reconstruct:
     focal: Annotated[float | None, tyro.conf.arg(metavar="PIXELS")] = None
     """The focal length is known, in pixels of the video."""
 
+    zoom: bool = False
+    """The lens zooms: a focal length for each frame, where a clip of several windows has one otherwise."""
+
     cameras: Annotated[Path | None, tyro.conf.arg(metavar="JSON")] = None
     """Cameras are known: a file with "intrinsics" (3 x 3, pixels of the video) and "c2w" (4 x 4 by frame), or one."""
 
@@ -139,7 +142,7 @@ class Reconstruct:
                 device=self.device,
                 dtype=self.dtype,
                 windows=windows,
-                priors=lambda transform: read_priors(self.focal, self.cameras, self.distance, transform),
+                priors=lambda transform: read_priors(self.focal, self.cameras, self.distance, transform, self.zoom),
                 max_memory=self.max_memory,
                 cuts=self.cuts,
                 report=report,

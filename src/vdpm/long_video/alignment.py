@@ -200,7 +200,7 @@ def _referred(
     scale = torch.ones_like(frame_weight[0])
     known = priors.sets_scale_by_poses or priors.distance is not None
     if priors.distance is not None:
-        scale = scale * priors.distance.length / _length(seen, state, priors)
+        scale = scale * priors.distance.length / _length(seen, state, priors, window_weight)
     elif not known:
         entries = (seen.frame == reference).nonzero()[:, 0]
         best = entries[window_weight[seen.window[entries]].argmax()]
@@ -216,18 +216,21 @@ def _referred(
     )
 
 
-def _length(seen: Observations, state: State, priors: Priors) -> Float[Tensor, ""]:
-    """The known distance as it is in ``state``; between pixels, of the sampled ones nearest to them."""
+def _length(seen: Observations, state: State, priors: Priors, window_weight: Tensor) -> Float[Tensor, ""]:
+    """The known distance as it is in ``state``; between pixels, of its marks as the median of believed windows has them."""
     known = priors.distance
     assert known is not None
     ends = []
-    for frame, pixel in ((known.frame_a, known.pixel_a), (known.frame_b, known.pixel_b)):
-        if pixel is None:
+    for mark, frame in enumerate((known.frame_a, known.frame_b)):
+        if not known.pixels:
             ends.append(state.c2w[frame, :3, 3])
             continue
+        if seen.marks.shape[1] != len(known.pixels):
+            raise UsageError("the pixels of the known distance were not looked at; give them to observe as marks")
         entries = (seen.frame == frame).nonzero()[:, 0]
-        at = (seen.pixels - seen.pixels.new_tensor(pixel)).norm(dim=-1).argmin()
-        points = Similarity(*(part[seen.window[entries]] for part in state.windows)).apply(seen.points[entries, at])
+        believed = window_weight[seen.window[entries]]
+        entries = entries[believed >= min(BELIEVED, float(believed.max()))]
+        points = Similarity(*(part[seen.window[entries]] for part in state.windows)).apply(seen.marks[entries, mark])
         ends.append(points.median(dim=0).values)
     length = (ends[0] - ends[1]).norm()
     if float(length) < 1e-9:

@@ -34,7 +34,7 @@ class Observations:
 
     ``window``, ``frame``: of each entry. ``points``: in the window's world. ``weights``: confidence, at most 10 and
     about 1 on average; 0 does not count. ``c2w``, ``intrinsics``: what the window says of that frame's camera.
-    ``pixels``: the positions sampled (x, y), the same in every frame.
+    ``pixels``: the positions sampled (x, y), the same in every frame. ``marks``: points at pixels that were asked for.
     """
 
     window: Int[Tensor, "entries"]
@@ -44,6 +44,7 @@ class Observations:
     c2w: Float[Tensor, "entries 4 4"]
     intrinsics: Float[Tensor, "entries 3 3"]
     pixels: Float[Tensor, "samples 2"]
+    marks: Float[Tensor, "entries marks 3"]
     num_windows: int
     num_frames: int
     size: tuple[int, int]
@@ -56,7 +57,7 @@ class Observations:
     def entries(self, windows: Sequence[int]) -> "Observations":
         """The entries of ``windows`` alone; windows keep their numbers."""
         kept = torch.isin(self.window, torch.tensor(list(windows), device=self.window.device))
-        by_entry = ("window", "frame", "points", "weights", "c2w", "intrinsics")
+        by_entry = ("window", "frame", "points", "weights", "c2w", "intrinsics", "marks")
         return Observations(**{**vars(self), **{name: getattr(self, name)[kept] for name in by_entry}})
 
 
@@ -71,23 +72,32 @@ def sample_pixels(content: Bool[Tensor, "height width"], samples: int = SAMPLES)
 
 
 def observe(
-    windows: Sequence[WindowMaps], content: Bool[Tensor, "height width"], num_frames: int, samples: int = SAMPLES
+    windows: Sequence[WindowMaps],
+    content: Bool[Tensor, "height width"],
+    num_frames: int,
+    samples: int = SAMPLES,
+    marks: Sequence[tuple[float, float]] = (),
 ) -> Observations:
-    """Samples every map of every window once, a map in memory at a time."""
+    """Samples every map of every window once, a map in memory at a time. ``marks``: positions (x, y) whose points are
+    wanted as well, each of the pixel that it lies in.
+    """
     at = sample_pixels(content, samples)
+    height, width = content.shape
+    marked = torch.tensor([(min(max(0, int(x)), width - 1), min(max(0, int(y)), height - 1)) for x, y in marks])
+    marked = marked.long().view(-1, 2)
     entries: list[tuple[int, int]] = []
-    points, weights, c2w, intrinsics = [], [], [], []
+    points, weights, c2w, intrinsics, at_marks = [], [], [], [], []
     for number, window in enumerate(windows):
         for row, frame in enumerate(window.frames):
             maps = window.read(frame)
             entries.append((number, frame))
             points.append(maps.points[at[:, 1], at[:, 0]].double())
+            at_marks.append(maps.points[marked[:, 1], marked[:, 0]].double())
             weights.append(maps.confidence[at[:, 1], at[:, 0]].double().clamp(max=SUREST))
             c2w.append(window.cameras.c2w[row].double())
             intrinsics.append(window.cameras.intrinsics[row].double())
     table = torch.tensor(entries)
     weight = torch.stack(weights)
-    height, width = content.shape
     return Observations(
         window=table[:, 0],
         frame=table[:, 1],
@@ -96,7 +106,8 @@ def observe(
         c2w=torch.stack(c2w),
         intrinsics=torch.stack(intrinsics),
         pixels=at.double() + 0.5,
+        marks=torch.stack(at_marks),
         num_windows=len(windows),
         num_frames=num_frames,
-        size=(int(height), int(width)),
+        size=(height, width),
     )

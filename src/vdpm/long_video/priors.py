@@ -34,6 +34,11 @@ class KnownDistance:
         if self.pixel_a is None and self.frame_a == self.frame_b:
             raise UsageError(f"frame {self.frame_a} is at no distance from itself; give two frames, or two pixels")
 
+    @property
+    def pixels(self) -> tuple[tuple[float, float], ...]:
+        """Both, or none where the distance is between cameras."""
+        return () if self.pixel_a is None or self.pixel_b is None else (self.pixel_a, self.pixel_b)
+
 
 @dataclass(frozen=True, eq=False)
 class Priors:
