@@ -42,21 +42,22 @@ def adjust(
         fixed = torch.zeros(seen.num_frames, dtype=torch.bool, device=seen.points.device)
     system = System(seen, config, fixed)
     state, damping, costs = start, 1e-3, []
+    residuals = system.residuals(state)
     for _ in range(config.iterations):
-        residuals = system.residuals(state)
         weights = system.weights(residuals)
         cost = system.cost(residuals, weights)
         improved = False
         normal = system.normal_equations(state, residuals, weights)
         for _ in range(6):
             proposal = system.step(state, normal, damping)
-            proposed = system.cost(system.residuals(proposal), weights)
+            found = system.residuals(proposal)
+            proposed = system.cost(found, weights)
             if proposed < cost:
-                state, damping, improved = proposal, max(damping / 5, 1e-9), True
+                state, residuals, damping, improved = proposal, found, max(damping / 5, 1e-9), True
                 break
             damping *= 8
         costs.append(min(cost, proposed))
         if not improved or cost - proposed < 1e-6 * cost:
             break
-    weights = system.weights(system.residuals(state))
+    weights = system.weights(residuals)
     return Adjusted(state, weights.window, weights.entry, costs, time.perf_counter() - begin)

@@ -217,7 +217,7 @@ def _referred(
 
 
 def _length(seen: Observations, state: State, priors: Priors, window_weight: Tensor) -> Float[Tensor, ""]:
-    """The known distance as it is in ``state``; between pixels, of its marks as the median of believed windows has them."""
+    """The known distance as it is in ``state``; between pixels, of its marks, by the median of believed windows."""
     known = priors.distance
     assert known is not None
     ends = []
