@@ -18,6 +18,18 @@ LARGEST = """(() => {
   const box = boxes.sort((a, b) => b.width * b.height - a.width * a.height)[0];
   return [box.x, box.y, box.width, box.height];
 })()"""
+UNCOVERED = """(() => {
+  const canvas = [...document.querySelectorAll('canvas')].sort((a, b) => b.clientWidth - a.clientWidth)[0];
+  if (!canvas) return [0, 0];
+  const box = canvas.getBoundingClientRect(), middle = [box.x + box.width / 2, box.y + box.height / 2];
+  const free = (x, y) => document.elementFromPoint(x, y)?.tagName === 'CANVAS';
+  let left = middle[0], right = left, top = middle[1], bottom = top;
+  while (left > box.left && free(left - 1, middle[1])) left--;
+  while (right < box.right && free(right, middle[1])) right++;
+  while (top > box.top && free(middle[0], top - 1)) top--;
+  while (bottom < box.bottom && free(middle[0], bottom)) bottom++;
+  return [right - left, bottom - top];
+})()"""
 WINDOW = {"width": 1040, "height": 420}
 
 
@@ -306,3 +318,58 @@ def test_two_results_stand_side_by_side(browser: Any, viser: Any, scene: MovingS
         dark = tab.settle()
         assert dark.mean() < 0.5 * one.mean(), "no difference is dark"
         tab.tab.close()
+
+
+def test_a_page_loaded_again_goes_on_and_looks_from_where_it_did(browser: Any, viser: Any, scene: MovingSphere) -> None:
+    from vdpm.viewer.live.viewer import Viewer
+
+    with Viewer(scene.reconstruction, port=18190) as opened:
+        tab = Tab(browser, opened)
+        tab.tab.keyboard.press("End")
+        tab.tab.keyboard.press("o")
+        x, y, width, height = tab.box()
+        tab.tab.mouse.move(x + width / 2, y + height / 2)
+        tab.tab.mouse.down()
+        tab.tab.mouse.move(x + width / 2 + 60, y + height / 2 + 40, steps=6)
+        tab.tab.mouse.up()
+        wait_until(lambda: tab.session.viewpoint.standing is None)
+        wait_until(lambda: (tab.session.frame, tab.session.settings.look.color) == (4, "depth"))
+        before, seen = tab.session, tab.settle()
+        tab.tab.reload()
+        wait_until(lambda: (found := list(opened.sessions.values())) != [] and found[-1] is not before)
+        after = list(opened.sessions.values())[-1]
+        wait_until(lambda: (after.frame, after.settings.look.color, after.viewpoint.standing) == (4, "depth", None))
+        wait_until(lambda: float(np.linalg.norm(after.client.camera.position - before.client.camera.position)) < 1e-3)
+        notice = tab.tab.locator(".mantine-Notification-closeButton")
+        notice.first.wait_for(timeout=20_000)
+        notice.first.click()
+        wait_until(lambda: (now := tab.settle()).shape == seen.shape and np.abs(now - seen).mean() < 2)
+        tab.tab.close()
+
+
+@pytest.mark.parametrize(
+    ("window", "free"), [((390, 844), (390, 460)), ((844, 390), (440, 390)), ((900, 700), (540, 700))]
+)
+def test_in_a_narrow_window_most_is_left_to_the_points(
+    browser: Any, viser: Any, scene: MovingSphere, window: tuple[int, int], free: tuple[int, int]
+) -> None:
+    from vdpm.viewer.live.viewer import Viewer
+
+    with Viewer(scene.reconstruction, port=18190) as opened:
+        page = browser.new_page(viewport={"width": window[0], "height": window[1]})
+        page.goto(opened.url)
+        notice = page.locator(".mantine-Notification-closeButton")
+        notice.first.wait_for(timeout=20_000)
+        notice.first.click()
+
+        def uncovered() -> bool:
+            """Whether there is a part of the window so large that shows points and nothing else."""
+            width, height = page.evaluate(UNCOVERED)
+            return width >= free[0] and height >= free[1]
+
+        wait_until(uncovered)
+        time.sleep(1.0)
+        assert uncovered(), "it stays so"
+        page.get_by_text("»", exact=True).click()
+        wait_until(lambda: list(opened.sessions.values())[-1].frame == 4)
+        page.close()

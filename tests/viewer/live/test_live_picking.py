@@ -65,6 +65,9 @@ def test_what_the_panel_says_is_checked() -> None:
     assert understood('{"what": "view", "name": "depth"}', size) == Said("view", view="depth")
     assert understood('{"what": "point", "xy": [0.25, 0.999]}', size) == Said("point", (0.25, 0.999))
     assert understood('{"what": "point", "xy": null}', size) == Said("point")
+    assert understood(f'{{"what": "tab", "name": "{24 * "a"}", "xy": [390, 844]}}', size) == Said(
+        "tab", (390.0, 844.0), 24 * "a"
+    )
     for wrong in (
         b"\x00\x01",
         "",
@@ -84,6 +87,9 @@ def test_what_the_panel_says_is_checked() -> None:
         '{"what": "key", "name": 3}',
         '{"what": "key", "name": "' + "x" * 5000 + '"}',
         '{"what": "shutdown"}',
+        '{"what": "tab", "name": "aaaaaaaaaaaaaaaaaaaaaaaa"}',
+        '{"what": "tab", "name": "AAAAAAAAAAAAAAAAAAAAAAAA", "xy": [390, 844]}',
+        '{"what": "tab", "name": "aaaaaaaaaaaaaaaaaaaaaaaa", "xy": [390, Infinity]}',
     ):
         assert understood(wrong, size) is None, wrong
 

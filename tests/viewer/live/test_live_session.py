@@ -3,6 +3,7 @@
 import math
 import time
 import urllib.request
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -217,27 +218,92 @@ def test_browsers_do_not_meddle_with_each_other(viewer: Any, session: Any, come:
     assert session.sides[0].stage.most == room
 
 
-def test_a_page_that_is_loaded_again_goes_on_where_it_was(viewer: Any) -> None:
+def tell_tab(viewer: Any, session: Any, tab: str) -> None:
+    """What the frame panel of a browser says first of all."""
+    viewer.panel.panels[session.client.client_id].on_said(Said("tab", (1200.0, 800.0), tab))
+
+
+def until_gone(viewer: Any, session: Any) -> None:
+    end = time.monotonic() + 10
+    while session in viewer.sessions.values():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_tab_goes_on_where_it_was_and_no_other_does(viewer: Any) -> None:
     with LiveClient(viewer) as before:
+        tell_tab(viewer, before, "a" * 24)
         room = before.sides[0].stage.most
-        before.change(color="confidence", motion="moving", trails=True, size=2.0)
+        before.change(color="confidence", motion="moving", trails=True, size=2.0, points_of="frame shown")
         before.show_view("motion")
         before.go_to(3)
+        before.press("c")
         idle(before)
-    until_gone = time.monotonic() + 10
-    while viewer.sessions:
-        assert time.monotonic() < until_gone
-        time.sleep(0.01)
+    until_gone(viewer, before)
     assert before.stopped
-    with LiveClient(viewer) as after:
-        idle(after)
-        assert after is not before
-        assert after.place == before.place
-        assert (after.frame, after.view, after.sides[0].stage.size) == (3, "motion", 2.0)
-        assert after.sides[0].stage.most == room
-        with LiveClient(viewer) as another:
-            assert another.settings.look.color == "video", "one that was not there before begins anew"
-            assert another.sides[0].stage.most == room // 2
+    with LiveClient(viewer) as another:
+        tell_tab(viewer, another, "b" * 24)
+        idle(another)
+        assert another.settings.look.color == "video", "one that was not there before begins anew"
+        assert another.frame == 0
+        with LiveClient(viewer) as after:
+            tell_tab(viewer, after, "a" * 24)
+            idle(after)
+            assert after is not before
+            assert after.place == before.place
+            assert (after.frame, after.view, after.sides[0].stage.size) == (3, "motion", 2.0)
+            assert after.viewpoint.standing == 3
+            assert after.sides[0].stage.most == room // 2
+
+
+def test_a_tab_that_is_back_before_it_is_missed_goes_on_and_looks_from_where_it_did(viewer: Any) -> None:
+    with LiveClient(viewer) as lost, LiveClient(viewer) as back:
+        tell_tab(viewer, lost, "c" * 24)
+        lost.change(color="depth")
+        lost.viewpoint.standing = None
+        lost.client.camera.position = (0.5, -0.2, -0.1)
+        lost.client.camera.look_at = (0.1, 0.0, 2.0)
+        idle(lost)
+        tell_tab(viewer, back, "c" * 24)
+        idle(back)
+        assert back.settings.look.color == "depth"
+        assert back.viewpoint.standing is None
+        assert np.allclose(back.client.camera.position, (0.5, -0.2, -0.1))
+        assert np.allclose(back.client.camera.look_at, (0.1, 0.0, 2.0))
+        back.change(color="frame")
+        tell_tab(viewer, back, "c" * 24)
+        idle(back)
+        assert back.settings.look.color == "frame", "its panel alone was loaded again"
+
+
+def test_places_are_forgotten_in_the_end() -> None:
+    from vdpm.viewer.live.places import MOST_PLACES, Place, Places
+    from vdpm.viewer.live.settings import Settings
+
+    places = Places()
+    for number in range(MOST_PLACES + 1):
+        places.keep(f"{number:024x}", Place(Settings(), "video", number, 0))
+    assert places.of(f"{0:024x}") is None
+    assert places.of(f"{1:024x}") == Place(Settings(), "video", 1, 0)
+
+
+def test_what_is_sent_to_one_that_has_left_is_lost_without_a_word(viewer: Any) -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with LiveClient(viewer) as session:
+            idle(session)
+        until_gone(viewer, session)
+        session.client.scene.add_frame("/late")
+    assert [str(one.message) for one in said if "closed connection" in str(one.message)] == []
+
+
+def test_a_viewer_changes_nothing_about_the_warnings_of_others(viser: Any, scene: MovingSphere) -> None:
+    from vdpm.viewer.live.viewer import Viewer
+
+    before = list(warnings.filters)
+    with Viewer(scene.reconstruction, port=18290):
+        assert list(warnings.filters) == before
+    assert list(warnings.filters) == before
 
 
 def test_the_point_under_the_pointer_is_marked_in_the_frame(session: Any, scene: MovingSphere) -> None:

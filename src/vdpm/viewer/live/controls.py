@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from vdpm.viewer.live.frame_panel import PAGE
+from vdpm.viewer.live.frame_panel import PAGE, own_file
 from vdpm.viewer.live.keys import as_table
 from vdpm.viewer.live.look import MOTION_FILTERS
 from vdpm.viewer.live.paths import TRAIL_COLORS
@@ -13,6 +13,8 @@ from vdpm.viewer.live.settings import LAYOUTS, POINTS_OF, SPEEDS, Settings
 
 BACKGROUND = (18, 19, 21)
 WIDTH, FRAME_WIDTH = 330, 360
+BOTH_SIDES, ONE_ABOVE_THE_OTHER = 1000, 560
+"""Width of a window from which on there is room for panels at both sides of the points; height for two at one side."""
 BRAND = (178, 118, 34)
 BACK, ON, PLAY, FIRST, LAST = "\u2039", "\u203a", "\u25b6 / \u275a\u275a", "\u00ab", "\u00bb"
 
@@ -40,12 +42,14 @@ class Controls:
         panel = gui.add_panel()
         with panel.add_tab("Frame"):
             gui.add_html(
+                f"<style>{own_file('phone.css').decode()}</style>"
                 f'<div style="padding:10px 10px 0"><iframe src="{PAGE}?client={client.client_id}" title="Frame of the '
                 'video" scrolling="no" style="border:0;width:100%;height:330px;display:block;color-scheme:dark">'
                 "</iframe></div>"
             )
         panel.dock_left()
         panel.set_width(FRAME_WIDTH)
+        self._frame = panel
         with gui.add_folder("Time"):
             self._time()
         with gui.add_folder("Points"):
@@ -62,6 +66,17 @@ class Controls:
             gui.add_markdown(as_table())
         session.on_change, session.on_row, session.on_status = self.reflect, self._row, self._say
         self.reflect(session.settings)
+
+    def make_room(self, width: float, height: float) -> None:
+        """Leave most of a window of so many pixels to the points: in a narrow one the frame stands below the controls,
+        or where that is low too, folded away.
+        """
+        if width >= BOTH_SIDES:
+            return
+        if height < ONE_ABOVE_THE_OTHER:
+            self._frame.minimize()
+        else:
+            self._frame.dock_below(self.gui.main_panel)
 
     def _time(self) -> None:
         gui, session = self.gui, self.session

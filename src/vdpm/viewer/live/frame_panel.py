@@ -7,6 +7,7 @@ on the same server, behind the same guard. It says where the pointer is among th
 import asyncio
 import io
 import json
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.resources import files
@@ -25,6 +26,7 @@ View = Literal["video", "depth", "motion"]
 VIEWS: tuple[View, ...] = get_args(View)
 PAGE, SOCKET, PICTURES = "/vdpm/frame", "/vdpm/frame/socket", "/vdpm/frame/"
 QUALITY = 88
+TAB = re.compile(r"[0-9a-f]{24}")
 LONGEST = 4096
 """Bytes of a message from the panel at most; real ones have under a hundred."""
 MOST_PANELS = 4
@@ -34,10 +36,11 @@ MOST_PANELS = 4
 class Said(NamedTuple):
     """What the panel says: ``hover`` and ``pick`` with a position in pixels of the network's image; ``point`` with one
     in the window that shows the points, 0 to 1 from the left and from the top (of hover and point None: the pointer
-    has left); ``key`` with the name of a key, ``view`` with that of a picture.
+    has left); ``key`` with the name of a key, ``view`` with that of a picture; first of all ``tab`` with the name that
+    the browser's tab has given itself, and width and height of its window.
     """
 
-    what: Literal["hover", "pick", "point", "key", "view"]
+    what: Literal["hover", "pick", "point", "key", "view", "tab"]
     xy: tuple[float, float] | None = None
     name: str = ""
     view: View | None = None
@@ -81,10 +84,10 @@ class FramePanel:
         """The panel's page, script, style and pictures."""
         path = path.partition("?")[0]
         if path == PAGE:
-            return "text/html; charset=utf-8", _own_file("frame.html")
+            return "text/html; charset=utf-8", own_file("frame.html")
         if path in (f"{PAGE}.js", f"{PAGE}.css"):
             kind = "application/javascript" if path.endswith("js") else "text/css"
-            return f"{kind}; charset=utf-8", _own_file(path.rpartition("/")[2])
+            return f"{kind}; charset=utf-8", own_file(path.rpartition("/")[2])
         if not path.startswith(PICTURES) or not path.endswith(".jpg"):
             return None
         number, _, view = path.removeprefix(PICTURES).removesuffix(".jpg").partition("-")
@@ -154,15 +157,19 @@ def understood(message: str | bytes, size: tuple[int, int]) -> Said | None:
         return next((Said(what, view=view) for view in VIEWS if view == name), None)
     if what in ("hover", "point") and xy is None:
         return Said(what)
-    if what not in ("hover", "point", "pick") or not isinstance(xy, list) or len(xy) != 2:
+    if what not in ("hover", "point", "pick", "tab") or not isinstance(xy, list) or len(xy) != 2:
         return None
     if not all(type(value) in (int, float) for value in xy):
         return None
     x, y = float(xy[0]), float(xy[1])
+    if what == "tab":
+        named = isinstance(name, str) and TAB.fullmatch(name) is not None
+        return Said(what, (x, y), name) if named and 0 <= x < 1e5 and 0 <= y < 1e5 else None
     width, height = (1.0, 1.0) if what == "point" else (size[1], size[0])
     return Said(what, (x, y)) if 0 <= x < width and 0 <= y < height else None
 
 
 @lru_cache
-def _own_file(name: str) -> bytes:
+def own_file(name: str) -> bytes:
+    """A file of the folder ``panel``."""
     return (files("vdpm.viewer.live") / "panel" / name).read_bytes()

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from vdpm.viewer.live.frame_panel import Said, View
 from vdpm.viewer.live.keys import KEYS
 from vdpm.viewer.live.marks import Marks
 from vdpm.viewer.live.picking import nearest_on_ray, pixel_center
+from vdpm.viewer.live.places import Place
 from vdpm.viewer.live.reading import Reading
 from vdpm.viewer.live.settings import Settings
 from vdpm.viewer.live.side import Side
@@ -30,14 +31,6 @@ AHEAD = 32
 NAMES = ("/first", "/second")
 
 
-class Place(NamedTuple):
-    """Where a browser was: what its controls said, the picture in its frame panel, and the time shown."""
-
-    settings: Settings
-    view: View
-    row: int
-
-
 class _Meant(NamedTuple):
     """A point that is meant: of which result, where it stands in the scene, and whose pixel it is."""
 
@@ -49,20 +42,18 @@ class _Meant(NamedTuple):
 
 class Session:
     """Everything that happens in one browser. ``client``: viser's handle of it. ``tell_panel(state)``: has its frame
-    panel show something. ``place``: where to begin.
+    panel show something. ``tab``: the name that the browser's tab has given itself, empty before that.
 
     ``on_change(settings)``, ``on_row(row)``, ``on_status(text)``: called when there is another to show.
     """
 
-    def __init__(
-        self, client: Any, readings: list[Reading], tell_panel: Callable[[dict[str, Any]], None], place: Place | None
-    ) -> None:
+    def __init__(self, client: Any, readings: list[Reading], tell_panel: Callable[[dict[str, Any]], None]) -> None:
         self.client, self._tell_panel = client, tell_panel
+        self.tab = ""
         self.sides = [Side(client, name, reading, self.enter) for name, reading in zip(NAMES, readings)]
-        home = Place(Settings(source=readings[0].reconstruction.reference), "video", 0)
-        self.settings, self.view, row = place or home
+        self.settings = Settings(source=readings[0].reconstruction.reference)
+        self.view: View = "video"
         self.clock = Clock(readings[0].stamps)
-        self.clock.go_to(row)
         self.marks = Marks(client, self.sides)
         self.viewpoint = Viewpoint(client, self.sides, self._refresh)
         self.on_change: Callable[[Settings], None] = lambda settings: None
@@ -116,7 +107,16 @@ class Session:
     @property
     def place(self) -> Place:
         """Where it is, for a browser that goes on from here."""
-        return Place(self.settings, self.view, self.clock.row)
+        return Place(self.settings, self.view, self.clock.row, self.viewpoint.seat)
+
+    def resume(self, place: Place) -> None:
+        """Go on from there."""
+        updates = {one.name: getattr(place.settings, one.name) for one in fields(place.settings)}
+        look = updates.pop("look")
+        self.change(**updates, **vars(look))
+        self.go_to(place.row)
+        self.ask(lambda: self.show_view(place.view))
+        self.ask(lambda: self.viewpoint.take(place.seat))
 
     def wake(self) -> None:
         """More has been read, or something was asked for."""

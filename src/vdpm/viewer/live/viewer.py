@@ -1,8 +1,6 @@
 """The live viewer as a whole: opened, running, closed. Each browser that comes has a session of its own."""
 
 import threading
-import time
-import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -16,18 +14,17 @@ from vdpm.structures import Reconstruction
 from vdpm.viewer.live.cloud import CloudOptions, one_at_a_time
 from vdpm.viewer.live.compare import Counterpart, brought_beside
 from vdpm.viewer.live.controls import Controls, furnish
-from vdpm.viewer.live.frame_panel import SOCKET, FramePanel, Panel
+from vdpm.viewer.live.frame_panel import SOCKET, FramePanel, Panel, Said
 from vdpm.viewer.live.guard import Guard, free_port, start_guarded
+from vdpm.viewer.live.places import Places
 from vdpm.viewer.live.reading import Reading
-from vdpm.viewer.live.session import Place, Session
+from vdpm.viewer.live.session import Session
 from vdpm.viewer.live.stage import NODE_BYTES
 from vdpm.viewer.live.viewpoint import begin
 
 KNOWN_LEAST = 1.5
 """Confidence from which on a truth is believed, see ``truth_as_result``."""
 MOST_BROWSERS = 16
-BACK_SOON = 60.0
-"""Seconds within which a browser that comes is taken for one that has left: its page was loaded again."""
 
 
 class Viewer:
@@ -51,14 +48,12 @@ class Viewer:
         options: CloudOptions | None = None,
     ) -> None:
         _require_viser()
-        # What is sent to a browser that leaves meanwhile is lost, which is as it should be.
-        warnings.filterwarnings("ignore", "Queued a .* on a closed connection", UserWarning)
         self.host = host
         self.sessions: dict[int, Session] = {}
         self.failure: BaseException | None = None
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._left: tuple[float, Place] | None = None
+        self._places = Places()
         self._threads: list[threading.Thread] = []
         self.readings = _readings(reconstruction, other, other_is_truth, CloudOptions() if options is None else options)
         self.port = free_port(host, port)
@@ -117,13 +112,12 @@ class Viewer:
             if len(self.sessions) >= MOST_BROWSERS:
                 client.gui.add_markdown(f"{MOST_BROWSERS} browsers look on already, and this viewer serves no more.")
                 return
-            left, self._left = self._left, None
-            soon = left is not None and time.monotonic() - left[0] < BACK_SOON
+            _may_leave(client)
             panel = Panel(self.server.get_event_loop())
-            session = Session(client, self.readings, panel.tell, left[1] if left is not None and soon else None)
-            panel.on_said = session.said
+            session = Session(client, self.readings, panel.tell)
+            controls = Controls(client, session)
+            panel.on_said = partial(self._said, session, controls)
             self.panel.panels[number] = panel
-            Controls(client, session)
             self.sessions[number] = session
             self._share_room()
         session.reset()
@@ -144,8 +138,28 @@ class Viewer:
                 return
             session.stop()
             del self.sessions[client.client_id]
-            self._left = time.monotonic(), session.place
+            if session.tab:
+                self._places.keep(session.tab, session.place)
             self._share_room()
+
+    def _said(self, session: Session, controls: Controls, said: Said) -> None:
+        """What the panel of a browser says. The name of its tab comes first: one that was here goes on where it was,
+        also where it comes back before its first connection has been given up.
+        """
+        if said.what != "tab":
+            session.said(said)
+            return
+        with self._lock:
+            if session.tab:
+                # The panel's page was loaded again, not the viewer's.
+                return
+            session.tab = said.name
+            before = [one for one in self.sessions.values() if one is not session and one.tab == said.name]
+            place = before[-1].place if before else self._places.of(said.name)
+        if said.xy is not None:
+            controls.make_room(*said.xy)
+        if place is not None:
+            session.resume(place)
 
     def _share_room(self) -> None:
         for session in self.sessions.values():
@@ -189,6 +203,15 @@ def _readings(
     there, back = (Counterpart(beside), Counterpart(first)) if Counterpart.fits(first, beside) else (None, None)
     least = max(options.min_confidence, KNOWN_LEAST) if is_truth else options.min_confidence
     return [Reading(first, options, there), Reading(beside, replace(options, min_confidence=least), back)]
+
+
+def _may_leave(client: Any) -> None:
+    """Have viser not warn of what is sent to this browser after it has left, which is lost as it should be. In versions
+    that have no such switch the warning stays.
+    """
+    buffer: Any = getattr(getattr(client, "_websock_connection", None), "get_message_buffer", lambda: None)()
+    if hasattr(buffer, "_warned_push_after_done"):
+        buffer._warned_push_after_done = True
 
 
 def _require_viser() -> None:

@@ -38,6 +38,15 @@ class _Placed(NamedTuple):
         return np.array([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)])
 
 
+class Turned(NamedTuple):
+    """A view that somebody has turned to. ``fov``: radians from bottom to top."""
+
+    position: Float[np.ndarray, "3"]
+    look_at: Float[np.ndarray, "3"]
+    up: Float[np.ndarray, "3"]
+    fov: float
+
+
 class Viewpoint:
     """Moves the camera of a browser. ``standing``: the frame whose camera it looks through, if any.
 
@@ -80,6 +89,32 @@ class Viewpoint:
         self.standing = None
         placed, distance = _from_behind(reading, self.apart)
         self._place(placed, distance, -_home(reading).c2w[:3, 1])
+
+    @property
+    def seat(self) -> int | Turned:
+        """The frame in whose camera one stands, or the view that somebody has turned to."""
+        if self.standing is not None:
+            return self.standing
+        camera = self.client.camera
+        return Turned(
+            np.array(camera.position, dtype=np.float64),
+            np.array(camera.look_at, dtype=np.float64),
+            np.array(camera.up_direction, dtype=np.float64),
+            float(camera.fov),
+        )
+
+    def take(self, seat: int | Turned) -> None:
+        """Look from there again."""
+        if isinstance(seat, int):
+            self.stand(seat)
+            return
+        self.standing, self._placed = None, None
+        camera = self.client.camera
+        with self.client.atomic():
+            camera.up_direction = seat.up
+            camera.position = seat.position
+            camera.look_at = seat.look_at
+            camera.fov = seat.fov
 
     def _place(self, placed: _Placed, distance: float, up: np.ndarray) -> None:
         self._placed, self._since = placed, time.monotonic()

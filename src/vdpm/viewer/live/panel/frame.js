@@ -20,8 +20,21 @@ function say(message) {
   if (socket && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
 }
 
+// The same as long as the tab is open, so that its page, loaded or connected again, goes on where it was.
+function tab() {
+  let name = outer.vdpmTab;
+  try { name = name || sessionStorage.getItem('vdpm-tab'); } catch { /* the browser keeps nothing */ }
+  if (!name) {
+    name = Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+  }
+  outer.vdpmTab = name;
+  try { sessionStorage.setItem('vdpm-tab', name); } catch { /* likewise */ }
+  return name;
+}
+
 function connect() {
   socket = new WebSocket(location.origin.replace(/^http/, 'ws') + '/vdpm/frame/socket' + location.search);
+  socket.onopen = () => say({ what: 'tab', name: tab(), xy: [outer.innerWidth, outer.innerHeight] });
   socket.onmessage = (event) => { waiting = 500; state = JSON.parse(event.data); update(); };
   socket.onclose = () => {
     if (!left) setTimeout(connect, waiting = Math.min(2 * waiting, 8000));
