@@ -20,6 +20,23 @@ def test_help_names_every_verb_without_torch() -> None:
         assert f" {verb} " in done.stdout
 
 
+VERBS = ("reconstruct", "info", "page", "app", "view", "render", "export", "demo", "convert", "scenes")
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "evaluate families", "train", "data check"])
+def test_help_tells_no_default_that_says_nothing(run: Run, verb: str) -> None:
+    done = run(*verb.split(), "--help")
+    assert done.code == 0
+    for nothing in ("(default: None)", "(default: )", "(default: False)", "(default: True)"):
+        assert nothing not in " ".join(done.out.split())
+
+
+def test_help_tells_the_other_defaults(run: Run) -> None:
+    text = " ".join(run("page", "--help").out.replace("\u2502", " ").split())
+    assert "a slider shows them. (default: 20.0)" in text
+    assert "--overwrite Replace a file that exists." in text
+
+
 def test_nothing_to_do_shows_help(run: Run) -> None:
     done = run()
     assert done.code == 0
@@ -49,6 +66,9 @@ MORE = "; --help tells more"
             "Unrecognized options: --point, 3; perhaps you meant --points N" + MORE,
         ),
         (("info", "a", "b"), "Unrecognized options: b" + MORE),
+        (("info",), "Missing from vdpm info: DIR" + MORE),
+        (("page", ""), "an argument is empty; write a value, or set the variable that it comes from"),
+        (("page", "a", "-o", ""), "-o '' is empty; write a value, or set the variable that it comes from"),
     ],
 )
 def test_wrong_words_are_told_in_one_line(words: tuple[str, ...], said: str) -> None:

@@ -71,6 +71,7 @@ def _parse(arguments: list[str]) -> Any:
     from vdpm.cli.demo import Demo
     from vdpm.cli.evaluate import Evaluate, with_way
     from vdpm.cli.export import Export
+    from vdpm.cli.help_text import telling_defaults
     from vdpm.cli.info import Info
     from vdpm.cli.page import Page
     from vdpm.cli.reconstruct import Reconstruct
@@ -98,6 +99,13 @@ def _parse(arguments: list[str]) -> Any:
         near = difflib.get_close_matches(arguments[0], verbs, n=1)
         meant = f"did you mean {near[0]}" if near else "vdpm --help names those that there are"
         raise UsageError(f"there is no verb {arguments[0]!r}; {meant}")
+    for before, argument in zip(["", *arguments], arguments):
+        if not argument:
+            # A path of no letters would be the folder one stands in.
+            where = f"{before} ''" if before.startswith("-") else "an argument"
+            raise UsageError(f"{where} is empty; write a value, or set the variable that it comes from")
+    for verb, _ in verbs.values():
+        telling_defaults(verb)
     described = (
         Annotated[verb, tyro.conf.subcommand(name, description=description)]
         for name, (verb, description) in verbs.items()

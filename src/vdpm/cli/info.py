@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -10,7 +11,7 @@ import tyro
 class Info:
     """Tell what a result folder holds: frames, times kept, cameras, conventions, and what made it."""
 
-    folder: tyro.conf.Positional[Path]
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
     """A folder written by vdpm reconstruct."""
 
     def run(self) -> None:

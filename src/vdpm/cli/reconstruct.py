@@ -1,5 +1,6 @@
 """``vdpm reconstruct``: a video to a result folder with preview and point clouds."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -157,6 +158,12 @@ class Reconstruct:
             for plan, output in zip(plans, outputs):
                 long = isinstance(plan, LongPlan) and ply == "auto"
                 clouds = [None] if long else choose_clouds(ply, plan.targets, plan.reference)
-                result = plan.run(output, overwrite=self.overwrite, report=report)
-                files = write_pictures(result, output, clouds, preview=self.preview, report=report)
+                nothing_there = not output.exists()
+                try:
+                    result = plan.run(output, overwrite=self.overwrite, report=report)
+                    files = write_pictures(result, output, clouds, preview=self.preview, report=report)
+                except KeyboardInterrupt:
+                    if nothing_there and output.exists():
+                        print(f"What was finished is kept: vdpm info {shlex.quote(str(output))}", flush=True)
+                    raise
                 print_summary(result, output, files)
