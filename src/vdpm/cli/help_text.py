@@ -1,4 +1,4 @@
-"""What ``--help`` says of defaults: those that tell something, and nothing of "None", an off switch or an empty list."""
+"""What ``--help`` says of defaults: those that tell something, nothing of "None", an off switch or an empty list."""
 
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, get_args
