@@ -26,7 +26,6 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-import av
 import torch
 from PIL import Image
 
@@ -43,6 +42,7 @@ from native.waymo import driving_clip, write_waymo
 from vdpm.data import write_snippet
 from vdpm.data.clips import ClipSource
 from vdpm.data.mixture import DataSource
+from vdpm.data.png import decode_png, png_form
 from vdpm.data.readers import kubric, open_dataset, snippet_folders, waymo
 from vdpm.data.readers.protobuf import Message
 from vdpm.data.readers.tfrecord import parse_example, read_record, record_offsets
@@ -129,8 +129,8 @@ def decode_record(path: Path, data: bytes) -> None:
 
 
 def decode_picture(content: bytes) -> None:
-    if content[:4] == b"\x89PNG" and content[24:26] == b"\x10\x02":
-        av.CodecContext.create("png", "r").decode(av.Packet(content))
+    if png_form(content) is not None:
+        decode_png(content)
         return
     with Image.open(BytesIO(content)) as image:
         image.load()

@@ -97,16 +97,16 @@ def test_range_images_look_where_their_layout_says() -> None:
     mounted[:2, :2] = [[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]]
     mounted[:3, 3] = (1.4, 0.1, 2.0)
     # Columns of odd number have their middles in those directions.
-    azimuth = column_azimuths(2002, mounted)[[1000, 1001, 500, 1501]]
-    level = np.zeros(4)
-    points = cell_points(np.full(4, 10.0), level, azimuth, mounted) - mounted[:3, 3]
+    azimuths, level = column_azimuths(2002, mounted), np.zeros(1)
+    columns = np.array([1000, 1001, 500, 1501])
+    points = cell_points(np.full(4, 10.0), 0 * columns, columns, level, azimuths, mounted) - mounted[:3, 3]
     assert points[:2].mean(0).tolist() == pytest.approx([10, 0, 0], abs=1e-3)
     assert points[0, 1] > 0 > points[1, 1]
     assert points[2].tolist() == pytest.approx([0, 10, 0], abs=0.02)
     assert points[3].tolist() == pytest.approx([0, -10, 0], abs=0.02)
     tilts = beam_inclinations(np.array([-0.3, -0.1, 0.05]), 0.0, 0.0, 3)
     assert tilts.tolist() == [0.05, -0.1, -0.3]
-    high = cell_points(np.array([10.0]), tilts[:1], azimuth[:1], mounted)
+    high = cell_points(np.array([10.0]), np.array([0]), columns[:1], tilts, azimuths, mounted)
     assert high[0, 2] == pytest.approx(2.0 + 10 * math.sin(0.05))
     assert beam_inclinations(np.zeros(0), -0.4, 0.2, 3).tolist() == pytest.approx([0.1, -0.1, -0.3])
     with pytest.raises(ValueError, match="2 beams for 3 rows"):
@@ -134,13 +134,33 @@ def test_boxes_hold_what_is_in_them() -> None:
     assert box_of(points, boxes).tolist() == [0, 1, -1, 0, -1, 1]
 
 
+def test_of_many_boxes_each_point_finds_its_own() -> None:
+    """Against every box asked about every point, far from the origin."""
+    draws = np.random.default_rng(4)
+    count, far = 60, np.array([4512.3, -2871.6, 31.2])
+    heading = draws.uniform(-math.pi, math.pi, count)
+    to_world = np.tile(np.eye(4), (count, 1, 1))
+    to_world[:, 0, 0] = to_world[:, 1, 1] = np.cos(heading)
+    to_world[:, 1, 0], to_world[:, 0, 1] = np.sin(heading), -np.sin(heading)
+    to_world[:, :3, 3] = far + draws.uniform(-20, 20, (count, 3)) * (1, 1, 0.1)
+    boxes = Boxes(tuple(map(str, range(count))), to_world, draws.uniform(0.5, 6, (count, 3)))
+    points = far + draws.uniform(-25, 25, (4000, 3)) * (1, 1, 0.1)
+    local = np.einsum("bpi,bij->bpj", points - to_world[:, None, :3, 3], to_world[:, :3, :3])
+    outward = np.abs(local / (boxes.sizes[:, None] / 2)).max(-1)
+    expected = np.where(outward.min(0) <= 1, outward.argmin(0), -1)
+    found = box_of(points, boxes)
+    assert np.array_equal(found, expected)
+    assert 500 < (found >= 0).sum() < 3500
+
+
 def test_packed_numbers_by_the_book() -> None:
     """150 is 96 01 (protobuf's own example); -1 takes ten bytes."""
     content = bytes.fromhex("9601") + b"\x00" + b"\xff" * 9 + b"\x01" + b"\x7f"
     assert packed_numbers(content).view(np.int64).tolist() == [150, 0, -1, 127]
     short = packed_numbers(bytes.fromhex("9601") + b"\x00\x7f" + bytes.fromhex("ff7f8001"))
-    assert (short.tolist(), short.dtype) == ([150, 0, 127, 16383, 128], np.uint32)
-    assert packed_numbers(bytes.fromhex("ffff7f05")).tolist() == [2**21 - 1, 5]
+    assert (short.tolist(), short.dtype) == ([150, 0, 127, 16383, 128], np.uint16)
+    longer = packed_numbers(bytes.fromhex("ffff7f05"))
+    assert (longer.tolist(), longer.dtype) == ([2**21 - 1, 5], np.uint32)
     assert packed_numbers(b"").tolist() == []
     for wrong in (b"\x96", b"\xff" * 10 + b"\x01"):
         with pytest.raises(ValueError, match="number"):

@@ -68,13 +68,13 @@ class Frame(NamedTuple):
             origin=Origin(size, pixels),
         )
 
-    def points_of(self, pixels: Int[Tensor, "pixels"]) -> Float[Tensor, "pixels 3"]:
-        """The points that some of its pixels, numbered along the rows, see, in the data set's world, in float64."""
+    def points_of(self, pixels: Int[Tensor, "pixels"], dtype: torch.dtype = torch.float64) -> Float[Tensor, "pixels 3"]:
+        """The points that some of its pixels, numbered along the rows, see, in the data set's world."""
         if self.measured is not None:
-            return self.measured.reshape(-1, 3).index_select(0, pixels).double()
+            return self.measured.reshape(-1, 3).index_select(0, pixels).to(dtype)
         rays = pixel_rays(self.intrinsics, (self.depth.shape[0], self.depth.shape[1])).flatten(1)
         depth = torch.where(self.valid.flatten()[pixels], self.depth.flatten()[pixels], 0)
-        return placed(self.c2w.double(), rays.index_select(1, pixels).double() * depth.double()).T
+        return placed(self.c2w.to(dtype), rays.index_select(1, pixels).to(dtype) * depth.to(dtype)).T
 
     def points(self) -> Float[Tensor, "height width 3"]:
         """The points its pixels see, in the data set's world, in float64; what lies where depth is unknown is 0."""
@@ -89,21 +89,25 @@ class Frame(NamedTuple):
             return pixel_rays(self.intrinsics, (self.depth.shape[0], self.depth.shape[1])) * depth
         return placed(invert_rigid(self.c2w.double()), planes(self.measured, torch.float64)).float()
 
-    def place_into(self, transform: Float[Tensor, "4 4"], out: Float[Tensor, "height width 3"]) -> Float[Tensor, ""]:
-        """Writes the points, taken from the camera by ``transform``, in float32; 0 where depth is unknown.
+    def place_into(self, world: Float[Tensor, "4 4"], out: Float[Tensor, "height width 3"]) -> Float[Tensor, "3 *seen"]:
+        """Writes the points, taken from the data set's world by ``world``, in float32; 0 where depth is unknown.
 
-        Returns the sum of their distances from the origin there.
+        Returns them as ``planes``; those that are unknown are 0 there, or left out.
         """
-        some = self.valid.flatten().nonzero()[:, 0] if self.measured is not None else None
-        if self.measured is None or some is None or 2 * len(some) > self.valid.numel():
-            points = placed(transform.float(), self.in_camera()).masked_fill_(~self.valid, 0)
+        if self.measured is None:
+            points = placed((world @ self.c2w.double()).float(), self.in_camera()).mul_(self.valid)
             out.copy_(points.movedim(0, -1))
+            return points
+        rows = self.measured.view(-1, 3)
+        if 2 * np.count_nonzero(self.valid.numpy()) > len(rows):
+            moved = blanked(moved_rows(world, rows), self.valid.flatten())
+            out.view(-1, 3).copy_(moved)
         else:
             # Of lidar: few pixels see anything.
-            measured = planes(self.measured.reshape(-1, 3).index_select(0, some), torch.float64)
-            points = placed(transform.float(), placed(invert_rigid(self.c2w.double()), measured).float())
-            out.zero_().view(-1, 3).index_copy_(0, some, points.T)
-        return squared_lengths(points).sqrt_().sum()
+            some = self.valid.flatten().nonzero()[:, 0]
+            moved = moved_rows(world, rows.index_select(0, some))
+            out.zero_().view(-1, 3).index_copy_(0, some, moved)
+        return moved.T
 
 
 class MovedPoints(NamedTuple):
@@ -166,16 +170,35 @@ def planes(points: Float[Tensor, "*pixels 3"], dtype: torch.dtype) -> Float[Tens
     return torch.empty(3, *points.shape[:-1], dtype=dtype).copy_(points.movedim(-1, 0))
 
 
-def placed(transform: Float[Tensor, "4 4"], points: Float[Tensor, "3 *pixels"]) -> Float[Tensor, "3 *pixels"]:
-    """``geometry.rigid.transform_points`` for one motion and many points, as ``planes``; much faster on a CPU."""
+def moved_rows(transform: Float[Tensor, "4 4"], points: Float[Tensor, "pixels 3"]) -> Float[Tensor, "pixels 3"]:
+    """Points of a data set's world, taken elsewhere by ``transform``, in float32; new memory.
+
+    Worlds of float64 may be large: only what comes out is rounded.
+    """
+    if torch.equal(transform, torch.eye(4, dtype=transform.dtype)):
+        return points.to(torch.float32, copy=True)
+    transform = transform.to(points.dtype)
     # Not addmm, which spreads the translation over all points first: that takes longer than the product.
+    return torch.mm(points, transform[:3, :3].T).add_(transform[:3, 3]).float()
+
+
+def placed(transform: Float[Tensor, "4 4"], points: Float[Tensor, "3 *pixels"]) -> Float[Tensor, "3 *pixels"]:
+    """``geometry.rigid.transform_points`` for one motion and many points, as ``planes``: fast where they come so."""
     moved = torch.mm(transform[:3, :3], points.flatten(1)).add_(transform[:3, 3:])
     return moved.view(points.shape)
 
 
+def depths(w2c: Float[Tensor, "4 4"], points: Float[Tensor, "*pixels 3"]) -> Float[Tensor, "*pixels"]:
+    """z, in the camera, of points of the world."""
+    x, y, z = (points[..., axis] for axis in range(3))
+    along, offset = w2c[2, :3].tolist(), float(w2c[2, 3])
+    return (x * along[0]).add_(y, alpha=along[1]).add_(z, alpha=along[2]).add_(offset)
+
+
 def blanked(points: Float[Tensor, "*pixels 3"], known: Bool[Tensor, "*pixels"]) -> Float[Tensor, "*pixels 3"]:
     """The points, contiguous, changed in place: 0 where they are not ``known``."""
-    points.view(-1, 3).index_fill_(0, (~known).flatten().nonzero()[:, 0], 0)
+    if not known.numpy().all():
+        points.view(-1, 3).index_fill_(0, (~known).flatten().nonzero()[:, 0], 0)
     return points
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from collections.abc import Sequence as Indices
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vdpm.data.frame import Frame, MovedPoints, placed, planes, squared_lengths
+from vdpm.data.frame import Frame, MovedPoints, blanked, moved_rows, squared_lengths
 from vdpm.data.window import Size, Window
 from vdpm.errors import UsageError
 from vdpm.geometry.rigid import invert_rigid
@@ -88,12 +89,15 @@ class DataSequence(ABC):
         c2w = world @ torch.stack([view.c2w for view in views]).double()
         # float32 from here on: lengths are now of the size of the scene, wherever in the world it lies.
         points = torch.empty(*valid.shape, 3)
-        distances = sum(view.place_into(pose, own) for view, pose, own in zip(views, c2w, points))
-        at_targets, known, travel = self._at_targets(frames, sources, places, points, world)
-        moves = any(source.moved for source in sources)
-        distance = distances / valid.sum().clamp(min=1) if moves else 1.0
+        moves = any(there is not None for source in sources for there in source.moved.values())
+        distances = 0.0
+        for view, own in zip(views, points):
+            seen = view.place_into(world, own)
+            distances += float(squared_lengths(seen).sqrt_().sum()) if moves else 0.0
+        far = DYNAMIC_SHARE * distances / max(1, int(np.count_nonzero(valid.numpy())))
+        at_targets, known, dynamic = self._at_targets(frames, sources, places, points, world, far)
         return Snippet(
-            images=torch.stack([view.image for view in views]).permute(0, 3, 1, 2) / 255,
+            images=torch.stack([view.image for view in views]).float().div_(255).permute(0, 3, 1, 2),
             timestamps=self.timestamps[frames].float(),
             c2w=c2w.float(),
             intrinsics=torch.stack([view.intrinsics for view in views]).float(),
@@ -101,7 +105,7 @@ class DataSequence(ABC):
             targets=torch.tensor(places, dtype=torch.long),
             target_points=at_targets,
             valid=valid,
-            dynamic=(travel > DYNAMIC_SHARE * distance) & valid,
+            dynamic=dynamic & valid,
             target_valid=known,
             instances=_stacked([view.instances for view in views]),
             sky=_stacked([view.sky for view in views]),
@@ -134,13 +138,13 @@ class DataSequence(ABC):
         return told.pixels[order][usable]
 
     def _at_targets(
-        self, frames: list[int], sources: "list[_Source]", places: list[int], own: Tensor, world: Tensor
+        self, frames: list[int], sources: "list[_Source]", places: list[int], own: Tensor, world: Tensor, far: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """P_i(t_j) in the world of the clip [targets frames h w], where it is known, and how far each pixel's point
-        gets from its own place in the times of the clip [frames h w]. ``world`` takes the data set's world there."""
+        """P_i(t_j) in the world of the clip [targets frames h w], where it is known, and whether a pixel's point gets
+        ``far`` from its own place in the times of the clip [frames h w]. ``world`` takes the data set's world there."""
         points = own.new_zeros(len(places), *own.shape)
         known = torch.zeros(points.shape[:-1], dtype=torch.bool)
-        travel = own.new_zeros(own.shape[:-1])
+        leaves = torch.zeros(own.shape[:-1], dtype=torch.bool)
         for number, (index, (view, _, moved)) in enumerate(zip(frames, sources)):
             for row, place in enumerate(places):
                 if self.static or frames[place] == index:
@@ -150,18 +154,19 @@ class DataSequence(ABC):
                 if there is None or frame == index:
                     continue
                 good = there.valid & there.of(view.valid.flatten())
-                new = placed(world.to(there.points.dtype), planes(there.points, there.points.dtype)).to(own.dtype)
-                new.masked_fill_(~good, 0)
-                for row in (row for row, place in enumerate(places) if frames[place] == frame):
+                rows = [row for row, place in enumerate(places) if frames[place] == frame]
+                new = blanked(moved_rows(world, there.points), good) if rows else None
+                for row in rows:
+                    assert new is not None
                     if there.rest_stands:
                         points[row, number], known[row, number] = own[number], view.valid
-                    there.write(new.T, points[row, number].view(-1, 3))
+                    there.write(new, points[row, number].view(-1, 3))
                     there.write(good, known[row, number].view(-1))
                 if start is not None:
-                    way = squared_lengths((there.points - start.points).T).masked_fill_(~(good & start.valid), 0)
-                    farthest = travel[number].view(-1)
-                    there.write(torch.maximum(there.of(farthest), way.to(own.dtype)), farthest)
-        return points, known, travel.sqrt_()
+                    way = squared_lengths((there.points - start.points).T) > far**2
+                    flags = leaves[number].view(-1)
+                    there.write(way & good & start.valid | there.of(flags), flags)
+        return points, known, leaves
 
     def _check(self, frames: list[int], places: list[int], reference: int) -> None:
         if not frames or not all(0 <= index < len(self) for index in frames):

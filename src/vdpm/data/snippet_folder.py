@@ -21,6 +21,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from torch import Tensor
 
 from vdpm.archive.folder import disk_errors
 from vdpm.archive.manifest import JsonFields
+from vdpm.data.png import decode_png, png_form
 from vdpm.errors import InputError, OutputError, UsageError
 from vdpm.image_files import check_regular
 from vdpm.structures import Snippet
@@ -39,6 +41,7 @@ from vdpm.structures import Snippet
 FORMAT, FORMAT_VERSION = "vdpm.snippet", 1
 SNIPPET_FILE = "snippet.json"
 MAX_JSON_BYTES = 16 * 2**20
+MAX_FRAME_BYTES = 2**29
 MAX_FRAMES, MAX_SIDE = 10_000, 16_384
 MAX_VALUES = 2**30
 """Numbers in one array: 4 GiB."""
@@ -224,7 +227,13 @@ def _mapped(path: Path, array: _Array, sizes: tuple[int, int, int, int]) -> np.n
 def _read_frame(path: Path, height: int, width: int) -> UInt8[Tensor, "height width 3"]:
     _check_plain(path)
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_FRAME_BYTES + 1)
+        if len(content) > MAX_FRAME_BYTES:
+            raise InputError(f"{path}: larger than {MAX_FRAME_BYTES} bytes, which no frame is")
+        if png_form(content) == (width, height, 3, 8):
+            return torch.from_numpy(np.ascontiguousarray(decode_png(content)))
+        with Image.open(BytesIO(content), formats=["PNG"]) as image:
             if image.size != (width, height) or image.mode != "RGB":
                 found = f"{image.mode} of {image.size[0]} x {image.size[1]}"
                 raise InputError(f"{path}: {found}, not RGB of {width} x {height}; damaged")

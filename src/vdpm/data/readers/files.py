@@ -17,6 +17,7 @@ from jaxtyping import Float, UInt8, UInt16
 from PIL import Image
 from torch import Tensor
 
+from vdpm.data.png import decode_png, png_form
 from vdpm.data.quarantine import CorruptFile
 from vdpm.errors import InputError
 
@@ -52,7 +53,11 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 def read_rgb(path: Path, content: bytes | None = None) -> UInt8[Tensor, "height width 3"]:
     """A picture as RGB; alpha is dropped. ``content``: its bytes, where they come from within ``path``."""
-    with _picture(path, content) as image:
+    data = read_bytes(path, MAX_PICTURE_BYTES) if content is None else content
+    form = png_form(data)
+    if form is not None and form[3] == 8:
+        return torch.from_numpy(np.ascontiguousarray(_decoded(path, data)))
+    with _picture(path, data) as image:
         return torch.from_numpy(np.array(image.convert("RGB")))
 
 
@@ -66,18 +71,11 @@ def read_gray(path: Path, content: bytes | None = None) -> Float[Tensor, "height
 
 def read_rgb16(path: Path, content: bytes | None = None) -> UInt16[np.ndarray, "height width 3"]:
     """The three channels of a 16 bit PNG, 0 to 65535. (Pillow would drop the lower half of each.)"""
-    import av  # takes a while to load, and training on our own scenes needs no decoder
-
     data = read_bytes(path, MAX_PICTURE_BYTES) if content is None else content
-    if data[:8] != b"\x89PNG\r\n\x1a\n" or data[24:26] != b"\x10\x02":
+    form = png_form(data)
+    if form is None or form[2:] != (3, 16):
         raise CorruptFile(path, "is not a PNG of three channels of 16 bit")
-    width, height = (int.from_bytes(data[start : start + 4], "big") for start in (16, 20))
-    _check_size(path, width, height)
-    try:
-        codec = av.CodecContext.create("png", "r")
-        return codec.decode(av.Packet(data))[0].to_ndarray(format="rgb48le")
-    except (av.FFmpegError, ValueError, IndexError) as error:
-        raise CorruptFile(path, f"a damaged picture ({error})") from None
+    return _decoded(path, data)
 
 
 def read_numbers(path: Path, content: bytes | None = None) -> list[list[float]]:
@@ -217,6 +215,16 @@ def _picture(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
             raise
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
             raise CorruptFile(path, f"a damaged picture ({error})") from None
+
+
+def _decoded(path: Path, data: bytes) -> np.ndarray:
+    form = png_form(data)
+    assert form is not None
+    _check_size(path, *form[:2])
+    try:
+        return decode_png(data)
+    except ValueError as error:
+        raise CorruptFile(path, f"a damaged picture ({error})") from None
 
 
 def _check_size(path: Path, width: int, height: int) -> None:

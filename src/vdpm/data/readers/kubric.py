@@ -141,7 +141,7 @@ class KubricSequence(DataSequence):
             to_world = torch.from_numpy(_TO_AFFINE @ scene.boxes[:, time]).float()
             return torch.cat([place[:0, :3], *[one @ matrix for one, matrix in zip(of_instance, to_world)]])
 
-        seen, valid = frame.points_of(shown).float(), frame.valid.flatten()[shown]
+        seen, valid = frame.points_of(shown, torch.float32), frame.valid.flatten()[shown]
         eye = frame.c2w[:3, 3].float()
         now = at(index)
         agree = squared_lengths((now - seen).T) <= MAX_DISAGREEMENT**2 * squared_lengths((seen - eye).T)

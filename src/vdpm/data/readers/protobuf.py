@@ -62,13 +62,13 @@ class Message:
         return np.frombuffer(parts[0] if len(parts) == 1 else b"".join(parts), "<f4")
 
     def integers(self, number: int) -> np.ndarray:
-        """A repeated field of whole numbers, packed or one by one; int32 where all are short, else int64."""
+        """A repeated field of whole numbers, packed or one by one; int16 or int32 where all are short, else int64."""
         parts = [
             np.array([value], dtype=np.uint64) if isinstance(value, int) else packed_numbers(value)
             for value in self._fields.get(number, [])
         ]
         numbers = parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.uint64), *parts])
-        return numbers.view(np.int32 if numbers.dtype == np.uint32 else np.int64)
+        return numbers.view(numbers.dtype.name[1:])
 
 
 def fields(data: Content) -> Iterator[tuple[int, Field]]:
@@ -94,19 +94,21 @@ def fields(data: Content) -> Iterator[tuple[int, Field]]:
 
 
 def packed_numbers(data: Content) -> np.ndarray:
-    """Whole numbers of 7 bit a byte, one after the other, all at once, for there may be a million: as uint32 where none
-    takes more than four bytes, else as uint64."""
+    """Whole numbers of 7 bit a byte, one after the other, all at once, for there may be a million: as uint16 where none
+    takes more than two bytes, as uint32 up to four, else as uint64."""
     content = np.frombuffer(data, np.uint8)
     if len(content) and content[-1] > 127:
         raise ValueError("the last number has no end")
     first = np.flatnonzero(content > 127)
     if not (content[first + 1] > 127).any():
         # None takes more than two bytes, as in most files: far fewer steps.
-        short = content.astype(np.uint32)
-        short[first] += 128 * content[first + 1].astype(np.uint32) - 128
-        alone = np.ones(len(content), bool)
-        alone[first + 1] = False
-        return short[alone]
+        starts = np.ones(len(content), bool)
+        starts[first + 1] = False
+        short = content[starts].astype(np.uint16)
+        # Each second byte left out moves what comes after it one place forward.
+        place = first - np.arange(len(first))
+        short[place] += content[first + 1].astype(np.uint16) * 128 - 128
+        return short
     ends = np.flatnonzero(content < 128)
     starts = np.empty_like(ends)
     starts[:1], starts[1:] = 0, ends[:-1] + 1

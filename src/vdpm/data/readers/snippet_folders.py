@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from vdpm.data.frame import Frame, MovedPoints, blanked, placed, planes
+from vdpm.data.frame import Frame, MovedPoints, blanked, depths
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.files import list_folders
 from vdpm.data.sequence import DataSequence
@@ -35,7 +35,7 @@ class SnippetFolderSequence(DataSequence):
         points = blanked(self._array("points", index), valid)
         return Frame(
             image=_read(self._folder, lambda: held.picture(index)),
-            depth=placed(invert_rigid(c2w).float(), planes(points, torch.float32))[2],
+            depth=depths(invert_rigid(c2w).float(), points),
             valid=valid,
             c2w=c2w,
             intrinsics=self._array("intrinsics", index).double(),
@@ -54,7 +54,9 @@ class SnippetFolderSequence(DataSequence):
             points = self._array("target_points", row, index)
             known = self._array(*(("target_valid", row) if "target_valid" in held.names else ("valid",)), index)
         elif target == index:
-            points, known = self._array("points", index), self._array("valid", index)
+            assert frame.measured is not None
+            points, known = frame.measured.reshape(-1, 3), frame.valid.flatten()
+            return MovedPoints(torch.arange(len(known)), points, known, dense=True)
         else:
             return None
         points, known = points.reshape(-1, 3), known.flatten()

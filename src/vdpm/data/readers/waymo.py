@@ -53,6 +53,7 @@ class Sweep(NamedTuple):
     boxes: Int[np.ndarray, "points"]
     unlabelled: np.ndarray
     c2w: Float[np.ndarray, "4 4"]
+    lens: LensCamera
 
 
 class WaymoSequence(DataSequence):
@@ -79,14 +80,14 @@ class WaymoSequence(DataSequence):
 
     def frame(self, index: int) -> Frame:
         offset = self._offsets[index]
-        lens, _ = _read(self._path, offset, lambda one: one.camera(self._camera))
+        sweep = _sweep(self._path, offset, self._camera)
         content, _ = _read(self._path, offset, lambda one: one.image(self._camera))
-        picture = read_rgb(self._path, bytes(content))
+        picture, lens = read_rgb(self._path, bytes(content)), sweep.lens
         if tuple(picture.shape[:2]) != lens.size:
             raise CorruptFile(self._path, f"its picture is {[*picture.shape[:2]]}, its camera {[*lens.size]}")
-        sweep = _sweep(self._path, offset, self._camera)
         height, width = lens.size
-        depth, measured = torch.zeros(height * width, dtype=torch.float64), torch.zeros(height * width, 3).double()
+        depth = torch.zeros(height * width, dtype=torch.float64)
+        measured = torch.zeros(height * width, 3, dtype=torch.float64)
         instances, pixels = torch.zeros(height * width, dtype=torch.long), torch.from_numpy(sweep.pixels)
         depth[pixels], measured[pixels] = torch.from_numpy(sweep.depth), torch.from_numpy(sweep.points)
         ids = np.array([0, *(_number_of(one) for one in _boxes(self._path, offset).ids)])
@@ -105,14 +106,17 @@ class WaymoSequence(DataSequence):
         sweep = _sweep(self._path, self._offsets[index], self._camera)
         here = _boxes(self._path, self._offsets[index])
         pixels = torch.from_numpy(sweep.pixels)
+        boxed = np.flatnonzero(sweep.boxes >= 0)
+        boxed = boxed[sweep.boxes[boxed].argsort(kind="stable")]
+        numbers, starts = np.unique(sweep.boxes[boxed], return_index=True)
+        groups = [(int(number), group) for number, group in zip(numbers, np.split(boxed, starts[1:]))]
         found: list[MovedPoints | None] = []
         for target in targets:
             there = _boxes(self._path, self._offsets[target])
             points, known = sweep.points.copy(), ~sweep.unlabelled
-            for number in np.unique(sweep.boxes[sweep.boxes >= 0]):
-                inside = sweep.boxes == number
+            for number, inside in groups if target != index else ():
                 if here.ids[number] not in there.ids:
-                    known &= ~inside
+                    known[inside] = False
                     continue
                 motion = there.to_world[there.ids.index(here.ids[number])] @ np.linalg.inv(here.to_world[number])
                 points[inside] = points[inside] @ motion[:3, :3].T + motion[:3, 3]
@@ -139,10 +143,14 @@ def open_waymo(root: Path, quarantine: Quarantine | None = None, camera: Camera 
 def box_of(points: Float[np.ndarray, "points 3"], boxes: Boxes) -> Int[np.ndarray, "points"]:
     """The number of the box that each point of the world lies in, -1 for none; of several, where it lies deepest."""
     found, depth = np.full(len(points), -1), np.ones(len(points))
+    # In the order of x, of which each box needs a short stretch: drives have hundreds of boxes.
+    by_x = points[:, 0].argsort(kind="stable")
+    x = points[by_x, 0]
     for number, (to_world, size) in enumerate(zip(boxes.to_world, boxes.sizes)):
-        away = points - to_world[:3, 3]
-        near = np.flatnonzero(np.einsum("pi,pi->p", away, away) <= np.square(size).sum() / 4)
-        local = away[near] @ to_world[:3, :3]
+        centre, reach = to_world[:3, 3], np.sqrt(np.square(size).sum()) / 2
+        near = by_x[slice(*x.searchsorted((centre[0] - reach, centre[0] + reach)))]
+        near = near[np.abs(points[near, 1] - centre[1]) <= reach]
+        local = (points[near] - centre) @ to_world[:3, :3]
         outward = np.abs(local / np.maximum(size / 2, 1e-9)).max(axis=1, initial=0)
         deeper = outward <= depth[near]
         found[near[deeper]], depth[near[deeper]] = number, outward[deeper]
@@ -156,16 +164,22 @@ def _seen(
     straightened picture, and at which depth. Of several in a pixel the nearest is."""
     height, width = lens.size
     # Pixel 0 begins at 0: the middle of a pixel is at +0.5.
-    places = lens.straightened(torch.from_numpy(taken + 0.5)).floor().long().numpy()
+    straight = lens.model == "PINHOLE"
+    places = taken if straight else lens.straightened(torch.from_numpy(taken + 0.5)).floor().long().numpy()
     z = points @ w2c[2, :3] + w2c[2, 3]
     column, row = places.T
     inside = (column >= 0) & (row >= 0) & (column < width) & (row < height) & (z > 0)
     chosen = np.flatnonzero(inside)
-    chosen = chosen[np.argsort(z[chosen], kind="stable")]
-    pixels, first = np.unique(places[chosen] @ (1, width), return_index=True)
-    chosen = chosen[first]
+    pixels = places[chosen] @ (1, width)
+    # Pixel by pixel, near ones first: the bits of positive floats have their order.
+    nearness = z[chosen].astype(np.float32).view(np.int32)
+    order = (np.left_shift(pixels, 32) | nearness).argsort(kind="stable")
+    chosen, pixels = chosen[order], pixels[order]
+    first = np.diff(pixels, prepend=-1) > 0
+    chosen, pixels = chosen[first], pixels[first]
     shown = ~_hidden(places[chosen], z[chosen], max(1, height // HIDING_CELLS))
-    return chosen[shown], pixels[shown], z[chosen][shown]
+    chosen = chosen[shown]
+    return chosen, pixels[shown], z[chosen]
 
 
 def _hidden(places: np.ndarray, z: np.ndarray, cell: int) -> np.ndarray:
@@ -215,4 +229,5 @@ def _sweep(path: Path, offset: int, camera: int) -> Sweep:
     c2w = pose @ to_vehicle
     shown, pixels, depth = _seen(lens, np.linalg.inv(c2w), returns.points, returns.pixels)
     points = returns.points[shown]
-    return Sweep(pixels, points, depth, box_of(points, _boxes(path, offset)), returns.unlabelled[shown], c2w)
+    boxes = box_of(points, _boxes(path, offset))
+    return Sweep(pixels, points, depth, boxes, returns.unlabelled[shown], c2w, lens)

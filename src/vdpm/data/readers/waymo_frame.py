@@ -7,7 +7,9 @@ Range images and what goes with them are matrices compressed by zlib.
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -50,25 +52,13 @@ class WaymoFrame:
 
     def __init__(self, data: bytes) -> None:
         self._frame = Message(data)
-        self._context = self._frame.message(1)
+        self._context = bytes(self._frame.content(1))
         self.seconds = self._frame.integer(2) / 1e6
         self.pose = rigid_matrix(self._frame.message(3))
 
     def camera(self, name: int) -> tuple[LensCamera, Float[np.ndarray, "4 4"]]:
         """The lens, and camera-to-vehicle with OpenCV's axes, of the camera of that number."""
-        calibration = next((one for one in self._context.messages(2) if one.integer(1) == name), None)
-        if calibration is None:
-            raise ValueError(f"no calibration of camera {name}")
-        numbers = calibration.doubles(2)
-        size = (calibration.integer(5), calibration.integer(4))
-        if len(numbers) != 9 or not np.isfinite(numbers).all() or not (numbers[:2] > 0).all():
-            raise ValueError(f"the intrinsics of camera {name} are no pinhole camera's")
-        if not all(1 <= side <= MAX_SIDE for side in size):
-            raise ValueError(f"camera {name} has {size[1]} x {size[0]} pixels")
-        fu, fv, cu, cv, *distortion = numbers.tolist()
-        k = torch.tensor([[fu, 0, cu], [0, fv, cv], [0, 0, 1]], dtype=torch.float64)
-        lens = LensCamera("OPENCV" if any(distortion) else "PINHOLE", size, k, tuple(distortion))
-        return lens, rigid_matrix(calibration.message(3)) @ FROM_OPENCV
+        return _camera(self._context, name)
 
     def image(self, name: int) -> tuple[memoryview, Float[np.ndarray, "4 4"]]:
         """The bytes of the picture of that camera, a JPEG, and the car's pose when it was taken."""
@@ -104,14 +94,11 @@ class WaymoFrame:
         )
 
     def _returns(self, camera: int) -> Iterator[Returns]:
-        calibrations = {one.integer(1): one for one in self._context.messages(3)}
         for laser in self._frame.messages(5):
             first = laser.message(2)
             if not len(first.content(2)):
                 continue
-            calibration = calibrations.get(laser.integer(1))
-            if calibration is None:
-                raise ValueError(f"no calibration of lidar {laser.integer(1)}")
+            lidar = _lidar(self._context, laser.integer(1))
             image, seen = _matrix(first.content(2), whole=False), _matrix(first.content(3), whole=True)
             if image.ndim != 3 or image.shape[2] != 4 or seen.shape != (*image.shape[:2], 6):
                 raise ValueError(f"range image of {[*image.shape]} with projections of {[*seen.shape]}")
@@ -119,22 +106,61 @@ class WaymoFrame:
             # What is not a number is neither.
             with np.errstate(invalid="ignore"):
                 hit = (image[..., 0] > 0) & (image[..., 0] < np.inf)
-            row, column = np.divmod(np.flatnonzero(hit & (as_first | as_second)), image.shape[1])
-            to_vehicle = rigid_matrix(calibration.message(5))
+            cells = np.flatnonzero(hit & (as_first | as_second))
             rows, columns = image.shape[:2]
-            given, low, high = calibration.doubles(2), calibration.double(3), calibration.double(4)
-            inclination = beam_inclinations(given, low, high, rows)[row]
-            azimuth = column_azimuths(columns, to_vehicle)[column]
-            points = cell_points(image[row, column, 0], inclination, azimuth, to_vehicle)
+            chosen = image.reshape(-1, 4)[cells]
+            points = cell_points(
+                chosen[:, 0],
+                *np.divmod(cells, columns),
+                beam_inclinations(lidar.beams, *lidar.ends, rows),
+                column_azimuths(columns, lidar.to_vehicle),
+                lidar.to_vehicle,
+            )
             if len(first.content(4)):
                 poses = _matrix(first.content(4), whole=False)
                 if poses.shape != (rows, columns, 6):
                     raise ValueError(f"poses of {[*poses.shape]} for {rows} x {columns} cells")
-                points = placed_by_cell(points, poses[row, column])
+                points = placed_by_cell(points, poses.reshape(-1, 6)[cells])
             else:
                 points = points @ self.pose[:3, :3].T + self.pose[:3, 3]
-            seen, as_first = seen[row, column], as_first[row, column, None]
-            yield Returns(points, np.where(as_first, seen[:, 1:3], seen[:, 4:6]), image[row, column, 3] > 0)
+            seen, as_first = seen.reshape(-1, 6)[cells], as_first.reshape(-1, 1)[cells]
+            yield Returns(points, np.where(as_first, seen[:, 1:3], seen[:, 4:6]).astype(np.int64), chosen[:, 3] > 0)
+
+
+class _Lidar(NamedTuple):
+    """``beams``: inclinations, in radians, from the lowest up; where there are none, they lie between the ``ends``."""
+
+    to_vehicle: Float[np.ndarray, "4 4"]
+    beams: Float[np.ndarray, "beams"]
+    ends: tuple[float, float]
+
+
+@lru_cache(maxsize=16)
+def _camera(context: bytes, name: int) -> tuple[LensCamera, Float[np.ndarray, "4 4"]]:
+    """Kept: the same for all frames of a drive."""
+    calibration = next((one for one in Message(context).messages(2) if one.integer(1) == name), None)
+    if calibration is None:
+        raise ValueError(f"no calibration of camera {name}")
+    numbers = calibration.doubles(2)
+    size = (calibration.integer(5), calibration.integer(4))
+    if len(numbers) != 9 or not np.isfinite(numbers).all() or not (numbers[:2] > 0).all():
+        raise ValueError(f"the intrinsics of camera {name} are no pinhole camera's")
+    if not all(1 <= side <= MAX_SIDE for side in size):
+        raise ValueError(f"camera {name} has {size[1]} x {size[0]} pixels")
+    fu, fv, cu, cv, *distortion = numbers.tolist()
+    k = torch.tensor([[fu, 0, cu], [0, fv, cv], [0, 0, 1]], dtype=torch.float64)
+    lens = LensCamera("OPENCV" if any(distortion) else "PINHOLE", size, k, tuple(distortion))
+    return lens, rigid_matrix(calibration.message(3)) @ FROM_OPENCV
+
+
+@lru_cache(maxsize=64)
+def _lidar(context: bytes, name: int) -> _Lidar:
+    """Kept, as cameras are."""
+    calibration = next((one for one in Message(context).messages(3) if one.integer(1) == name), None)
+    if calibration is None:
+        raise ValueError(f"no calibration of lidar {name}")
+    ends = (calibration.double(3), calibration.double(4))
+    return _Lidar(rigid_matrix(calibration.message(5)), calibration.doubles(2), ends)
 
 
 def head_seconds(head: bytes) -> float | None:
