@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from vdpm.comparison_recipes import COMPARED, PRETRAIN
+from vdpm.comparison_recipes import COMPARED
 from vdpm.evaluation.held_out import NETWORK, OWN_ZERO_MOTION, ZERO_MOTION, score_family
 from vdpm.evaluation.manifest import load_manifest
 from vdpm.evaluation.pairwise import PairwisePredictor
@@ -22,7 +21,7 @@ from vdpm.model.graft import graft
 from vdpm.training.config import TrainConfig
 from vdpm.training.run import train
 
-BY_NAME = {config.name.removeprefix("compare-"): config for config in (PRETRAIN, *COMPARED)}
+BY_NAME = {config.name.removeprefix("compare-"): config for config in COMPARED}
 
 Scores = dict[str, dict[str, dict[str, list[float]]]]
 """Who answers, family, name of the error: one value a clip, NaN where it has none."""
@@ -33,7 +32,8 @@ def tiny(config: TrainConfig) -> TrainConfig:
     network = replace(
         config.network,
         **{"stem_channels": (4, 6, 8), "dim": 16, "heads": 2, "pairs": 2, "taps": (0, 1), "decoder_dim": 16},
-        **{"decoder_heads": 2, "head_channels": (8, 8, 6, 4), "camera_dim": 16, "match_dim": 8, "match_pair": 1},
+        **{"decoder_heads": 2, "head_channels": (8, 8, 6, 4), "camera_dim": 16, "camera_heads": 2},
+        **{"match_dim": 8, "match_pair": 1},
     )
     buckets = tuple(replace(bucket, height=32, width=48, batch=1) for bucket in config.buckets)
     optimizer = replace(config.optimizer, warmup_steps=1, cooldown_steps=0)
@@ -52,8 +52,6 @@ def one_run(arguments: argparse.Namespace) -> None:
     folder = arguments.output
     if not (folder / "trained.json").exists():
         train_one(config, arguments)
-    if arguments.run == "pretrain" or int(os.environ.get("RANK", "0")):
-        return
     made = json.loads((folder / "trained.json").read_text())
     began = time.monotonic()
     made["scores"] = scores_of(folder / "model", config, arguments)
@@ -74,20 +72,18 @@ def train_one(config: TrainConfig, arguments: argparse.Namespace) -> None:
         config = replace(config, optimizer=optimizer, steps=steps)
     folder.mkdir(parents=True, exist_ok=True)
     started = folder / "start"
-    if arguments.backbone is not None:
+    if arguments.backbone != "none":
         torch.manual_seed(seed)
         graft(VDPM(config.network), VDPM.from_pretrained(arguments.backbone)).save_pretrained(started)
     began = time.monotonic()
     train(
         config,
         folder,
-        init=str(started) if arguments.backbone is not None else None,
+        init=str(started) if arguments.backbone != "none" else None,
         seed=seed,
-        minutes=arguments.minutes if steps is None else None,
+        minutes=arguments.minutes_per_run,
         device=arguments.device,
     )
-    if int(os.environ.get("RANK", "0")):
-        return
     last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
     frames_a_step = sum(b.share * b.frames * b.batch for b in config.buckets) / sum(b.share for b in config.buckets)
     made = {
@@ -96,7 +92,7 @@ def train_one(config: TrainConfig, arguments: argparse.Namespace) -> None:
         "parameters": sum(value.numel() for value in VDPM(config.network).state_dict().values()),
         "steps": last["step"],
         "clips": last["clips"],
-        "frames": round(last["step"] * frames_a_step * int(os.environ.get("WORLD_SIZE", "1"))),
+        "frames": round(last["step"] * frames_a_step),
         "training_seconds": round(time.monotonic() - began, 1),
     }
     write_json(folder / "trained.json", made)

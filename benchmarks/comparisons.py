@@ -1,9 +1,9 @@
 """The paper's comparisons, trained, scored and tabled unattended: python benchmarks/comparisons.py -o runs/comparisons
 
-First one network is trained on static scenes (``--pretrain-minutes``, on all GPUs together), then every variant goes on
-from its backbone for ``--minutes-per-run`` (equal GPU time) or ``--steps`` (equal number of frames seen), one process
-a GPU, and is scored on the held-out families by the same protocol. What is finished is skipped when called again;
-``--stop-after`` begins no run that would not be finished by then. docs/comparisons.md says more.
+Every variant goes on from the weights of ``--backbone``, but for its decoder, for ``--steps`` (equal number of frames
+seen) or ``--minutes-per-run`` (equal GPU time), one process a GPU or ``--at-once`` of them, and is scored on the
+held-out families by the same protocol. What is finished is skipped when called again; ``--stop-after`` begins no run
+that would not be finished by then. docs/comparisons.md says more.
 """
 
 import argparse
@@ -27,9 +27,6 @@ from comparison_tables import report
 from vdpm.evaluation.manifest import load_manifest
 from vdpm.synthetic.families import FAMILIES
 
-PRETRAIN_SEED = 100
-"""No variant is trained with it: the backbone's scenes are none of theirs."""
-
 
 @dataclass(frozen=True)
 class Run:
@@ -41,17 +38,18 @@ class Run:
 
     @property
     def result(self) -> Path:
-        return self.folder / ("scores.json" if self.variant != "pretrain" else "trained.json")
+        return self.folder / "scores.json"
 
 
 class Launcher:
-    """Runs processes, one a GPU (one at a time without GPUs), and takes them along when it is stopped itself."""
+    """Runs processes, ``--at-once`` a GPU, and takes them along when it is stopped itself."""
 
     def __init__(self, arguments: argparse.Namespace, gpus: Sequence[str]) -> None:
         self.arguments, self.gpus = arguments, list(gpus)
-        self.running: dict[str, tuple[Run, subprocess.Popen[bytes], float]] = {}
+        self.places = [(gpu, index) for index in range(arguments.at_once) for gpu in gpus]
+        self.running: dict[tuple[str, int], tuple[Run, subprocess.Popen[bytes], float]] = {}
         self.failed: list[Run] = []
-        self.longest = 60.0 * arguments.minutes_per_run * (arguments.steps is None)
+        self.longest = 60.0 * (arguments.minutes_per_run or 0.0)
         self.began = time.monotonic()
 
     def __enter__(self) -> "Launcher":
@@ -68,64 +66,50 @@ class Launcher:
         waiting = [run for run in runs if not run.result.exists()]
         print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished", flush=True)
         while self.running or (waiting and self._time_for_another()):
-            free = [gpu for gpu in self.gpus if gpu not in self.running]
+            free = [place for place in self.places if place not in self.running]
             if free and waiting and self._time_for_another():
-                self._start(waiting.pop(0), free[:1])
+                self._start(waiting.pop(0), free[0])
             else:
                 time.sleep(0.2)
                 self._collect()
         return waiting
 
-    def pretrain(self, run: Run) -> None:
-        """The common backbone, on all GPUs together."""
-        if not run.result.exists():
-            self._start(run, self.gpus)
-            while self.running:
-                time.sleep(0.2)
-                self._collect()
-
     def _time_for_another(self) -> bool:
         limit = self.arguments.stop_after
         return limit is None or time.monotonic() - self.began + self.longest < 60 * limit
 
-    def _start(self, run: Run, gpus: Sequence[str]) -> None:
-        arguments = self.arguments
+    def _start(self, run: Run, place: tuple[str, int]) -> None:
+        arguments, gpu = self.arguments, place[0]
         if not (run.folder / "trained.json").exists():
             shutil.rmtree(run.folder, ignore_errors=True)
             run.folder.mkdir(parents=True)
-        command = [sys.executable]
-        if len(gpus) > 1:
-            command += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(len(gpus))]
-        command += [__file__, "--run", run.variant, "--seed", str(run.seed), "-o", str(run.folder)]
+        command = [sys.executable, __file__, "--run", run.variant, "--seed", str(run.seed), "-o", str(run.folder)]
         command += ["--families", *arguments.families, "--clips", str(arguments.clips), "--graph", arguments.graph]
-        pretraining = run.variant == "pretrain"
-        minutes = arguments.pretrain_minutes if pretraining else arguments.minutes_per_run
-        steps = arguments.pretrain_steps if pretraining else arguments.steps
-        command += ["--minutes", str(minutes)] if steps is None else ["--steps", str(steps)]
+        command += ["--backbone", arguments.backbone]
+        for option in ("steps", "minutes_per_run"):
+            value = getattr(arguments, option)
+            command += [] if value is None else [f"--{option.replace('_', '-')}", str(value)]
         command += ["--tiny"] * arguments.tiny + ["--cuda-graphs"] * arguments.cuda_graphs
         command += ["--device", arguments.device] if arguments.device else []
-        if not pretraining and arguments.pretrain_minutes > 0:
-            command += ["--backbone", str(arguments.output / "pretrain" / "model")]
         environment = dict(os.environ)
         # Shapes that one run has compiled need not be compiled again by the others.
         environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str((arguments.output / "compiled").resolve()))
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(self.gpus))))
-        if gpus[0] != "cpu":
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(self.places))))
+        if gpu != "cpu":
+            environment["CUDA_VISIBLE_DEVICES"] = gpu
         with (run.folder / "output.txt").open("wb") as out:
             process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
-        self.running[gpus[0]] = (run, process, time.monotonic())
-        print(f"{run.variant}, seed {run.seed}: begun on {', '.join(gpus)}", flush=True)
+        self.running[place] = (run, process, time.monotonic())
+        print(f"{run.variant}, seed {run.seed}: begun on {gpu}", flush=True)
 
     def _collect(self) -> None:
-        for gpu, (run, process, began) in list(self.running.items()):
+        for place, (run, process, began) in list(self.running.items()):
             if process.poll() is None:
                 continue
-            del self.running[gpu]
+            del self.running[place]
             seconds = time.monotonic() - began
             if run.result.exists():
-                if run.variant != "pretrain":
-                    self.longest = max(self.longest, seconds)
+                self.longest = max(self.longest, seconds)
                 print(f"{run.variant}, seed {run.seed}: done in {seconds / 60:.1f} min", flush=True)
             else:
                 self.failed.append(run)
@@ -142,13 +126,13 @@ def check_settings(arguments: argparse.Namespace) -> None:
     alike = (
         "minutes_per_run",
         "steps",
-        "pretrain_minutes",
-        "pretrain_steps",
+        "backbone",
         "families",
         "clips",
         "graph",
         "tiny",
         "cuda_graphs",
+        "at_once",
     )
     settings = {name: getattr(arguments, name) for name in alike}
     path = arguments.output / "settings.json"
@@ -173,14 +157,14 @@ def visible_gpus(device: str | None) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    variants = [name for name in BY_NAME if name != "pretrain"]
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--variants", nargs="+", choices=variants, default=variants)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--minutes-per-run", type=float, default=3.5, help="from the first line of its log")
-    parser.add_argument("--steps", type=int, help="as many steps a run instead of minutes")
-    parser.add_argument("--pretrain-minutes", type=float, default=4.0, help="0: variants begin from nothing")
-    parser.add_argument("--pretrain-steps", type=int, help="as many steps instead of minutes")
+    parser.add_argument("--variants", nargs="+", choices=list(BY_NAME), default=list(BY_NAME))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[10, 11], help="0 to 4 are those of vdpm-small")
+    parser.add_argument("--backbone", default="vdpm-small", help="whose weights all begin with, or none")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, help="of each run; otherwise the recipe's")
+    length.add_argument("--minutes-per-run", type=float, help="instead of steps, from the first line of its log")
+    parser.add_argument("--at-once", type=int, default=1, help="runs that share a GPU; small networks leave it idle")
     parser.add_argument("--stop-after", type=float, help="minutes; no run is begun that would end later")
     parser.add_argument("--families", nargs="+", choices=list(FAMILIES), default=list(FAMILIES))
     parser.add_argument("--clips", type=int, default=40, help="of each family")
@@ -193,9 +177,9 @@ def main() -> None:
     inner = parser.add_argument_group("for the processes it starts itself")
     inner.add_argument("--run", choices=list(BY_NAME))
     inner.add_argument("--seed", type=int)
-    inner.add_argument("--minutes", type=float)
-    inner.add_argument("--backbone", type=Path)
     arguments = parser.parse_args()
+    if arguments.at_once < 1:
+        parser.error("--at-once must be at least 1")
     if arguments.run is not None:
         one_run(arguments)
         return
@@ -211,10 +195,6 @@ def main() -> None:
     output = arguments.output
     runs = [Run(v, seed, output / f"{v}-{seed}") for seed in arguments.seeds for v in arguments.variants]
     with Launcher(arguments, gpus) as launcher:
-        if arguments.pretrain_minutes > 0:
-            launcher.pretrain(Run("pretrain", PRETRAIN_SEED, output / "pretrain"))
-            if launcher.failed:
-                sys.exit(1)
         left = launcher.go(runs)
     text = report(finished(runs), arguments.families)
     (output / "report.md").write_text(text)

@@ -1,55 +1,30 @@
 """The paper's comparisons at a size that takes minutes on one GPU (docs/comparisons.md). No logic: typed recipes.
 
-All start from the same backbone, trained on static scenes as VGGT was (``compare-pretrain``), and see the same scenes,
-the same number of frames a step, the same optimiser. They differ in what their names say.
+All are of the sizes of ``vdpm-small``, start from its weights but those of its decoder, and see the same scenes, the
+same number of frames a step, the same optimiser. They differ in what their names say.
 """
 
 from dataclasses import dataclass, replace
 
-from vdpm.model import VDPMConfig
+from vdpm.model import preset_config
 from vdpm.synthetic import SceneConfig
 from vdpm.training.config import Bucket, LossConfig, OptimizerConfig, TrainConfig
 
 HEIGHT, WIDTH = 80, 120
 """Pixels; the shape of the held-out families' frames."""
 
-# 720 frames a step, whatever their number a clip. Held-out snippets have ten frames two steps of the scene apart, so
+# 480 frames a step, whatever their number a clip. Held-out snippets have ten frames two steps of the scene apart, so
 # pairs lie up to 18 steps apart; longer clips reach over about as much with the strides they are tested at.
-_PAIRS = Bucket(frames=2, height=HEIGHT, width=WIDTH, batch=360, stride=(1, 18))
-_FIVE = Bucket(frames=5, height=HEIGHT, width=WIDTH, batch=144, stride=(1, 4))
-_NINE = Bucket(frames=9, height=HEIGHT, width=WIDTH, batch=80, stride=(1, 2))
-_THIRTEEN = Bucket(frames=13, height=HEIGHT, width=WIDTH, batch=55, stride=(1, 2))
+_PAIRS = Bucket(frames=2, height=HEIGHT, width=WIDTH, batch=240, stride=(1, 18))
+_FIVE = Bucket(frames=5, height=HEIGHT, width=WIDTH, batch=96, stride=(1, 4))
+_NINE = Bucket(frames=9, height=HEIGHT, width=WIDTH, batch=53, stride=(1, 2))
+_THIRTEEN = Bucket(frames=13, height=HEIGHT, width=WIDTH, batch=37, stride=(1, 2))
 
-NETWORK = VDPMConfig(
-    name="compare",
-    patch_encoder="conv",
-    patch_size=8,
-    stem_channels=(32, 64, 96),
-    dim=192,
-    heads=3,
-    pairs=4,
-    layer_scale_init=None,
-    init="scratch",
-    taps=(1, 3),
-    tap_fusion=True,
-    decoder_dim=192,
-    decoder_heads=3,
-    decoder_pairs=2,
-    decoder_mlp_ratio=2.0,
-    mark_target=True,
-    head="conv",
-    head_channels=(96, 64, 48, 32),
-    camera_dim=128,
-    camera_heads=2,
-    camera_depth=1,
-    camera_mlp_ratio=2.0,
-    match_dim=64,
-    match_pair=2,
-)
+NETWORK = replace(preset_config("vdpm-small"), name="compare")
 
 # Speeds of the held-out families: with these strides, those of other recipes would leave the room.
 _SCENES = SceneConfig(colour_samples=1, baseline=(0.04, 0.4), travel=(0.3, 4.0))
-_OPTIMIZER = OptimizerConfig(lr=1e-3, warmup_steps=75, cooldown_steps=750)
+_OPTIMIZER = OptimizerConfig(lr=8e-4, warmup_steps=50, cooldown_steps=500)
 
 BASE = TrainConfig(
     name="compare-base",
@@ -58,20 +33,8 @@ BASE = TrainConfig(
     buckets=(_FIVE,),
     loss=LossConfig(matching=0.3, motion=1.0),
     optimizer=_OPTIMIZER,
-    steps=1500,
-    ema_decay=0.995,
-)
-
-# Static scenes; P, cameras and matching alone. The decoder gets no gradient and is thrown away.
-PRETRAIN = replace(
-    BASE,
-    name="compare-pretrain",
-    model=replace(NETWORK, name="compare-pretrain", decoder_pairs=1),
-    scenes=replace(_SCENES, static_share=1.0),
-    buckets=(_PAIRS, _FIVE, _NINE),
-    loss=LossConfig(time_invariant=0.0, moving=0.0, matching=0.3),
-    optimizer=replace(_OPTIMIZER, lr=2e-3, cooldown_steps=500),
-    steps=2000,
+    steps=1000,
+    ema_decay=0.99,
 )
 
 PAIRWISE = replace(
@@ -98,7 +61,7 @@ SPARSE_EXAMPLE = replace(
 SPARSE_BATCH = replace(SPARSE_EXAMPLE, name="compare-sparse-batch", loss=replace(SPARSE_EXAMPLE.loss, average="batch"))
 
 COMPARED = (BASE, PAIRWISE, MIXED, DEPTH_1, ADD, HEAD, SPARSE_EXAMPLE, SPARSE_BATCH)
-"""The runs that are compared, all of them beginning with the backbone of PRETRAIN."""
+"""The runs that are compared, all of them beginning with the same backbone and heads."""
 
 
 @dataclass(frozen=True)

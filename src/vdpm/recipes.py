@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from vdpm.comparison_recipes import COMPARED, PRETRAIN
+from vdpm.comparison_recipes import COMPARED
 from vdpm.synthetic import SceneConfig
 from vdpm.training.config import Bucket, LossConfig, OptimizerConfig, TrainConfig
 
@@ -114,6 +114,5 @@ SMOKE = TrainConfig(
 )
 
 RECIPES: dict[str, TrainConfig] = {
-    recipe.name: recipe
-    for recipe in (SMALL, SMALL_FURTHER, SMALL_SHORT, PAPER, PAPER_SHORT, SMOKE, PRETRAIN, *COMPARED)
+    recipe.name: recipe for recipe in (SMALL, SMALL_FURTHER, SMALL_SHORT, PAPER, PAPER_SHORT, SMOKE, *COMPARED)
 }
