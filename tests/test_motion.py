@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -199,6 +200,29 @@ def test_doubt_widens_the_tolerance() -> None:
         found = motion.tracks(dataclasses.replace(rec, maps=maps), 0, torch.tensor([[4.0, 4.0]]), targets=(1,))
         seen.append(bool(found.visible[0, 0]))
     assert seen == [False, True]
+
+
+def test_queries_may_be_lists_or_arrays(scene: MovingSphere) -> None:
+    tracked = motion.tracks(scene.reconstruction, 0, torch.tensor([[20.0, 10.5], [3.5, 4.0]]))
+    for queries in ([[20, 10.5], [3.5, 4]], np.array([[20.0, 10.5], [3.5, 4.0]])):
+        again = motion.tracks(scene.reconstruction, 0, queries)
+        assert torch.equal(again.points, tracked.points)
+        assert again.queries.dtype == torch.float32
+    whole = motion.tracks(scene.reconstruction, 0, np.array([[20, 10]]))
+    assert torch.equal(whole.points, motion.tracks(scene.reconstruction, 0, [[20.0, 10.0]]).points)
+    with pytest.raises(UsageError, match=r"shape \[1, 3\] must be \[tracks, 2\]"):
+        motion.tracks(scene.reconstruction, 0, [[20.0, 10.5, 0.0]])
+
+
+def test_plain_data_shows_itself_in_one_line(scene: MovingSphere) -> None:
+    result = scene.reconstruction
+    size = list(result.size)
+    assert repr(result.maps.at(0, 1)) == f"PointMap(points=float32{[*size, 3]}, confidence=float32{size})"
+    assert repr(result.cameras).startswith(f"Cameras(c2w=float32[{len(result)}, 4, 4], intrinsics=")
+    tracked = motion.tracks(result, 0, [[20.0, 10.5]])
+    for data in (tracked, motion.fuse(result, 0), motion.correspondence(result, 0, 1)):
+        assert "tensor(" not in repr(data)
+        assert "\n" not in repr(data)
 
 
 def test_queries_are_checked(scene: MovingSphere) -> None:

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from vdpm.export.ply import write_ply
     from vdpm.export.preview import write_preview
     from vdpm.model import VDPM, VDPMConfig
-    from vdpm.motion import correspondence, depth, fuse, motion_mask, scene_flow, tracks
+    from vdpm.motion import (
+        camera_agreement,
+        correspondence,
+        depth,
+        fuse,
+        motion_mask,
+        recovered_cameras,
+        scene_flow,
+        tracks,
+    )
     from vdpm.reconstruct import reconstruct, reconstruct_scenes
     from vdpm.structures import Cameras, DynamicPointMaps, PointMap, Reconstruction, Snippet, Tracks, Video
     from vdpm.video import read_video
@@ -33,7 +42,16 @@ _HOME_OF = {
     "export.ply": ("write_ply",),
     "export.preview": ("write_preview",),
     "model": ("VDPM", "VDPMConfig"),
-    "motion": ("correspondence", "depth", "fuse", "motion_mask", "scene_flow", "tracks"),
+    "motion": (
+        "camera_agreement",
+        "correspondence",
+        "depth",
+        "fuse",
+        "motion_mask",
+        "recovered_cameras",
+        "scene_flow",
+        "tracks",
+    ),
     "reconstruct": ("reconstruct", "reconstruct_scenes"),
     "structures": ("Cameras", "DynamicPointMaps", "PointMap", "Reconstruction", "Snippet", "Tracks", "Video"),
     "video": ("read_video",),
@@ -57,6 +75,7 @@ __all__ = [
     "VDPMError",
     "Video",
     "__version__",
+    "camera_agreement",
     "correspondence",
     "depth",
     "fuse",
@@ -65,6 +84,7 @@ __all__ = [
     "read_video",
     "reconstruct",
     "reconstruct_scenes",
+    "recovered_cameras",
     "save",
     "scene_flow",
     "tracks",

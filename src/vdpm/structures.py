@@ -34,6 +34,19 @@ CONVENTIONS: dict[str, str] = {
 }
 
 
+def told(data: Any) -> str:
+    """Plain data in one line: of a tensor its numbers' format and its shape."""
+    held = data._asdict() if hasattr(data, "_asdict") else vars(data)
+    said = (
+        f"{name}={str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+        if isinstance(value, Tensor)
+        else f"{name}={value!r}"
+        for name, value in held.items()
+        if value is not None
+    )
+    return f"{type(data).__name__}({', '.join(said)})"
+
+
 @dataclass(frozen=True, eq=False)
 class Video:
     """Frames of a video as the network sees them, with their true times.
@@ -49,6 +62,7 @@ class Video:
     transform: ImageTransform
     name: str = "video"
     notes: tuple[str, ...] = ()
+    __repr__ = told
 
     def __len__(self) -> int:
         return self.frames.shape[0]
@@ -70,6 +84,7 @@ class Cameras:
     c2w: Float[Tensor, "*batch frames 4 4"]
     intrinsics: Float[Tensor, "*batch frames 3 3"]
     size: tuple[int, int]
+    __repr__ = told
 
     def __len__(self) -> int:
         return self.c2w.shape[-3]
@@ -90,6 +105,9 @@ class PointMap(NamedTuple):
 
     points: Float[Tensor, "height width 3"]
     confidence: Float[Tensor, "height width"]
+
+    def __repr__(self) -> str:
+        return told(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +197,7 @@ class Tracks:
     pixels: Float[Tensor, "targets tracks 2"]
     visible: Bool[Tensor, "targets tracks"]
     confidence: Float[Tensor, "targets tracks"]
+    __repr__ = told
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +209,7 @@ class PointCloud:
     confidence: Float[Tensor, "points"]
     source: Int[Tensor, "points"]
     pixels: Float[Tensor, "points 2"]
+    __repr__ = told
 
     def __len__(self) -> int:
         return self.points.shape[0]
@@ -270,6 +290,7 @@ class Snippet:
     visible: Bool[Tensor, "*batch targets frames height width"] | None = None
     sky: Bool[Tensor, "*batch frames height width"] | None = None
     reference: int = 0
+    __repr__ = told
 
     FRAME_AXES: ClassVar[dict[str, int]] = {
         **{"images": -4, "timestamps": -1, "c2w": -3, "intrinsics": -3, "points": -4, "target_points": -4},

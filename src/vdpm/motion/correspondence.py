@@ -9,7 +9,7 @@ from torch import Tensor
 from vdpm.errors import UsageError
 from vdpm.geometry.nearest import coarse, coarse_stride, descend, flat_index
 from vdpm.motion.views import project_to
-from vdpm.structures import Reconstruction
+from vdpm.structures import Reconstruction, told
 
 
 class Correspondence(NamedTuple):
@@ -22,6 +22,9 @@ class Correspondence(NamedTuple):
     pixels: Float[Tensor, "height width 2"]
     valid: Bool[Tensor, "height width"]
     distance: Float[Tensor, "height width"]
+
+    def __repr__(self) -> str:
+        return told(self)
 
 
 def correspondence(

@@ -1,7 +1,10 @@
 """Tracks of chosen pixels through the world, and when they are seen."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from vdpm.errors import UsageError
@@ -24,14 +27,15 @@ confidence-weighted loss the expected error goes as 1 / confidence; vdpm-small s
 def tracks(
     reconstruction: Reconstruction,
     source: int,
-    queries: Float[Tensor, "tracks 2"],
+    queries: Num[Tensor, "tracks 2"] | Num[np.ndarray, "tracks 2"] | Sequence[Sequence[float | int]],
     targets: tuple[int, ...] | None = None,
 ) -> Tracks:
     """World positions of pixels of ``source`` at the times of ``targets`` (all kept ones by default), and visibility.
 
-    ``queries`` are positions (x, y) in pixels, centres at +0.5. A track starts at P_i(t_i), sampled bilinearly among
-    those of the four nearest pixels that lie at the nearest one's depth, and adds the flow of those that also move as
-    it does, so that no track floats between two surfaces.
+    ``queries`` are positions (x, y) in pixels of the network's image, centres at +0.5
+    (``reconstruction.transform.points_to_output`` makes them of positions in the video). A track starts at P_i(t_i),
+    sampled bilinearly among those of the four nearest pixels that lie at the nearest one's depth, and adds the flow of
+    those that also move as it does, so that no track floats between two surfaces.
 
     A track is visible in its own frame. In another frame j it is when its projection is on a pixel that shows the
     video, in front of the camera, and its depth agrees with the frame's own surface P_j(t_j) at that pixel, or at most
@@ -44,7 +48,9 @@ def tracks(
     maps = reconstruction.maps
     targets = maps.targets if targets is None else tuple(targets)
     height, width = reconstruction.size
-    queries = queries.float()
+    queries = torch.as_tensor(queries, dtype=torch.float32)
+    if queries.ndim != 2 or queries.shape[1] != 2:
+        raise UsageError(f"queries of shape {list(queries.shape)} must be [tracks, 2]: x and y of each pixel")
     outside = (
         (queries < 0).any(dim=-1) | (queries[:, 0] > width) | (queries[:, 1] > height) | queries.isnan().any(dim=-1)
     )
