@@ -1,13 +1,20 @@
 """Turned worlds and cameras, by identities."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from fixtures.moving_sphere import make_moving_sphere
+from fixtures.sided_scene import SIZE, sided_scene
 from vdpm.export.axes import Axes, CameraAxes, from_opencv, quaternions, turn_cameras, turn_points
 from vdpm.export.camera_path import CameraPath, frame_numbers, source_rate
 from vdpm.export.nuke import zxy_angles
 from vdpm.export.options import ExportOptions
+from vdpm.geometry.image_transform import ImageTransform
+from vdpm.motion import project_to
+from vdpm.structures import Reconstruction
 
 ALL: tuple[Axes, ...] = ("opencv", "opengl", "y-up", "blender")
 
@@ -59,3 +66,47 @@ def test_frames_are_counted_as_in_the_video() -> None:
     path = CameraPath.choose(scene, ExportOptions(first_frame=1001), "opencv", "opencv")
     assert path.numbers.tolist() == path.indices.tolist() == [1001, 1004, 1007, 1010, 1013]
     assert frame_numbers(np.array([0.0333, 0.05]), 30.0, 0).tolist() == [1.0, 1.5]
+
+
+@pytest.fixture(scope="module")
+def many() -> Reconstruction:
+    """Many frames, of which only the times matter."""
+    return make_moving_sphere(num_frames=90, size=(4, 6), targets=(0,), sources=(0,)).reconstruction
+
+
+@pytest.mark.parametrize("rate", [1.0, 15.0, 24.0, 24000 / 1001, 25.0, 30.0, 30000 / 1001, 59.94005994005994, 60.0])
+@pytest.mark.parametrize("digits", [3, 9])
+def test_the_rate_is_the_videos_though_its_times_are_rounded(many: Reconstruction, rate: float, digits: int) -> None:
+    indices = torch.arange(90)
+    times = torch.tensor([round(index / rate, digits) for index in indices.tolist()], dtype=torch.float64)
+    assert source_rate(replace(many, timestamps=times, frame_indices=indices)) == pytest.approx(rate, rel=1e-12)
+
+
+def test_a_rate_that_is_not_usual_or_not_steady_stays(many: Reconstruction) -> None:
+    indices = torch.arange(90)
+    assert source_rate(replace(many, timestamps=indices.double() / 12.5, frame_indices=indices)) == 12.5
+    halting = torch.cumsum(torch.where(indices < 60, 1 / 30, 1 / 10).double(), 0)
+    assert source_rate(replace(many, timestamps=halting, frame_indices=indices)) == pytest.approx(30)
+    at_once = replace(many, timestamps=torch.zeros(90, dtype=torch.float64), frame_indices=indices)
+    assert source_rate(at_once) == 24
+
+
+@pytest.mark.parametrize("source_size", [(160, 480), (640, 90)])
+def test_the_film_shows_the_videos_picture_without_the_padding(source_size: tuple[int, int]) -> None:
+    scene = sided_scene()
+    transform = ImageTransform.fit_pad(source_size, SIZE)
+    assert not bool(transform.content_mask().all())
+    scene = replace(scene, transform=transform)
+    path = CameraPath.choose(scene, ExportOptions(), "opencv", "opencv")
+    lens = path.lens()
+    assert (path.size, path.plate_size) == (SIZE, source_size)
+    for row, frame in enumerate(path.frames):
+        points = scene.maps.time_variant(frame).points.reshape(-1, 3)
+        wanted = transform.points_to_source(project_to(scene, points, frame)[0])
+        w2c = np.linalg.inv(path.c2w[row])
+        seen = points.double().numpy() @ w2c[:3, :3].T + w2c[:3, 3]
+        right = lens.focal[row] * seen[:, 0] / seen[:, 2] - lens.shift_x[row]
+        down = lens.focal[row] * seen[:, 1] / seen[:, 2] + lens.shift_y[row]
+        x = (right / lens.width + 0.5) * source_size[1]
+        y = (down / lens.height[row] + 0.5) * source_size[0]
+        assert np.allclose(np.stack([x, y], axis=1), wanted.numpy(), atol=1e-2)

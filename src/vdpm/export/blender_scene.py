@@ -29,10 +29,10 @@ def build(scene: Any, data: dict[str, Any], files: list[str]) -> None:
     numbers = [entry["number"] for entry in data["cameras"]]
     scene.frame_start, scene.frame_end = int(numbers[0]), int(-(-numbers[-1] // 1))
     scene.frame_set(scene.frame_start)
-    scene.render.resolution_x, scene.render.resolution_y = data["width"], data["height"]
+    scene.render.resolution_x, scene.render.resolution_y = data["video_width"], data["video_height"]
     scene.render.resolution_percentage = 100
-    pixel = data["film_width_mm"] / data["width"]
-    tall = data["cameras"][0]["film_height_mm"] / data["height"] / pixel
+    pixel = data["film_width_mm"] / data["video_width"]
+    tall = data["cameras"][0]["film_height_mm"] / data["video_height"] / pixel
     # Blender wants both factors to be at least 1.
     scene.render.pixel_aspect_x, scene.render.pixel_aspect_y = max(1.0, 1 / tall), max(1.0, tall)
     scene.camera = camera

@@ -1,5 +1,6 @@
 """The cameras of a result as other programs describe them: frame numbers, frames per second, lens and film."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,10 @@ DEFAULT_RATE = 24.0
 """Frames per second where a single frame tells none."""
 SNAP = 0.05
 """Containers round times to milliseconds; a frame number so near to a whole one is whole."""
+
+
+UNSTEADY = 0.25
+"""Frames by which one of a steady video may lie off its place: rounded times, no more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +41,9 @@ class CameraPath:
     ``seconds``: from the start of the video. ``numbers``: the video's frame numbers at those times, fractional where
     the video's frames are not evenly spaced; ``indices``: the frames' places in the video as whole numbers. Both count
     from ``options.first_frame``. ``rate``: frames per second of the video.
+
+    ``intrinsics`` are in pixels of the network's image, of ``size`` (height, width); ``plate_intrinsics`` in those of
+    the video, of ``plate_size``, which has no padding.
     """
 
     frames: tuple[int, ...]
@@ -46,6 +54,8 @@ class CameraPath:
     c2w: Float[np.ndarray, "frames 4 4"]
     intrinsics: Float[np.ndarray, "frames 3 3"]
     size: tuple[int, int]
+    plate_intrinsics: Float[np.ndarray, "frames 3 3"]
+    plate_size: tuple[int, int]
 
     @classmethod
     def choose(
@@ -57,6 +67,7 @@ class CameraPath:
         rate = source_rate(reconstruction)
         seconds = reconstruction.timestamps.double().numpy()[chosen]
         c2w = reconstruction.cameras.c2w.double().numpy()[chosen]
+        intrinsics = reconstruction.cameras.intrinsics.double()[chosen]
         return cls(
             frames=frames,
             seconds=seconds,
@@ -64,16 +75,20 @@ class CameraPath:
             indices=reconstruction.frame_indices.numpy()[chosen] + options.first_frame,
             rate=rate,
             c2w=turn_cameras(c2w, axes, camera_axes, options.scale),
-            intrinsics=reconstruction.cameras.intrinsics.double().numpy()[chosen],
+            intrinsics=intrinsics.numpy(),
             size=reconstruction.size,
+            plate_intrinsics=reconstruction.transform.intrinsics_to_source(intrinsics).numpy(),
+            plate_size=reconstruction.transform.source_size,
         )
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def lens(self) -> Lens:
-        """Film of ``FILM_WIDTH`` that shows exactly the network's image through each camera."""
-        (height, width), k = self.size, self.intrinsics
+        """Film of ``FILM_WIDTH`` that shows exactly the video's picture through each camera, so that the video itself
+        can lie behind the points.
+        """
+        (height, width), k = self.plate_size, self.plate_intrinsics
         focal = FILM_WIDTH * k[:, 0, 0] / width
         millimetres = focal / k[:, 1, 1]
         return Lens(
@@ -86,11 +101,23 @@ class CameraPath:
 
 
 def source_rate(reconstruction: Reconstruction) -> float:
-    """Frames per second of the source video, from the places and times of the frames taken; the median."""
-    places = np.diff(reconstruction.frame_indices.double().numpy())
-    seconds = np.diff(reconstruction.timestamps.double().numpy())
-    usable = (places > 0) & (seconds > 0)
-    return float(np.median(places[usable] / seconds[usable])) if usable.any() else DEFAULT_RATE
+    """Frames per second of the source video, from the places and times of the frames taken.
+
+    Of a steady video it is that of the whole span, since containers round each time (a gap of 33 ms says 30.3), and
+    the usual rate it comes from where one is so near that no frame of the span would be missed by it. Where frames are
+    not evenly spaced it is the median.
+    """
+    places = reconstruction.frame_indices.double().numpy()
+    seconds = reconstruction.timestamps.double().numpy()
+    usable = (np.diff(places) > 0) & (np.diff(seconds) > 0)
+    if not usable.any():
+        return DEFAULT_RATE
+    span = float(seconds[-1] - seconds[0])
+    rate = float((places[-1] - places[0]) / span) if span > 0 else math.inf
+    if not float(np.abs((seconds - seconds[0]) * rate - (places - places[0])).max()) <= UNSTEADY:
+        return float(np.median(np.diff(places)[usable] / np.diff(seconds)[usable]))
+    usual = min((round(rate), round(1.001 * rate) / 1.001), key=lambda one: abs(one - rate))
+    return float(usual) if usual and abs(usual - rate) * span < SNAP else rate
 
 
 def frame_numbers(seconds: Float[np.ndarray, "n"], rate: float, first_frame: int) -> Float[np.ndarray, "n"]:

@@ -26,7 +26,9 @@ def write(
 
 
 def describe(path: CameraPath) -> dict[str, Any]:
-    """Film, rate, and for each frame: number in the video, seconds, c2w, intrinsics in pixels, lens in mm."""
+    """Sizes, film, rate, and for each frame: number in the video, seconds, c2w, intrinsics in pixels of the network's
+    image and in those of the video, lens in mm for a film that shows the video's picture.
+    """
     lens = path.lens()
     cameras = [
         {
@@ -35,6 +37,7 @@ def describe(path: CameraPath) -> dict[str, Any]:
             "seconds": float(path.seconds[row]),
             "c2w": path.c2w[row].tolist(),
             "intrinsics": path.intrinsics[row].tolist(),
+            "video_intrinsics": path.plate_intrinsics[row].tolist(),
             "focal_mm": float(lens.focal[row]),
             "film_height_mm": float(lens.height[row]),
             "film_shift_right_mm": float(lens.shift_x[row]),
@@ -46,6 +49,8 @@ def describe(path: CameraPath) -> dict[str, Any]:
     return {
         "width": width,
         "height": height,
+        "video_width": path.plate_size[1],
+        "video_height": path.plate_size[0],
         "film_width_mm": lens.width,
         "frames_per_second": path.rate,
         "cameras": cameras,

@@ -143,7 +143,7 @@ def _add_points(glb: _Glb, cloud: MovingCloud, start: float, report: Report) -> 
 
 
 def _add_camera(glb: _Glb, path: CameraPath, start: float) -> None:
-    (height, width), k = path.size, path.intrinsics
+    (height, width), k = path.plate_size, path.plate_intrinsics
     glb.fov = math.degrees(2 * math.atan(float(np.median(height / 2 / k[:, 1, 1]))))
     aspect = width / height * float(np.median(k[:, 1, 1] / k[:, 0, 0]))
     # znear must be above 0, and what is nearer is cut off; no zfar: endless.

@@ -30,7 +30,7 @@ def write(
     """Writes ``place``; returns what it holds, in lines. Adds lens and columns to ``said``."""
     path = CameraPath.choose(reconstruction, options, axes, "opengl")
     lens = path.lens()
-    fov = np.degrees(2 * np.arctan(path.size[0] / 2 / path.intrinsics[:, 1, 1]))
+    fov = np.degrees(2 * np.arctan(path.plate_size[0] / 2 / path.plate_intrinsics[:, 1, 1]))
     angles = np.degrees(zxy_angles(path.c2w[:, :3, :3]))
     lines = []
     for row, frame in enumerate(path.indices.tolist()):
@@ -41,6 +41,7 @@ def write(
         "columns": "frame tx ty tz rx ry rz vertical_fov; degrees",
         "rotation_order": "ZXY: about z first, then x, then y",
         "frame_numbers": f"the source video's, its first is {options.first_frame}",
+        "picture": f"the video's, {path.plate_size[1]} x {path.plate_size[0]} pixels, for field of view and film",
         "film_width_mm": lens.width,
         "film_height_mm": lens.height.tolist(),
         "focal_mm": lens.focal.tolist(),
