@@ -175,7 +175,7 @@ def test_unknown_times_and_sources_are_refused(tiny: VDPM) -> None:
 
 def test_rotary_embedding_depends_on_differences_of_position() -> None:
     table = rotary_table((5, 6), 2, 8, 100.0, torch.device("cpu"))
-    assert torch.equal(table.cos[:2], torch.ones(2, 2, 2))
+    assert torch.equal(table.cos[:2], torch.ones(2, 2, 1, 2))
     q, k = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
     turned_q = apply_rotary(q.expand(1, 1, 32, 8), table)[0, 0, 2:].reshape(5, 6, 8)
     turned_k = apply_rotary(k.expand(1, 1, 32, 8), table)[0, 0, 2:].reshape(5, 6, 8)
