@@ -1,16 +1,21 @@
 """Choice of frames and sizes, arguments out of range, and what is not a video at all."""
 
+import math
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from make_video import picture, write_video
 from vdpm.errors import InputError, UsageError
-from vdpm.video import choose_frames, choose_transform, read_video
+from vdpm.video import choose_frames, choose_transform, read_video, video_from_frames
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +198,71 @@ def test_unreadable_file(clip, monkeypatch):
     # Not chmod: root, as in containers, may read everything.
     monkeypatch.setattr(Path, "open", refuse)
     assert "cannot be opened (Permission denied); check its permissions" in refusal(clip)
+
+
+def pictures(count: int = 3, size: tuple[int, int] = (48, 64)) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, *size, 3), dtype=np.uint8)
+
+
+def test_frames_in_memory_are_those_of_image_files(tmp_path: Path) -> None:
+    given = pictures()
+    for number, image in enumerate(given):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    read = read_video(tmp_path, image_fps=10)
+    for frames in (given, list(given), torch.from_numpy(given)):
+        video = video_from_frames(frames, fps=10)
+        assert torch.equal(video.frames, read.frames)
+        assert torch.allclose(video.timestamps, read.timestamps)
+        assert torch.equal(video.frame_indices, read.frame_indices)
+        assert video.transform == read.transform
+
+
+def test_frames_in_memory_keep_their_times() -> None:
+    video = video_from_frames(pictures(), timestamps=[1.7e9, 1.7e9 + 0.5, 1.7e9 + 2], size=32, fit="crop", name="cam")
+    assert video.timestamps.tolist() == [0.0, 0.5, 2.0]
+    assert video.size == (24, 32)
+    assert video.name == "cam"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "either fps or timestamps"),
+        ({"fps": 10, "timestamps": [0, 1, 2]}, "either fps or timestamps"),
+        ({"fps": 0}, "fps 0 must be"),
+        ({"timestamps": [0, 1]}, "3 ascending numbers"),
+        ({"timestamps": [0, 2, 1]}, "3 ascending numbers"),
+        ({"timestamps": [0, math.nan, 1]}, "3 ascending numbers"),
+        ({"fps": 10, "size": 4}, "size 4"),
+    ],
+)
+def test_frames_in_memory_are_checked(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        video_from_frames(pictures(), **options)
+
+
+def test_frames_of_another_kind_are_named() -> None:
+    with pytest.raises(UsageError, match="no frames"):
+        video_from_frames(pictures(0), fps=10)
+    with pytest.raises(UsageError, match=r"\(24, 32, 3\), \(48, 64, 3\) must all be"):
+        video_from_frames([*pictures(1), *pictures(1, (24, 32))], fps=10)
+    # Without the tests' own check of types, as a user has it.
+    code = """if True:
+        import numpy, vdpm
+        frames = numpy.zeros((2, 24, 32, 3), numpy.uint8)
+        for give in (
+            lambda: vdpm.video_from_frames(frames / 255, fps=3),
+            lambda: vdpm.video_from_frames(frames[..., :1], fps=3),
+            lambda: vdpm.read_video(frames),
+            lambda: vdpm.read_video(list(frames)),
+        ):
+            try:
+                give()
+            except vdpm.UsageError as error:
+                print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    said = done.stdout.splitlines()
+    assert len(said) == 4, done
+    for line, word in zip(said, ("float64 must be uint8", "RGB", "vdpm.video_from_frames", "vdpm.video_from_frames")):
+        assert word in line

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     )
     from vdpm.reconstruct import reconstruct, reconstruct_scenes
     from vdpm.structures import Cameras, DynamicPointMaps, PointMap, Reconstruction, Snippet, Tracks, Video
-    from vdpm.video import read_video
+    from vdpm.video import read_video, video_from_frames
     from vdpm.viewer.page import write_page
 
 __version__ = "0.1.0"
@@ -54,7 +54,7 @@ _HOME_OF = {
     ),
     "reconstruct": ("reconstruct", "reconstruct_scenes"),
     "structures": ("Cameras", "DynamicPointMaps", "PointMap", "Reconstruction", "Snippet", "Tracks", "Video"),
-    "video": ("read_video",),
+    "video": ("read_video", "video_from_frames"),
     "viewer.page": ("write_page",),
 }
 _MODULE_OF = {name: module for module, names in _HOME_OF.items() for name in names}
@@ -88,6 +88,7 @@ __all__ = [
     "save",
     "scene_flow",
     "tracks",
+    "video_from_frames",
     "write_page",
     "write_ply",
     "write_preview",

@@ -8,7 +8,9 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Num, UInt8
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from vdpm.errors import InputError, UsageError
 from vdpm.geometry.image_transform import ImageTransform, Size
@@ -91,6 +93,49 @@ def read_video(
     )
 
 
+def video_from_frames(
+    frames: UInt8[np.ndarray, "frames height width 3"]
+    | UInt8[Tensor, "frames height width 3"]
+    | Sequence[UInt8[np.ndarray, "height width 3"]],
+    *,
+    fps: float | int | None = None,
+    timestamps: Sequence[float | int] | Num[np.ndarray, "frames"] | Num[Tensor, "frames"] | None = None,
+    size: int | None = None,
+    fit: str = "pad",
+    multiple: int = 8,
+    name: str = "frames",
+) -> Video:
+    """Pictures in memory, from a camera or another program: all of them, RGB, 8 bit, of one size.
+
+    ``timestamps``: seconds, ascending, by any clock (the video's begin with 0); or ``fps`` of evenly spaced ones. The
+    rest as for ``read_video``. Raises UsageError for what does not fit.
+    """
+    _check_arguments(fps, None, None, None, size, fit, multiple, DEFAULT_IMAGE_FPS)
+    if len(frames) == 0:
+        raise UsageError("there are no frames; give at least one")
+    pictures = [np.asarray(frame) for frame in frames]
+    shapes = {picture.shape for picture in pictures}
+    if len(shapes) > 1 or pictures[0].ndim != 3 or pictures[0].shape[2] != 3:
+        raise UsageError(f"frames of shape {', '.join(map(str, sorted(shapes)))} must all be (height, width, 3), RGB")
+    if any(picture.dtype != np.uint8 for picture in pictures):
+        raise UsageError(f"frames of {pictures[0].dtype} must be uint8, 0 to 255")
+    if (fps is None) == (timestamps is None):
+        raise UsageError("give either fps or timestamps (seconds, one a frame)")
+    times = np.arange(len(pictures)) / fps if fps is not None else np.asarray(timestamps, dtype=np.float64)
+    if times.shape != (len(pictures),) or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise UsageError(f"timestamps must be {len(pictures)} ascending numbers of seconds, one a frame")
+    height, width = pictures[0].shape[:2]
+    transform = choose_transform((height, width), size=size, fit=fit, multiple=multiple)
+    return Video(
+        frames=torch.stack([_fit(np.ascontiguousarray(picture), transform) for picture in pictures]),
+        timestamps=torch.from_numpy(times - times[0]),
+        frame_indices=torch.arange(len(pictures)),
+        transform=transform,
+        name=name,
+        notes=(f"took all {len(pictures)} frames, given in memory", *_size_notes(transform)),
+    )
+
+
 def part_of(video: Video, first: int, stop: int, number: int, parts: int) -> Video:
     """Frames ``first`` to before ``stop``, named as part ``number`` (from 0) of ``parts``."""
     return replace(
@@ -163,6 +208,8 @@ def _open(source: Source, image_fps: float) -> VideoFile | ImageFiles:
         if path.suffix.lower() in IMAGE_SUFFIXES:
             return ImageFiles([path], path.stem, image_fps)
         return VideoFile(path)
+    if not all(isinstance(item, str | Path) for item in source):
+        raise UsageError("frames in memory are no files; vdpm.video_from_frames(frames, fps=...) makes a video of them")
     paths = [Path(item) for item in source]
     if not paths:
         raise InputError("the list of images is empty; give at least one image")
