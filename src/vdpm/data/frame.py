@@ -20,6 +20,13 @@ class Origin(NamedTuple):
     size: Size
     pixels: Int[Tensor, "height width"]
 
+    def places(self, pixels: Int[Tensor, "pixels"]) -> Int[Tensor, "pixels"]:
+        """For each of ``pixels`` on disk the new pixel that has taken it over, the last one of several; -1 for none."""
+        taken_over = np.full(self.size[0] * self.size[1], -1)
+        # Not torch: of several pixels that took over the same one, numpy keeps the last, whatever the machine.
+        taken_over[self.pixels.flatten().numpy()] = np.arange(self.pixels.numel())
+        return torch.from_numpy(taken_over.take(pixels.numpy()))
+
 
 class Frame(NamedTuple):
     """One frame as a data set has it, in OpenCV axes and pixels with centres at +0.5, whatever its files say.
@@ -136,14 +143,15 @@ class MovedPoints(NamedTuple):
         else:
             into.index_copy_(0, self.pixels, values)
 
-    def through(self, origin: Origin) -> "MovedPoints":
-        """Those of its pixels that a frame brought to another size has taken over."""
-        taken_over = np.full(origin.size[0] * origin.size[1], -1)
-        # Not torch: of several pixels that took over the same one, numpy keeps the last, whatever the machine.
-        taken_over[origin.pixels.flatten().numpy()] = np.arange(origin.pixels.numel())
-        place = torch.from_numpy(taken_over)[self.pixels]
-        kept = place >= 0
-        return self._replace(pixels=place[kept], points=self.points[kept], valid=self.valid[kept], dense=False)
+    def through(self, place: Int[Tensor, "pixels"]) -> "MovedPoints":
+        """Those of its pixels that a frame brought to another size has taken over, by their ``Origin.places``."""
+        kept = (place >= 0).nonzero()[:, 0]
+        return self._replace(
+            pixels=place.index_select(0, kept),
+            points=self.points.index_select(0, kept),
+            valid=self.valid.index_select(0, kept),
+            dense=False,
+        )
 
     def maps(self, frame: Frame) -> tuple[Float[Tensor, "height width 3"], Bool[Tensor, "height width"]]:
         """The same for all pixels of ``frame``, whose pixels these are: points in float64, and where they are known."""

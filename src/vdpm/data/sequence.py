@@ -125,17 +125,20 @@ class DataSequence(ABC):
             told = next((one for one in moved if one is not None), None)
             frame = frame.through(part, None if told is None else self._by_worth(frame, told, moved))
             assert frame.origin is not None
-            moved = [None if one is None else one.through(frame.origin) for one in moved]
+            if told is not None:
+                place = frame.origin.places(told.pixels)
+                moved = [None if one is None else one.through(place) for one in moved]
         return _Source(frame, size, dict(zip([index, *others], moved)))
 
     @staticmethod
     def _by_worth(frame: Frame, told: MovedPoints, moved: list[MovedPoints | None]) -> Int[Tensor, "wanted"]:
         """The pixels that ``moved`` speaks of: those known at more times later, and of them the nearer ones later."""
-        known = torch.stack([one.valid for one in moved if one is not None]).sum(0)
-        near = frame.depth.flatten()[told.pixels].argsort(descending=True, stable=True)
-        order = near[known[near].argsort(stable=True)]
-        usable = frame.valid.flatten()[told.pixels[order]]
-        return told.pixels[order][usable]
+        usable = frame.valid.flatten().index_select(0, told.pixels).nonzero()[:, 0]
+        pixels = told.pixels.index_select(0, usable)
+        known = sum(one.valid.index_select(0, usable).long() for one in moved if one is not None)
+        # The bits of positive floats have their order.
+        depth = frame.depth.flatten().index_select(0, pixels).float().view(torch.int32)
+        return pixels.index_select(0, (known * 2**32 - depth).argsort(stable=True))
 
     def _at_targets(
         self, frames: list[int], sources: "list[_Source]", places: list[int], own: Tensor, world: Tensor, far: float

@@ -86,10 +86,10 @@ class WaymoSequence(DataSequence):
         if tuple(picture.shape[:2]) != lens.size:
             raise CorruptFile(self._path, f"its picture is {[*picture.shape[:2]]}, its camera {[*lens.size]}")
         height, width = lens.size
-        depth = torch.zeros(height * width, dtype=torch.float64)
+        depth = torch.zeros(height * width)
         measured = torch.zeros(height * width, 3, dtype=torch.float64)
         instances, pixels = torch.zeros(height * width, dtype=torch.long), torch.from_numpy(sweep.pixels)
-        depth[pixels], measured[pixels] = torch.from_numpy(sweep.depth), torch.from_numpy(sweep.points)
+        depth[pixels], measured[pixels] = torch.from_numpy(sweep.depth).float(), torch.from_numpy(sweep.points)
         ids = np.array([0, *(_number_of(one) for one in _boxes(self._path, offset).ids)])
         instances[pixels] = torch.from_numpy(ids[sweep.boxes + 1])
         return Frame(
@@ -144,7 +144,7 @@ def box_of(points: Float[np.ndarray, "points 3"], boxes: Boxes) -> Int[np.ndarra
     """The number of the box that each point of the world lies in, -1 for none; of several, where it lies deepest."""
     found, depth = np.full(len(points), -1), np.ones(len(points))
     # In the order of x, of which each box needs a short stretch: drives have hundreds of boxes.
-    by_x = points[:, 0].argsort(kind="stable")
+    by_x = points[:, 0].argsort()
     x = points[by_x, 0]
     for number, (to_world, size) in enumerate(zip(boxes.to_world, boxes.sizes)):
         centre, reach = to_world[:3, 3], np.sqrt(np.square(size).sum()) / 2
@@ -170,16 +170,16 @@ def _seen(
     column, row = places.T
     inside = (column >= 0) & (row >= 0) & (column < width) & (row < height) & (z > 0)
     chosen = np.flatnonzero(inside)
-    pixels = places[chosen] @ (1, width)
+    pixels = column[chosen] + row[chosen] * width
     # Pixel by pixel, near ones first: the bits of positive floats have their order.
     nearness = z[chosen].astype(np.float32).view(np.int32)
     order = (np.left_shift(pixels, 32) | nearness).argsort(kind="stable")
     chosen, pixels = chosen[order], pixels[order]
     first = np.diff(pixels, prepend=-1) > 0
     chosen, pixels = chosen[first], pixels[first]
-    shown = ~_hidden(places[chosen], z[chosen], max(1, height // HIDING_CELLS))
-    chosen = chosen[shown]
-    return chosen, pixels[shown], z[chosen]
+    depth = z[chosen]
+    shown = ~_hidden(places.take(chosen, axis=0), depth, max(1, height // HIDING_CELLS))
+    return chosen[shown], pixels[shown], depth[shown]
 
 
 def _hidden(places: np.ndarray, z: np.ndarray, cell: int) -> np.ndarray:
@@ -228,6 +228,6 @@ def _sweep(path: Path, offset: int, camera: int) -> Sweep:
     returns = _read(path, offset, lambda one: one.returns(camera))
     c2w = pose @ to_vehicle
     shown, pixels, depth = _seen(lens, np.linalg.inv(c2w), returns.points, returns.pixels)
-    points = returns.points[shown]
+    points = returns.points.take(shown, axis=0)
     boxes = box_of(points, _boxes(path, offset))
     return Sweep(pixels, points, depth, boxes, returns.unlabelled[shown], c2w, lens)

@@ -108,7 +108,8 @@ class WaymoFrame:
                 hit = (image[..., 0] > 0) & (image[..., 0] < np.inf)
             cells = np.flatnonzero(hit & (as_first | as_second))
             rows, columns = image.shape[:2]
-            chosen = image.reshape(-1, 4)[cells]
+            # take: far faster than an index.
+            chosen = image.reshape(-1, 4).take(cells, axis=0)
             points = cell_points(
                 chosen[:, 0],
                 *np.divmod(cells, columns),
@@ -120,10 +121,10 @@ class WaymoFrame:
                 poses = _matrix(first.content(4), whole=False)
                 if poses.shape != (rows, columns, 6):
                     raise ValueError(f"poses of {[*poses.shape]} for {rows} x {columns} cells")
-                points = placed_by_cell(points, poses.reshape(-1, 6)[cells])
+                points = placed_by_cell(points, poses.reshape(-1, 6).take(cells, axis=0))
             else:
                 points = points @ self.pose[:3, :3].T + self.pose[:3, 3]
-            seen, as_first = seen.reshape(-1, 6)[cells], as_first.reshape(-1, 1)[cells]
+            seen, as_first = seen.reshape(-1, 6).take(cells, axis=0), as_first.reshape(-1, 1).take(cells, axis=0)
             yield Returns(points, np.where(as_first, seen[:, 1:3], seen[:, 4:6]).astype(np.int64), chosen[:, 3] > 0)
 
 
