@@ -55,6 +55,8 @@ class Train:
     """Processes that read --data in the background, for each GPU; 4 if not given."""
     cuda_graphs: bool | None = None
     """Record the forward and backward pass of compiled shapes as CUDA graphs, if not the recipe's."""
+    round_step: float | None = None
+    """Learn to live with vdpm convert --step: while the rate falls, matrices are rounded so in every pass."""
 
     def run(self) -> None:
         from vdpm.data.mixture import DataSource
@@ -79,6 +81,7 @@ class Train:
             parallel=self.parallel,
             attention=self.attention,
             cuda_graphs=self.cuda_graphs,
+            round_step=self.round_step,
             data=[DataSource.parse(text) for text in self.data],
             scenes_share=self.scenes_share,
             workers=self.workers,

@@ -103,9 +103,9 @@ def dequantize_rows(integers: Tensor, scale: Tensor) -> Tensor:
     return integers.float() * scale.float().reshape(-1, *[1] * (integers.ndim - 1))
 
 
-def row_scales(rows: Float[Tensor, "rows entries"]) -> Float[Tensor, "rows"]:
+def row_scales(rows: Float[Tensor, "*rows entries"]) -> Float[Tensor, "*rows"]:
     """The smallest scales with which integers of 8 bits reach every entry."""
-    return rows.abs().amax(dim=1) / INT8_LEVELS
+    return rows.abs().amax(dim=-1) / INT8_LEVELS
 
 
 def is_quantized(name: str, tensor: Tensor) -> bool:

@@ -65,10 +65,21 @@ def coarse_integers(
         weight = tensors[name].detach().cpu().float()
         rows = weight.flatten(1)
         size = step if any(part in name for part in COARSE) else min(step, FINE_STEP)
-        scale = torch.maximum(row_scales(rows), size * rows.square().mean(1).sqrt())
+        scale = grid_scales(rows, size)
         integers = round_with_feedback(rows, scale, inputs.cpu().double())
         rounded[name] = (integers.reshape(weight.shape), scale)
     return rounded
+
+
+def grid_scales(rows: Float[Tensor, "*rows inputs"], step: float) -> Float[Tensor, "*rows"]:
+    """The distance from integer to integer in each row: ``step`` root mean squares of it, or what 8 bits need."""
+    return torch.maximum(row_scales(rows), step * rows.square().mean(-1).sqrt())
+
+
+def on_grid(matrices: Float[Tensor, "*rows inputs"], step: float) -> Float[Tensor, "*rows inputs"]:
+    """Every entry moved to the nearest integer of its row's grid."""
+    scale = grid_scales(matrices, step)[..., None]
+    return (matrices / scale.clamp_min(1e-30)).round() * scale
 
 
 def round_with_feedback(

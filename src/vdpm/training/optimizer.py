@@ -111,6 +111,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group.get("lr_ratio", 1.0)
 
 
+def is_falling(step: float | int, total: int, config: OptimizerConfig) -> bool:
+    """Whether the learning rate falls at position ``step`` of a schedule of ``total`` steps."""
+    return config.schedule == "cosine" or max(0, total - step) < config.cooldown_steps
+
+
 def learning_rate(step: float | int, total: int, config: OptimizerConfig) -> float:
     """Learning rate at position ``step`` (from 0) of a schedule of ``total`` steps."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
@@ -120,6 +125,6 @@ def learning_rate(step: float | int, total: int, config: OptimizerConfig) -> flo
         return config.lr * warm * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))
     left = total - step
     fall = 1.0
-    if config.cooldown_steps and left < config.cooldown_steps:
+    if is_falling(step, total, config):
         fall = config.final_fraction + (1 - config.final_fraction) * max(0, left) / config.cooldown_steps
     return config.lr * warm * fall

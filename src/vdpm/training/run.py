@@ -34,6 +34,7 @@ def train(
     parallel: Literal["replicate", "shard"] | None = None,
     attention: Attention | None = None,
     cuda_graphs: bool | None = None,
+    round_step: float | None = None,
     data: Sequence[DataSource] = (),
     scenes_share: float | None = None,
     workers: int | None = None,
@@ -82,6 +83,7 @@ def train(
         parallel=config.parallel if parallel is None else parallel,
         attention=config.attention if attention is None else attention,
         cuda_graphs=config.cuda_graphs if cuda_graphs is None else cuda_graphs,
+        round_step=config.round_step if round_step is None else round_step,
     )
     ranks = join_ranks(device)
     try:

@@ -31,7 +31,7 @@ from vdpm.training.config import Bucket, TrainConfig
 from vdpm.training.distributed import Ranks, largest_over_ranks, mean_over_ranks, share_weights
 from vdpm.training.journal import Journal
 from vdpm.training.objective import objective
-from vdpm.training.optimizer import learning_rate
+from vdpm.training.optimizer import is_falling, learning_rate
 from vdpm.training.parameters import FlatParameters, ShardedParameters, TrainedParameters
 from vdpm.training.pictures import picture
 from vdpm.training.sharding import shard_network, whole_state
@@ -117,7 +117,7 @@ class Trainer:
         stopping = False
         while self.position < self.config.steps and not stopping:
             bucket, snippet = self.supply.batch(self.step, self.position)
-            with _compiled(self.config.compile and bucket.compiled):
+            with _compiled(self.config.compile and bucket.compiled), self.update.rounded(self._round_step()):
                 losses = self._forward_backward(bucket, snippet)
             totals = _add(totals, losses, self._update())
             self.step += 1
@@ -154,6 +154,10 @@ class Trainer:
             print(f"{how}: step {self.step}, {self.clips} clips, saved to {self.output}", file=sys.stderr, flush=True)
 
     # ---- one step
+
+    def _round_step(self) -> float:
+        falling = is_falling(self.position, self.config.steps, self.config.optimizer)
+        return self.config.round_step if falling else 0.0
 
     def _forward_backward(self, bucket: Bucket, snippet: Snippet) -> dict[str, Tensor]:
         """Losses of the batch, and its gradients in the parameters."""
