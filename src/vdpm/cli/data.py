@@ -39,6 +39,9 @@ class Data:
     gap: Annotated[int, tyro.conf.arg(metavar="N")] = 5
     """Frames from one of a pair to the other."""
 
+    undistort: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Rid pictures and depth of bonn and tum of the lens's distortion first."""
+
     max_corrupt: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.05
     """Give up above this share of corrupt files."""
 
@@ -55,6 +58,7 @@ class Data:
                 gap=self.gap,
                 frames=self.frames,
                 max_corrupt=self.max_corrupt,
+                undistort=self.undistort,
                 progress=report,
             )
         for name, finding in check.findings:

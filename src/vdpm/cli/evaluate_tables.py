@@ -169,7 +169,7 @@ class TableRun:
             return FamilyClips(manifest, device=self._device(), notes=manifest.differences())
         if self.dataset is None or self.data is None:
             raise UsageError("which clips? give --data ROOT --dataset NAME, or --family NAME")
-        return open_clips(self.dataset, self.data, self.table, benchmark.pairing, self.max_corrupt)
+        return open_clips(self.dataset, self.data, self.table, benchmark.pairing, self.max_corrupt, benchmark.undistort)
 
     def _contender(self, answers: "AnswerOptions") -> "Contender":
         from vdpm.evaluation.contenders import check_task, make_contender
@@ -251,11 +251,13 @@ class SequenceRun(TableRun):
 
     pairing: Literal["published", "time", "index", "pose"] = "published"
     """How pictures find depth and poses: by time, or as published code for Bonn's depth (index) and TUM's poses."""
+    undistort: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Rid pictures and depth of Bonn and TUM of the lens's distortion, which published evaluations leave as it is."""
     window: Count = None
     """Frames that the network sees together; longer sequences are taken in windows and aligned (Sec. 4.2)."""
 
     def _changes(self) -> dict[str, Any]:
-        return {"pairing": None if self.pairing == "published" else self.pairing}
+        return {"pairing": None if self.pairing == "published" else self.pairing, "undistort": self.undistort or None}
 
     def _window(self) -> int | None:
         return self.window

@@ -33,6 +33,7 @@ class Benchmark:
     snippets: ``per_sequence`` of ``frames`` frames, each ``stride`` from the next; drawn by ``seed``. Whole sequences:
     every ``stride``-th frame from ``first`` on, at most ``frames``. ``pairing``: how pictures find depth or pose, as
     the reader of the data set pairs them ("time") or as published code ("index", "pose": see ``published_frames``).
+    ``undistort``: rid pictures and depth of the lens's distortion (Bonn, TUM), which published code leaves as it is.
     ``depth_cap``: true depth from there on is not scored; ``clip``: aligned depth beyond it becomes it.
     """
 
@@ -47,6 +48,7 @@ class Benchmark:
     per_sequence: int = 1
     seed: int = 0
     pairing: Literal["time", "index", "pose"] = "time"
+    undistort: bool = False
     depth_cap: float | None = None
     clip: float | None = None
 

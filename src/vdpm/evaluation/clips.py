@@ -204,8 +204,15 @@ class FamilyClips(Clips):
         return self._generator(torch.tensor([seed]), torch.arange(self._count)[None]).clip(0)
 
 
-def open_clips(dataset: str, root: Path, table: Table, pairing: str = "time", max_corrupt: float = 0.0) -> DatasetClips:
-    """The sequences of ``dataset`` under ``root``. ``pairing``: see Benchmark.
+def open_clips(
+    dataset: str,
+    root: Path,
+    table: Table,
+    pairing: str = "time",
+    max_corrupt: float = 0.0,
+    undistort: bool = False,
+) -> DatasetClips:
+    """The sequences of ``dataset`` under ``root``. ``pairing``, ``undistort``: see Benchmark.
 
     Up to the share ``max_corrupt`` of them may be damaged so that they cannot be opened; they are told as left out.
     Raises UsageError for names that there are not, InputError where there are no sequences or files are damaged.
@@ -213,9 +220,9 @@ def open_clips(dataset: str, root: Path, table: Table, pairing: str = "time", ma
     quarantine = Quarantine(max_share=max_corrupt)
     published = {("bonn", "index"): open_bonn_by_index, ("tum", "pose"): open_tum_by_pose}
     if pairing == "time":
-        sequences = open_dataset(dataset, root, quarantine)
+        sequences = open_dataset(dataset, root, quarantine, undistort)
     elif (dataset, pairing) in published and (pairing, table) in (("index", "video-depth"), ("pose", "camera-pose")):
-        sequences = published[dataset, pairing](root, quarantine)
+        sequences = published[dataset, pairing](root, quarantine, undistort)
     else:
         raise UsageError(f"--pairing {pairing} is not for {table} on {dataset}; index: Bonn's depth, pose: TUM's poses")
     quarantine.close()

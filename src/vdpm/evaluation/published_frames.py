@@ -20,8 +20,7 @@ from vdpm.data.readers.files import check_same_size, read_gray, read_rgb
 from vdpm.data.readers.tum import (
     DEPTH_PER_METRE,
     MAX_GAP,
-    Calibration,
-    calibrated,
+    RGBDCamera,
     calibration_of,
     nearest,
     read_list,
@@ -40,11 +39,11 @@ class PairedSequence(DataSequence):
         pictures: Sequence[Path],
         depths: Sequence[Path] | None,
         c2w: Float[Tensor, "frames 4 4"] | None,
-        calibration: Calibration,
+        camera: RGBDCamera,
     ) -> None:
         super().__init__(name, torch.arange(len(pictures), dtype=torch.float64) / 30)
         self._pictures, self._depths, self._c2w = pictures, depths, c2w
-        self._intrinsics = calibrated(calibration)
+        self._camera = camera
 
     def frame(self, index: int) -> Frame:
         picture = read_rgb(self._pictures[index])
@@ -53,28 +52,29 @@ class PairedSequence(DataSequence):
             depth = read_gray(self._depths[index]) / DEPTH_PER_METRE
             check_same_size(self._depths[index], depth, picture)
         c2w = torch.eye(4, dtype=torch.float64) if self._c2w is None else self._c2w[index]
-        return Frame(picture, depth, depth > 0, c2w, self._intrinsics)
+        return self._camera.frame(picture, depth, c2w)
 
 
-def open_bonn_by_index(root: Path, quarantine: Quarantine | None = None) -> list[DataSequence]:
+def open_bonn_by_index(root: Path, quarantine: Quarantine | None = None, undistort: bool = False) -> list[DataSequence]:
     """Bonn's recordings, the k-th picture with the k-th depth. Poses are left out. Raises InputError where none is."""
-    return open_each([partial(_by_index, folder) for folder in rgbd_folders(root)], quarantine)
+    camera = RGBDCamera(CALIBRATION, undistort)
+    return open_each([partial(_by_index, folder, camera) for folder in rgbd_folders(root)], quarantine)
 
 
-def open_tum_by_pose(root: Path, quarantine: Quarantine | None = None) -> list[DataSequence]:
+def open_tum_by_pose(root: Path, quarantine: Quarantine | None = None, undistort: bool = False) -> list[DataSequence]:
     """TUM's recordings, pictures with a pose within 0.02 s; no depth. Raises InputError where none is."""
-    return open_each([partial(_by_pose, folder) for folder in rgbd_folders(root)], quarantine)
+    return open_each([partial(_by_pose, folder, undistort) for folder in rgbd_folders(root)], quarantine)
 
 
-def _by_index(folder: Path) -> DataSequence:
+def _by_index(folder: Path, camera: RGBDCamera) -> DataSequence:
     pictures, depths = (sorted((folder / name).glob("*.png")) for name in ("rgb", "depth"))
     count = min(len(pictures), len(depths))
     if not count:
         raise CorruptFile(folder, "holds no rgb/*.png, or no depth/*.png")
-    return PairedSequence(folder.name, pictures[:count], depths[:count], None, CALIBRATION)
+    return PairedSequence(folder.name, pictures[:count], depths[:count], None, camera)
 
 
-def _by_pose(folder: Path) -> DataSequence:
+def _by_pose(folder: Path, undistort: bool) -> DataSequence:
     times, pictures = read_list(folder / "rgb.txt")
     pose_times, c2w = read_trajectory(folder / "groundtruth.txt")
     found = nearest(times, pose_times, MAX_GAP).tolist()
@@ -82,4 +82,5 @@ def _by_pose(folder: Path) -> DataSequence:
     if not kept:
         raise CorruptFile(folder / "rgb.txt", f"no picture has a pose within {MAX_GAP:g} s")
     poses = c2w[[row for _, row in kept]]
-    return PairedSequence(folder.name, [path for path, _ in kept], None, poses, calibration_of(folder))
+    camera = RGBDCamera(calibration_of(folder), undistort)
+    return PairedSequence(folder.name, [path for path, _ in kept], None, poses, camera)

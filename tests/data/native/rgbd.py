@@ -46,6 +46,58 @@ def write_tum(folder: Path, truth: Snippet, depth_lag: float = 0.007, poses_per_
     return folder
 
 
+PLANE = np.array([0.3, -0.2, 1.0]), 2.0
+"""Normal n and distance d: points X with n X = d."""
+
+
+def write_bent(folder: Path, camera: tuple[float, ...], size: tuple[int, int] = (480, 640), frames: int = 2) -> Path:
+    """TUM's files of a slanted plane as a lens shows it that bends; ``camera``: fx, fy, cx, cy, k1, k2, p1, p2, k3."""
+    for name in ("rgb", "depth"):
+        (folder / name).mkdir(parents=True)
+    fx, fy, cx, cy = camera[:4]
+    row, column = np.mgrid[: size[0], : size[1]].astype(np.float64)
+    taken = np.stack(((column - cx) / fx, (row - cy) / fy), -1)
+    rays = taken
+    # What the lens does to the ray of a pixel, taken back.
+    for _ in range(200):
+        rays = rays + (taken - bent(rays, camera[4:]))
+    assert np.abs(bent(rays, camera[4:]) - taken).max() < 1e-9
+    for index in range(frames):
+        time = f"{START + index * STEP:.6f}"
+        Image.fromarray(np.round(plane_colours(rays)).astype(np.uint8)).save(folder / "rgb" / f"{time}.png")
+        depth = np.round(plane_depth(rays) / DEPTH_QUANTUM).astype(np.uint16)
+        Image.fromarray(depth).save(folder / "depth" / f"{time}.png")
+        for name in ("rgb", "depth"):
+            with (folder / f"{name}.txt").open("a") as stream:
+                stream.write(f"{time} {name}/{time}.png\n")
+        with (folder / "groundtruth.txt").open("a") as stream:
+            stream.write(f"{time} 0 0 0 0 0 0 1\n")
+    return folder
+
+
+def bent(rays: np.ndarray, distortion: tuple[float, ...]) -> np.ndarray:
+    """OpenCV's model on the plane at depth 1, number by number."""
+    k1, k2, p1, p2, k3 = distortion
+    x, y = rays[..., 0], rays[..., 1]
+    r2 = x * x + y * y
+    radial = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3
+    along_x = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
+    along_y = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
+    return np.stack((along_x, along_y), -1)
+
+
+def plane_depth(rays: np.ndarray) -> np.ndarray:
+    """z in metres of the plane's point on each ray (x, y)."""
+    normal, distance = PLANE
+    return distance / (rays @ normal[:2] + normal[2])
+
+
+def plane_colours(rays: np.ndarray) -> np.ndarray:
+    """The plane is painted so that colour tells the ray."""
+    x, y = rays[..., 0], rays[..., 1]
+    return np.stack((128 + 150 * x, 128 + 150 * y, 128 + 80 * (x - y)), -1)
+
+
 def write_seven_scenes(folder: Path, truth: Snippet) -> Path:
     folder.mkdir(parents=True)
     np.savetxt(folder / "camera-intrinsics.txt", truth.intrinsics[0].double().numpy())

@@ -35,17 +35,19 @@ def check_dataset(
     gap: int = 5,
     frames: int = 32,
     max_corrupt: float = 0.05,
+    undistort: bool = False,
     progress: Report = silent,
 ) -> DatasetCheck:
     """Checks the first ``sequences`` sequences (None: all) of ``root``, see ``check_sequence``.
 
     Raises UsageError for numbers below 1, InputError where there is no such data, TooManyCorrupt past ``max_corrupt``.
+    ``undistort``: see ``open_dataset``.
     """
     for name, value in (("sequences", sequences or 1), ("pairs", pairs), ("gap", gap), ("frames", frames - 1)):
         if value < 1:
             raise UsageError(f"{name}: at least {2 if name == 'frames' else 1} is needed")
     quarantine = Quarantine(max_share=max_corrupt)
-    opened = open_dataset(dataset, root, quarantine)[:sequences]
+    opened = open_dataset(dataset, root, quarantine, undistort)[:sequences]
     check = DatasetCheck(dataset, root)
     for number, sequence in enumerate(opened):
         progress("sequences", number, len(opened))

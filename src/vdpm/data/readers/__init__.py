@@ -1,6 +1,7 @@
 """Readers of data sets, one file each; all give sequences from which the same snippets are cut."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from vdpm.data.quarantine import Quarantine
@@ -30,16 +31,23 @@ READERS: dict[str, Callable[[Path, Quarantine | None], list[DataSequence]]] = {
     "waymo": open_waymo,
 }
 """By the name that ``--dataset`` takes."""
+_UNDISTORTED = {"bonn": partial(open_bonn, undistort=True), "tum": partial(open_tum, undistort=True)}
+"""Those that are read as they were taken unless told otherwise."""
 
 
-def open_dataset(name: str, root: Path | str, quarantine: Quarantine | None = None) -> list[DataSequence]:
+def open_dataset(
+    name: str, root: Path | str, quarantine: Quarantine | None = None, undistort: bool = False
+) -> list[DataSequence]:
     """The sequences of the data set ``name`` under ``root``; corrupt ones go to the ``quarantine``, if there is one.
 
-    Raises UsageError for an unknown name, InputError where there are none.
+    ``undistort``: rid pictures and depth of the lens's distortion, which the readers of bonn and tum leave as it is.
+    Raises UsageError for an unknown name, or for one of which that cannot be asked; InputError where there are none.
     """
     if name not in READERS:
         raise UsageError(f"data set {name!r} is unknown; choose from {', '.join(READERS)}")
-    return READERS[name](Path(root), quarantine)
+    if undistort and name not in _UNDISTORTED:
+        raise UsageError(f"--undistort is for {' and '.join(_UNDISTORTED)}; {name} has no distortion left in it")
+    return (_UNDISTORTED if undistort else READERS)[name](Path(root), quarantine)
 
 
 __all__ = ["READERS", "open_dataset"]

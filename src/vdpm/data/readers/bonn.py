@@ -11,13 +11,16 @@ from functools import partial
 from pathlib import Path
 
 from vdpm.data.quarantine import Quarantine, open_each
-from vdpm.data.readers.tum import MAX_GAP, RGBDSequence, rgbd_folders
+from vdpm.data.readers.tum import MAX_GAP, RGBDCamera, RGBDSequence, rgbd_folders
 from vdpm.data.sequence import DataSequence
 
-CALIBRATION = (542.822841, 542.576870, 315.593520, 237.756098)
-"""fx, fy, cx, cy of the colour camera, from the data set's page."""
+CALIBRATION = (542.822841, 542.576870, 315.593520, 237.756098, 0.039903, -0.099343, -0.000730, -0.000144, 0.0)
+"""Of the colour camera, from the data set's page, as TUM's ``Calibration``."""
 
 
-def open_bonn(root: Path, quarantine: Quarantine | None = None, max_gap: float = MAX_GAP) -> list[DataSequence]:
+def open_bonn(
+    root: Path, quarantine: Quarantine | None = None, max_gap: float = MAX_GAP, undistort: bool = False
+) -> list[DataSequence]:
     """The sequences under ``root``, or the one that it is. Raises InputError where there are none."""
-    return open_each([partial(RGBDSequence, folder, CALIBRATION, max_gap) for folder in rgbd_folders(root)], quarantine)
+    camera = RGBDCamera(CALIBRATION, undistort)
+    return open_each([partial(RGBDSequence, folder, camera, max_gap) for folder in rgbd_folders(root)], quarantine)

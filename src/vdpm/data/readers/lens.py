@@ -90,10 +90,11 @@ def nearest_pixels(
 def mixed_pixels(
     picture: Shaped[Tensor, "height width 3"], places: Float[Tensor, "height width 2"]
 ) -> Shaped[Tensor, "height width 3"]:
-    """Colours at the places, of the four nearest pixels; black beyond the picture."""
+    """Colours at the places, of the four nearest pixels (of those that there are, at its edge); black beyond it."""
     size = places.new_tensor([picture.shape[1], picture.shape[0]])
     grid = (places * (2 / size) - 1).float()
     found = torch.nn.functional.grid_sample(
-        picture.permute(2, 0, 1)[None].float(), grid[None], mode="bilinear", align_corners=False
+        picture.permute(2, 0, 1)[None].float(), grid[None], mode="bilinear", padding_mode="border", align_corners=False
     )
-    return found[0].permute(1, 2, 0).round().clamp(0, 255).byte()
+    inside = (grid.abs() <= 1).all(-1)
+    return found[0].mul_(inside).permute(1, 2, 0).round_().clamp_(0, 255).byte()

@@ -5,8 +5,11 @@
     <sequence>/rgb/*.png, depth/*.png  depth: 16 bit, 5000 a metre, along z, 0 unknown; registered to the colours
 
 A frame is a colour picture with the depth and the pose nearest to it in time, each within ``max_gap`` seconds; colour
-pictures without either are left out. Calibrations count pixel centres from 0, so half a pixel is added. Lens distortion
-(freiburg1, freiburg2 and Bonn) is left as it is: up to some pixels at the corners.
+pictures without either are left out. Calibrations count pixel centres from 0, so half a pixel is added.
+
+The lenses of freiburg1, freiburg2 and Bonn bend pictures by some pixels at the corners, and depth with them, since it
+is registered to the colours as taken. Published evaluations leave that as it is, and so does the reader unless told to
+``undistort``: then pictures and depth are those of a pinhole camera of the same intrinsics. freiburg3 comes straight.
 """
 
 import re
@@ -16,35 +19,65 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from vdpm.data.frame import Frame
 from vdpm.data.quarantine import CorruptFile, Quarantine, open_each
 from vdpm.data.readers.files import check_same_size, list_folders, read_gray, read_numbers, read_rgb, read_words
+from vdpm.data.readers.lens import LensCamera, mixed_pixels, nearest_pixels
 from vdpm.data.sequence import DataSequence
-from vdpm.errors import InputError
+from vdpm.errors import InputError, UsageError
 from vdpm.geometry.rigid import quaternion_to_matrix, rigid
 
 DEPTH_PER_METRE = 5000.0
 MAX_GAP = 0.02
 """Seconds between what is taken to be simultaneous, as in the protocol of Table 4."""
 
-Calibration = tuple[float, float, float, float]
-"""fx, fy, cx, cy in pixels, the first pixel's centre at 0."""
+Calibration = tuple[float, ...]
+"""fx, fy, cx, cy in pixels, the first pixel's centre at 0; then, where the lens bends, k1, k2, p1, p2, k3 of OpenCV's
+model, which the data sets' pages call d0 to d4."""
 
 CALIBRATIONS: dict[str, Calibration] = {
-    "freiburg1": (517.3, 516.5, 318.6, 255.3),
-    "freiburg2": (520.9, 521.0, 325.1, 249.7),
+    "freiburg1": (517.3, 516.5, 318.6, 255.3, 0.2624, -0.9531, -0.0054, 0.0026, 1.1633),
+    "freiburg2": (520.9, 521.0, 325.1, 249.7, 0.2312, -0.7849, -0.0033, -0.0001, 0.9172),
     "freiburg3": (535.4, 539.2, 320.1, 247.6),
 }
 """Of the colour cameras, from the benchmark's page."""
 
 
+class RGBDCamera:
+    """A colour camera, to which depth is registered."""
+
+    def __init__(self, calibration: Calibration, undistort: bool) -> None:
+        if len(calibration) not in (4, 9):
+            raise UsageError(
+                f"a calibration of {len(calibration)} numbers; give fx, fy, cx, cy, or these and k1, k2, p1, p2, k3"
+            )
+        fx, fy, cx, cy = calibration[:4]
+        self.intrinsics = torch.tensor([[fx, 0, cx + 0.5], [0, fy, cy + 0.5], [0, 0, 1]], dtype=torch.float64)
+        self._distortion = calibration[4:] if undistort and any(calibration[4:]) else None
+
+    def frame(
+        self,
+        picture: UInt8[Tensor, "height width 3"],
+        depth: Float[Tensor, "height width"],
+        c2w: Float[Tensor, "4 4"],
+    ) -> Frame:
+        """Picture and depth (0: unknown) as they were taken -> the frame."""
+        if self._distortion is None:
+            return Frame(picture, depth, depth > 0, c2w, self.intrinsics)
+        size = (depth.shape[0], depth.shape[1])
+        places = LensCamera("OPENCV", size, self.intrinsics, self._distortion).kept_places()
+        row, column, inside = nearest_pixels(places, size)
+        depth = depth[row, column]
+        return Frame(mixed_pixels(picture, places), depth, inside & (depth > 0), c2w, self.intrinsics)
+
+
 class RGBDSequence(DataSequence):
     """A folder in TUM's layout."""
 
-    def __init__(self, folder: Path, calibration: Calibration, max_gap: float) -> None:
+    def __init__(self, folder: Path, camera: RGBDCamera, max_gap: float) -> None:
         colour_times, self._colours = read_list(folder / "rgb.txt")
         depth_times, self._depths = read_list(folder / "depth.txt")
         pose_times, self._c2w = read_trajectory(folder / "groundtruth.txt")
@@ -56,24 +89,28 @@ class RGBDSequence(DataSequence):
         super().__init__(folder.name, times - times[0])
         self.left_out = len(colour_times) - len(kept)
         self._rows = torch.stack((kept, depth_of[kept], pose_of[kept]), dim=1).tolist()
-        self._intrinsics = calibrated(calibration)
+        self._camera = camera
 
     def frame(self, index: int) -> Frame:
         colour, depth_row, pose = self._rows[index]
         picture = read_rgb(self._colours[colour])
         depth = read_gray(self._depths[depth_row]) / DEPTH_PER_METRE
         check_same_size(self._depths[depth_row], depth, picture)
-        return Frame(picture, depth, depth > 0, self._c2w[pose], self._intrinsics)
+        return self._camera.frame(picture, depth, self._c2w[pose])
 
 
 def open_tum(
-    root: Path, quarantine: Quarantine | None = None, calibration: Calibration | None = None, max_gap: float = MAX_GAP
+    root: Path,
+    quarantine: Quarantine | None = None,
+    calibration: Calibration | None = None,
+    max_gap: float = MAX_GAP,
+    undistort: bool = False,
 ) -> list[DataSequence]:
     """The sequences under ``root``, or the one that it is, with TUM's calibrations by name or one for all.
 
     Raises InputError where there are none, or a name says no camera.
     """
-    cameras = {folder: calibration or calibration_of(folder) for folder in rgbd_folders(root)}
+    cameras = {folder: RGBDCamera(calibration or calibration_of(folder), undistort) for folder in rgbd_folders(root)}
     return open_each([partial(RGBDSequence, folder, camera, max_gap) for folder, camera in cameras.items()], quarantine)
 
 
@@ -106,12 +143,6 @@ def nearest(times: Float[Tensor, "wanted"], others: Float[Tensor, "others"], max
     else:
         found = torch.where(times - others[after - 1] <= others[after] - times, after - 1, after)
     return torch.where((others[found] - times).abs() <= max_gap, found, torch.full_like(found, -1))
-
-
-def calibrated(calibration: Calibration) -> Float[Tensor, "3 3"]:
-    """The intrinsics in float64, pixel centres at +0.5."""
-    fx, fy, cx, cy = calibration
-    return torch.tensor([[fx, 0, cx + 0.5], [0, fy, cy + 0.5], [0, 0, 1]], dtype=torch.float64)
 
 
 def read_list(path: Path) -> tuple[Float[Tensor, "files"], Sequence[Path]]:
