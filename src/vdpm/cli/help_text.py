@@ -1,5 +1,6 @@
 """What ``--help`` says of defaults: those that tell something, nothing of "None", an off switch or an empty list."""
 
+import inspect
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, get_args
 
@@ -16,11 +17,13 @@ def telling_defaults(verb: Any) -> None:
         return
     names = {field.name for field in fields(verb)}
     for owner in verb.__mro__[:-1]:
-        declared = owner.__annotations__ if "__annotations__" in vars(owner) else {}
+        declared = inspect.get_annotations(owner)
         for name, kind in declared.items():
             telling_defaults(kind)
             if name in names and _HINT not in getattr(kind, "__metadata__", ()):
                 declared[name] = Annotated[kind, _HINT]
+        if declared:
+            owner.__annotations__ = declared
 
 
 def _hint(default: str) -> str:

@@ -9,6 +9,7 @@ those of the source video, so that the video itself can lie behind the camera or
 import json
 import sys
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import bpy
@@ -32,7 +33,8 @@ def build(scene: Any, data: dict[str, Any], files: list[str]) -> None:
     scene.render.resolution_x, scene.render.resolution_y = data["video_width"], data["video_height"]
     scene.render.resolution_percentage = 100
     pixel = data["film_width_mm"] / data["video_width"]
-    tall = data["cameras"][0]["film_height_mm"] / data["video_height"] / pixel
+    # One shape of pixels for all frames: Blender's lens has none of its own.
+    tall = median(entry["film_height_mm"] for entry in data["cameras"]) / data["video_height"] / pixel
     # Blender wants both factors to be at least 1.
     scene.render.pixel_aspect_x, scene.render.pixel_aspect_y = max(1.0, 1 / tall), max(1.0, tall)
     scene.camera = camera

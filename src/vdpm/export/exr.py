@@ -53,7 +53,9 @@ def write(
             with open_exr.File(header, _channels(maps, axes, options.scale)) as image:
                 image.write(str(place / f"frame_{maps.frame:05d}.exr"))
         except (RuntimeError, ValueError) as error:
-            raise OutputError(f"cannot write frame_{maps.frame:05d}.exr: {error}") from None
+            raise OutputError(
+                f"cannot write frame_{maps.frame:05d}.exr: {error}; choose another place or make room"
+            ) from None
         count += 1
     return [f"{count} frames: colour, alpha, depth, position, confidence"]
 

@@ -60,7 +60,8 @@ def write_film(path: Path, pictures: Iterable[Picture], rate: float) -> int:
                     raise UsageError("the film has no picture; give a longer --seconds")
                 container.mux(stream.encode())
         except FFmpegError as error:
-            raise OutputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+            reason = (error.strerror or str(error)).lower()
+            raise OutputError(f"cannot write {path}: {reason}; choose another place or make room") from error
     return count
 
 
