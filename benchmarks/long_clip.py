@@ -22,7 +22,7 @@ from long_truth import SINGLE, Errors, Found, Truth, errors_of, long_truth
 from vdpm.archive import StoredWindow, WindowStore
 from vdpm.geometry.alignment import Similarity
 from vdpm.long_reconstruct import identity_of, kept_windows, reconstruct_window, window_maps
-from vdpm.long_video.alignment import Alignment, Method, align
+from vdpm.long_video.alignment import Alignment, Method, align, sharpen
 from vdpm.long_video.joining import REPAIRS, join_windows
 from vdpm.long_video.likeness import find_loops, thumbnails
 from vdpm.long_video.observations import Observations, observe
@@ -34,7 +34,7 @@ from vdpm.windowed_maps import AlignedWindow, WindowedMaps
 
 SINGLES = "single windows of 20"
 CHAIN = "chain"
-WHOLE = "+ loops by likeness"
+WHOLE = "+ pictures (the default)"
 
 
 class OutOfTime(Exception):
@@ -82,16 +82,18 @@ class Variant:
     repairs: bool = False
     strided: bool = False
     loops: Loops = "none"
+    sight: bool = False
 
 
 VARIANTS = {
     CHAIN: Variant("chain"),
     "tree": Variant("tree"),
     "tree + optimisation": Variant(),
-    "+ repairs (--no-strided --loops none)": Variant(repairs=True),
-    "+ strided windows (--loops none)": Variant(repairs=True, strided=True),
-    WHOLE: Variant(repairs=True, strided=True, loops="likeness"),
-    "+ loops by geometry (--loops both)": Variant(repairs=True, strided=True, loops="both"),
+    "+ repairs": Variant(repairs=True),
+    "+ strided windows": Variant(repairs=True, strided=True),
+    "+ loops by likeness": Variant(repairs=True, strided=True, loops="likeness"),
+    WHOLE: Variant(repairs=True, strided=True, loops="likeness", sight=True),
+    "the same with loops by geometry": Variant(repairs=True, strided=True, loops="both", sight=True),
 }
 
 
@@ -195,6 +197,9 @@ def joined(bank: Bank, truth: Truth, runs: list[Window], variant: Variant) -> Ro
         repairs=REPAIRS if variant.repairs else 0,
     )
     windows, stored, found = joined.windows, joined.made, joined.found
+    if variant.sight:
+        with timed(seconds, "align"):
+            found = sharpen(joined.seen, found, video.frames)
     maps = world(windows, stored, found)
     result = Found(0, found.cameras.c2w, maps.read)
     stretches = [errors_of(result, truth, start, start + SINGLE) for start in truth.starts]

@@ -34,9 +34,9 @@ LIBRARIES = 40e6
 LOOSE = 0.14
 """Share of the tensors that a CPU's allocator holds beside them. The peaks of one and the same run differ by 8 %, so
 this is for the upper ones: ten settings of vdpm-small lie between 0.86 and 1.05 of what is predicted."""
-ALIGNMENT = 1950
-"""Bytes for each sampled point of each window's frame while the windows are aligned: residuals, their derivatives by
-window, pose and lens in float64, and what the products of these need."""
+ALIGNMENT = 400
+"""Bytes for each sampled point of each window's frame while the windows are aligned: the points, residuals before and
+after a step, and weights, in float64. Derivatives are made of a few frames at a time."""
 TRIAL_FRAMES = 4
 
 

@@ -14,7 +14,7 @@ import torch
 from vdpm.archive import ReconstructionWriter, StoredWindow, WindowEntry, WindowStore, check_output, load
 from vdpm.cost import Forecast, forecast
 from vdpm.geometry.rigid import invert_rigid
-from vdpm.long_video.alignment import BELIEVED, Alignment, align
+from vdpm.long_video.alignment import BELIEVED, Alignment, align, sharpen
 from vdpm.long_video.joining import Joined, join_windows, most_tied
 from vdpm.long_video.likeness import find_loops, thumbnails
 from vdpm.long_video.observations import Observations, WindowMaps, observe
@@ -101,6 +101,13 @@ class LongPlan:
             partial(self._align, report),
             timed=self._repairs,
         )
+        if self.config.sight:
+            report("following the pictures", 0, 1)
+            with timed(self.seconds, "align"):
+                seen, found, frames = joined.seen, joined.found, self.video.frames
+                found = sharpen(seen, found, frames, reference=self.reference, priors=self.priors)
+            joined = replace(joined, found=found)
+            report("following the pictures", 1, 1)
         return self._finish(store, Path(output), overwrite, joined)
 
     def _repairs(self, new: list[Window]) -> list[Window]:

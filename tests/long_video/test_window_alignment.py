@@ -6,7 +6,7 @@ import torch
 from vdpm.errors import UsageError
 from vdpm.evaluation.trajectory import trajectory_errors
 from vdpm.geometry.alignment import Similarity
-from vdpm.long_video.alignment import align
+from vdpm.long_video.alignment import align, sharpen
 from vdpm.long_video.observations import WindowMaps, observe
 from vdpm.long_video.priors import KnownDistance, Priors
 from vdpm.long_video.trial import Walk, disturbed_windows, walk_through_room
@@ -124,6 +124,17 @@ def test_known_poses_are_kept_and_set_the_scale(walk: Walk) -> None:
     assert float(off.square().mean().sqrt()) < 2 * free + 0.02
     every = align(seen, priors=Priors(pose_frames=tuple(range(FRAMES)), c2w=walk.cameras.c2w))
     assert torch.allclose(every.cameras.c2w, walk.cameras.c2w.float(), atol=1e-4)
+
+
+def test_pictures_that_show_nothing_again_change_nothing(walk: Walk) -> None:
+    maps, _, _ = windows_of(walk, noise=0.02)
+    seen = observe(maps, CONTENT, FRAMES)
+    found = align(seen)
+    noise = torch.randint(0, 255, (FRAMES, *SIZE, 3), generator=torch.Generator().manual_seed(0)).byte()
+    for pictures in (noise, torch.zeros_like(noise)):
+        same = sharpen(seen, found, pictures)
+        assert torch.equal(same.cameras.c2w, found.cameras.c2w)
+        assert torch.equal(same.windows.scale, found.windows.scale)
 
 
 def test_one_window_alone(walk: Walk) -> None:

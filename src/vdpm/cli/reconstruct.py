@@ -67,6 +67,9 @@ class Reconstruct:
     loops: Literal["both", "likeness", "geometry", "none"] = "likeness"
     """Windows that tie places seen again: where frames look alike, where the cameras found see the same points."""
 
+    sight: bool = True
+    """Cameras as the network has them, not followed up by patches of one frame that are found again in others."""
+
     cuts: Literal["split", "ignore"] = "split"
     """What to do where shots change in a clip of several windows: a result for each shot, or one for all."""
 
@@ -124,9 +127,15 @@ class Reconstruct:
         parse_distance(self.distance)  # told before the network is loaded
         check_output(self.output, self.overwrite or self.plan)
         windows = None
-        if self.window is not None or self.overlap is not None or not self.strided or self.loops != "likeness":
+        if (
+            self.window is not None
+            or self.overlap is not None
+            or not self.strided
+            or self.loops != "likeness"
+            or not self.sight
+        ):
             length = 16 if self.window is None else self.window
-            windows = WindowConfig(length, self.overlap, self.strided, self.loops)
+            windows = WindowConfig(length, self.overlap, self.strided, self.loops, self.sight)
         with terminal_progress() as report:
             plans = make_plans(
                 self.video[0] if len(self.video) == 1 else list(self.video),

@@ -1,26 +1,35 @@
 """Windows -> one world: where each lies, cameras of all frames, and which windows are not to be believed."""
 
+import time
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from vdpm.errors import UsageError
 from vdpm.geometry.alignment import Similarity
-from vdpm.geometry.rigid import invert_rigid, matrix_to_quaternion, quaternion_to_matrix, rigid
+from vdpm.geometry.pinhole import project
+from vdpm.geometry.rigid import invert_rigid, matrix_to_quaternion, quaternion_to_matrix, rigid, transform_points
 from vdpm.long_video.adjustment import adjust
 from vdpm.long_video.gradient import adjust_by_adam
-from vdpm.long_video.initial import Edges, chain, fit_edges, place, spanning_tree
+from vdpm.long_video.initial import Edges, chain, fit_edges, fit_windows, place, spanning_tree
 from vdpm.long_video.observations import Observations
 from vdpm.long_video.priors import Priors, into_known_world
+from vdpm.long_video.sight import Scene, follow_sight
 from vdpm.long_video.state import AdjustmentConfig, State
 from vdpm.long_video.steps import follow_steps
 from vdpm.structures import Cameras
 
 BELIEVED = 0.3
 """Weight from which a window, or what a window says of a frame, is believed."""
+
+SIGHTED = 0.1
+"""Least share of the sampled pixels that must be found again for pictures to lead."""
+BORNE = 1.5
+"""Most by which the windows' points may come to lie farther from their own pixels than before (and a pixel more): at
+true cameras they do so by a fifth. Where pictures show little but what moves, cameras would run away with it."""
 
 Method = Literal["chain", "tree", "adjust", "adam"]
 
@@ -111,6 +120,59 @@ def align(
     if method in ("adjust", "adam"):
         path = follow_steps(seen, state.windows, path, entry_weight, fixed)
     return _referred(seen, replace(state, c2w=path), reference, priors, window_weight, frame_weight, seconds)
+
+
+def sharpen(
+    seen: Observations,
+    found: Alignment,
+    pictures: UInt8[Tensor, "frames height width 3"],
+    *,
+    reference: int = 0,
+    priors: Priors | None = None,
+) -> Alignment:
+    """``found`` with cameras that the pictures themselves bear out (``sight``), and windows put where these have their
+    points. On the processor. Unchanged where too few pixels are found again, where that brings them no nearer, and
+    where the windows' points do not bear it.
+    """
+    priors, begin = priors or Priors(), time.perf_counter()
+    seen, found = seen.to("cpu"), found.cpu()
+    c2w, intrinsics = found.cameras.c2w.double(), found.cameras.intrinsics.double()
+    fixed = torch.zeros(seen.num_frames, dtype=torch.bool)
+    # In the world of the reference; known poses lie there as they are known, up to its place and scale.
+    fixed[[reference, *priors.pose_frames]] = True
+    scene = Scene(c2w, intrinsics, _depths(seen, found, c2w), seen.pixels)
+    sighted = follow_sight(pictures, scene, fixed=fixed, lens_fixed=priors.intrinsics is not None)
+    if sighted.found < SIGHTED or not sighted.after < sighted.before:
+        return found
+    scene = sighted.scene
+    windows = fit_windows(seen, found.windows, scene.world(), scene.depth)
+    before = _off_pixels(seen, found.windows, found.window_weight, c2w, intrinsics)
+    if _off_pixels(seen, windows, found.window_weight, scene.c2w, scene.intrinsics) > BORNE * before + 1:
+        return found
+    state = State(windows, scene.c2w, torch.zeros_like(c2w[:, 0, 0]), scene.intrinsics)
+    seconds = found.seconds + time.perf_counter() - begin
+    return _referred(seen, state, reference, priors, found.window_weight, found.frame_weight, seconds)
+
+
+def _depths(seen: Observations, found: Alignment, c2w: Tensor) -> Float[Tensor, "frames samples"]:
+    """Of the pixels of each frame, the mean of the windows that are believed; 0 where none is known."""
+    points = Similarity(*(part[seen.window] for part in found.windows)).apply(seen.points)
+    depth = transform_points(invert_rigid(c2w)[seen.frame], points)[..., 2]
+    believed = found.window_weight[seen.window, None] * (found.window_weight[seen.window, None] >= BELIEVED)
+    weight = seen.weights * believed * (depth > 0)
+    shape = seen.num_frames, seen.points.shape[1]
+    total, summed = weight.new_zeros(shape), weight.new_zeros(shape)
+    total.index_add_(0, seen.frame, weight)
+    summed.index_add_(0, seen.frame, weight * depth)
+    return torch.where(total > 1e-6, summed / total.clamp(min=1e-12), 0.0)
+
+
+def _off_pixels(seen: Observations, windows: Similarity, belief: Tensor, c2w: Tensor, intrinsics: Tensor) -> float:
+    """Median distance of the points of believed windows from their own pixels."""
+    points = Similarity(*(part[seen.window] for part in windows)).apply(seen.points)
+    places, _ = project(transform_points(invert_rigid(c2w)[seen.frame], points), intrinsics[seen.frame])
+    believed = belief[seen.window] >= min(BELIEVED, float(belief.max()))
+    return float((places - seen.pixels).norm(dim=-1)[believed].median())
 
 
 def _placed(edges: Edges, num_windows: int, method: Method, start: Alignment | None) -> Similarity:

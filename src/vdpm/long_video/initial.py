@@ -14,6 +14,8 @@ from vdpm.long_video.observations import Observations
 SHARED_FRAMES = 8
 """Shared frames that a pair is fitted to, spread over all it shares."""
 ROUNDS = 12
+FEWEST = 30
+"""Points that place a window."""
 FINEST = 0.002
 """Share of a point's distance below which no error is told from noise."""
 TOGETHER = 128
@@ -58,16 +60,34 @@ def _fit_pairs(seen: Observations, pairs: "_Pairs", robust: bool) -> Edges:
     weight = (present * (seen.weights[first] * seen.weights[second]).sqrt()).flatten(1, 2)
     depth = (seen.points[second] - seen.c2w[second][:, :, None, :3, 3]).norm(dim=-1).flatten(1, 2)
     depth = depth.clamp(min=1e-6)
-    relative = weight / depth.square() if robust else weight
-    similarity = _fit(a, b, relative)
-    for _ in range(ROUNDS if robust else 0):
-        error = (similarity.apply(a) - b).norm(dim=-1) / depth
-        sigma = _weighted_median(error, weight).clamp(min=FINEST)
-        similarity = _fit(a, b, relative / (1 + (error / (2 * sigma[:, None])).square()).square())
+    similarity = _robust(a, b, weight, depth) if robust else _fit(a, b, weight)
     error = (similarity.apply(a) - b).norm(dim=-1) / depth
     agreeing = (weight * (error < AGREEING)).sum(-1)
     middle = _weighted_median(error, weight).clamp(min=FINEST)
     return Edges(pairs.a, pairs.b, similarity, agreeing / middle, agreeing / weight.sum(-1), middle)
+
+
+def fit_windows(
+    seen: Observations,
+    start: Similarity,
+    points: Float[Tensor, "frames samples 3"],
+    reach: Float[Tensor, "frames samples"],
+) -> Similarity:
+    """Each window's world -> that of ``points``, robustly, by the pixels of all its frames. ``reach``: how far a point
+    is from its camera, 0 where none is known; a window of which next to nothing is known stays at ``start``.
+    """
+    parts = []
+    for window in range(seen.num_windows):
+        entries = (seen.window == window).nonzero()[:, 0]
+        frames = seen.frame[entries]
+        far = reach[frames].flatten()[None]
+        weight = seen.weights[entries].flatten()[None] * (far > 0)
+        if int((weight > 0).sum()) < FEWEST:
+            parts.append(Similarity(*(part[window : window + 1] for part in start)))
+            continue
+        own, there = seen.points[entries].flatten(0, 1)[None], points[frames].flatten(0, 1)[None]
+        parts.append(_robust(own, there, weight, torch.where(far > 0, far, 1.0)))
+    return Similarity(*(torch.cat(part) for part in zip(*parts)))
 
 
 def spanning_tree(edges: Edges, num_windows: int, placed: int = 0) -> list[int]:
@@ -181,6 +201,17 @@ def _fit(source: Tensor, target: Tensor, weights: Tensor) -> Similarity:
                 eye = torch.eye(3, dtype=source.dtype, device=source.device)
                 fits.append(Similarity(eye[0, 0], eye, torch.zeros_like(eye[0])))
         return Similarity(*(torch.stack(parts) for parts in zip(*fits)))
+
+
+def _robust(source: Tensor, target: Tensor, weight: Tensor, reach: Tensor) -> Similarity:
+    """Errors as shares of ``reach``, with iterated weights of Geman and McClure."""
+    relative = weight / reach.square()
+    similarity = _fit(source, target, relative)
+    for _ in range(ROUNDS):
+        error = (similarity.apply(source) - target).norm(dim=-1) / reach
+        sigma = _weighted_median(error, weight).clamp(min=FINEST)
+        similarity = _fit(source, target, relative / (1 + (error / (2 * sigma[:, None])).square()).square())
+    return similarity
 
 
 def _weighted_median(values: Float[Tensor, "rows n"], weights: Float[Tensor, "rows n"]) -> Float[Tensor, "rows"]:

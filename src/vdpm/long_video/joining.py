@@ -19,10 +19,11 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True, eq=False)
 class Joined(Generic[Made]):
-    """``windows``, those added at the end; what was ``made`` of each; how they lie."""
+    """``windows``, those added at the end; what was ``made`` of each and ``seen`` in it; how they lie."""
 
     windows: list[Window]
     made: list[Made]
+    seen: Observations
     found: Alignment
 
 
@@ -67,8 +68,8 @@ def join_windows(
         # with wrong ones in it, the path would rather tear between neighbours.
         made.extend(make(ties, len(windows), "tying"))
         windows.extend(ties)
-        _, found = settled(found)
-    return Joined(windows, made, found)
+        seen, found = settled(found)
+    return Joined(windows, made, seen, found)
 
 
 def most_tied(planned: Sequence[Window], config: WindowConfig) -> int:

@@ -20,13 +20,15 @@ class WindowConfig:
     ``length``: frames a window. The network was trained on up to 16; the released one on 20, and holds to about 50.
     ``overlap``: frames that neighbours share, 6 of 16 unless told. ``strided``: windows of every fourth frame besides.
     ``loops``: windows of two stretches that look alike ("likeness"), that the cameras found show to be of one place
-    ("geometry"), or of both kinds. Raises UsageError for an overlap that leaves no progress.
+    ("geometry"), or of both kinds. ``sight``: cameras follow at the end what the pictures themselves show. Raises
+    UsageError for an overlap that leaves no progress.
     """
 
     length: int = 16
     overlap: int | None = None
     strided: bool = True
     loops: Loops = "likeness"
+    sight: bool = True
 
     def __post_init__(self) -> None:
         if self.length < 2:

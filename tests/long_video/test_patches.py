@@ -1,0 +1,58 @@
+"""Patches found again: to a tenth of a pixel where there is texture, and no claim where there is none."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vdpm.long_video.patches import blurred, grey, match_patches
+
+HEIGHT, WIDTH = 60, 80
+
+
+def texture(columns: int = WIDTH) -> torch.Tensor:
+    noise = torch.rand(1, 1, 16, columns // 4 + 4, generator=torch.Generator().manual_seed(0))
+    return F.interpolate(noise, (HEIGHT, columns), mode="bicubic")[0]
+
+
+def shifted(picture: torch.Tensor, x: float, y: float) -> torch.Tensor:
+    """The picture with everything moved by (x, y) pixels."""
+    rows, columns = torch.meshgrid(torch.arange(HEIGHT) + 0.5 - y, torch.arange(WIDTH) + 0.5 - x, indexing="ij")
+    grid = torch.stack((2 * columns / WIDTH - 1, 2 * rows / HEIGHT - 1), dim=-1)[None]
+    return F.grid_sample(picture[None], grid, mode="bicubic", padding_mode="border", align_corners=False)[0]
+
+
+AT = torch.tensor([[30.5, 20.5], [50.5, 35.5], [40.5, 30.5]])
+
+
+@pytest.mark.parametrize("contrast", [1.0, 0.7])
+def test_a_shift_is_found_from_a_wrong_guess(contrast: float) -> None:
+    first = blurred(texture(), 1.0)
+    second = contrast * shifted(first, 2.3, -1.2) + 0.1
+    found = match_patches(first, second, AT, AT[None] + 0.6, 4)
+    assert (found.places - AT - torch.tensor([2.3, -1.2])).norm(dim=-1).max() < 0.1
+    assert found.alike.min() > 0.98
+
+
+def test_what_is_not_there_is_not_alike() -> None:
+    first = blurred(texture(), 1.0)
+    found = match_patches(first, first.flip(-1, -2), AT, AT[None], 4)
+    assert found.alike.min() < 0.9
+
+
+def test_an_edge_is_sure_across_it_alone_and_nothing_where_there_is_no_texture() -> None:
+    edge = torch.zeros(1, HEIGHT, WIDTH)
+    edge[..., 30:] = 1
+    edge = blurred(edge, 1.0)
+    found = match_patches(edge, shifted(edge, 1.5, 0.0), AT[:2], AT[None, :2], 4)
+    across, along = found.sureness[0, 0, 0, 0], found.sureness[0, 0, 1, 1]
+    assert across > 0.9
+    assert along < 1e-3
+    assert found.places[0, 0, 0] - 30.5 == pytest.approx(1.5, abs=0.1)
+    assert found.places[0, 0, 1] == pytest.approx(20.5, abs=0.05), "along an edge the guess stays"
+    assert found.sureness[0, 1].abs().max() < 1e-3
+
+
+def test_grey_is_luma() -> None:
+    frames = torch.zeros(1, 2, 2, 3, dtype=torch.uint8)
+    frames[..., 1] = 255
+    assert torch.allclose(grey(frames), torch.tensor(0.587))

@@ -1,0 +1,110 @@
+"""Cameras that follow pictures: a textured scene with known truth, seen from cameras that were told wrong."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vdpm.geometry.pinhole import intrinsics_from_focal, pixel_grid
+from vdpm.geometry.rigid import invert_rigid, rigid, rotation_matrix_to_vector, rotation_vector_to_matrix
+from vdpm.long_video.sight import Scene, Sighted, follow_sight
+
+FRAMES, SIZE, FOCAL = 24, (64, 96), 90.0
+
+
+def filmed() -> tuple[torch.Tensor, Scene]:
+    """A camera that moves and turns before a wavy wall with a texture: pictures, and the truth of every fourth pixel.
+
+    Rays meet the wall by fixed point iteration.
+    """
+    step = torch.arange(FRAMES, dtype=torch.float64) / (FRAMES - 1)
+    turn = torch.stack((0.05 * (3 * step).sin(), 0.2 * step, 0 * step), dim=-1)
+    centre = torch.stack((0.9 * step, 0.15 * (4 * step).sin(), 0.3 * step), dim=-1)
+    c2w = rigid(rotation_vector_to_matrix(turn), centre)
+    c2w = invert_rigid(c2w[0]) @ c2w
+    k = intrinsics_from_focal(torch.tensor(FOCAL), torch.tensor(FOCAL), SIZE).double()
+    pixels = pixel_grid(*SIZE, dtype=torch.float64)
+    rays = torch.cat(((pixels - k[:2, 2]) / FOCAL, torch.ones(*SIZE, 1, dtype=torch.float64)), dim=-1)
+    way = torch.einsum("nij,hwj->nhwi", c2w[:, :3, :3], rays)
+    depth = torch.full((FRAMES, *SIZE), 3.0, dtype=torch.float64)
+    for _ in range(40):
+        points = c2w[:, None, None, :3, 3] + depth[..., None] * way
+        wall = 3 + 0.7 * torch.sin(1.5 * points[..., 0]) * torch.cos(1.2 * points[..., 1])
+        depth = (wall - c2w[:, None, None, 2, 3]) / way[..., 2]
+    points = c2w[:, None, None, :3, 3] + depth[..., None] * way
+    noise = torch.rand(1, 3, 90, 120, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    where = points[..., :2] / torch.tensor([4.0, 3.0])
+    pictures = F.grid_sample(noise.expand(FRAMES, -1, -1, -1), where, mode="bicubic", align_corners=False).clamp(0, 1)
+    at = torch.stack(torch.meshgrid(torch.arange(4, 96, 7), torch.arange(4, 64, 7), indexing="xy"), dim=-1).flatten(
+        0, 1
+    )
+    sampled = depth[:, at[:, 1], at[:, 0]]
+    truth = Scene(c2w, k.expand(FRAMES, 3, 3).clone(), sampled, at.double() + 0.5)
+    return (255 * pictures.permute(0, 2, 3, 1)).byte(), truth
+
+
+def told_wrong(truth: Scene) -> Scene:
+    """As by windows that are all wrong alike: the camera turns and goes a tenth less."""
+    turn = 0.9 * rotation_matrix_to_vector(truth.c2w[:, :3, :3])
+    c2w = rigid(rotation_vector_to_matrix(turn), 0.9 * truth.c2w[:, :3, 3])
+    generator = torch.Generator().manual_seed(1)
+    noise = 1 + 0.04 * torch.randn(truth.depth.shape, generator=generator, dtype=torch.float64)
+    return replace(truth, c2w=c2w, depth=truth.depth * noise)
+
+
+def first_fixed() -> torch.Tensor:
+    return torch.arange(FRAMES) == 0
+
+
+def errors(scene: Scene, truth: Scene) -> tuple[float, float]:
+    """Mean error of places (both worlds are the first camera, and depths hold the unit), and the error of the turn
+    from first to last in degrees.
+    """
+    own, true = (invert_rigid(one.c2w[0]) @ one.c2w[-1] for one in (scene, truth))
+    cosine = ((own[:3, :3].T @ true[:3, :3]).trace() - 1) / 2
+    return float((scene.c2w - truth.c2w)[:, :3, 3].norm(dim=-1).mean()), float(
+        cosine.clamp(-1, 1).acos() * 180 / torch.pi
+    )
+
+
+def test_pictures_correct_what_all_windows_have_wrong_alike() -> None:
+    pictures, truth = filmed()
+    start = told_wrong(truth)
+    sighted = follow_sight(pictures, start, fixed=first_fixed())
+    assert sighted.found > 0.5
+    assert sighted.after < 0.25 * sighted.before
+    before, after = errors(start, truth), errors(sighted.scene, truth)
+    assert after[0] < 0.3 * before[0]
+    assert after[1] < 0.3 * before[1]
+    assert abs(float(sighted.scene.intrinsics[0, 0, 0]) / FOCAL - 1) < 0.02
+    assert torch.equal(sighted.scene.c2w[0], start.c2w[0])
+
+
+def test_what_is_known_stays() -> None:
+    pictures, truth = filmed()
+    start = told_wrong(truth)
+    fixed = torch.arange(FRAMES) % 8 == 0
+    poses = torch.where(fixed[:, None, None], truth.c2w, start.c2w)
+    known = replace(start, c2w=poses, intrinsics=truth.intrinsics)
+    sighted = follow_sight(pictures, known, fixed=fixed, lens_fixed=True)
+    assert torch.equal(sighted.scene.c2w[fixed], truth.c2w[fixed])
+    assert torch.equal(sighted.scene.intrinsics, truth.intrinsics)
+    off = (sighted.scene.c2w - truth.c2w)[:, :3, 3].norm(dim=-1).mean()
+    assert off < 0.2 * (poses - truth.c2w)[:, :3, 3].norm(dim=-1).mean()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_frames_and_pictures_without_texture_change_nothing(count: int) -> None:
+    pictures, truth = filmed()
+    start = told_wrong(truth)
+    few = replace(start, c2w=start.c2w[:count], intrinsics=start.intrinsics[:count], depth=start.depth[:count])
+    for sighted in (
+        follow_sight(pictures[:count], few, fixed=first_fixed()[:count]),
+        follow_sight(torch.full_like(pictures, 128), start, fixed=first_fixed()),
+        follow_sight(pictures, replace(start, depth=torch.zeros_like(start.depth)), fixed=first_fixed()),
+    ):
+        assert isinstance(sighted, Sighted)
+        assert sighted.found == 0
+        same = few if len(sighted.scene.c2w) == count else start
+        assert torch.equal(sighted.scene.c2w, same.c2w)
