@@ -110,6 +110,13 @@ def test_a_folder_holds_one_run(evaluate: Run, tiny_folder: Path, tmp_path: Path
         assert refused.code == 5, words
         assert "choose another folder" in refused.err
         assert len(refused.err.splitlines()) == 1
+    # The same frames of the same sequences, with other depth or other pictures.
+    words = ("video-depth", "bonn", "--model", "oracle", "--first", 0, "--sequences", "all", "--align", "median")
+    assert evaluate(*words, "-o", tmp_path / "bonn").code == 0
+    for changed in (("--pairing", "time"), ("--undistort",)):
+        refused = evaluate(*words, *changed, "-o", tmp_path / "bonn")
+        assert refused.code == 5, changed
+        assert f"whose {changed[0][2:]} is" in refused.err
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "note.txt").write_text("")
     assert evaluate("two-view", "kubric", "--model", "oracle", "-o", tmp_path / "mine").code == 5

@@ -1,5 +1,6 @@
 """The four tables: the oracle, baselines and a tiny network on data sets in their own formats, and on a family."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,6 +199,24 @@ def test_rows_of_several_models(evaluate: Run, tmp_path: Path, capsys: pytest.Ca
     evaluate("tracking", "kubric", "--model", "oracle", "--clips", 1, "-o", tmp_path / "fewer")
     assert main(["evaluate", "report", *folders, str(tmp_path / "fewer"), "-o", str(tmp_path / "both")]) == 0
     assert "not over the same clips" in (tmp_path / "both" / "tables.md").read_text()
+    assert "not scored by" not in (tmp_path / "both" / "tables.md").read_text()
+    name = r"[50 % of A_b & c] \pi^{2}~$x$ #1|"
+    evaluate("tracking", "kubric", "--model", "oracle", "--moving", 0.2, "--name", name, "-o", tmp_path / "moving")
+    assert main(["evaluate", "report", *folders, str(tmp_path / "moving"), "-o", str(tmp_path / "both")]) == 0
+    text = (tmp_path / "both" / "tables.md").read_text()
+    assert "not scored by the same rules and cannot be compared (moving: 0.01, 0.2)" in text
+    assert "not over the same clips" not in text
+    # Every row of every LaTeX table has all of its columns, and nothing that means something to TeX is left bare.
+    latex = (tmp_path / "both" / "tables.tex").read_text()
+    body = re.sub(r"\\[%_&#${}]", "", "".join(line for line in latex.splitlines(True) if not line.startswith("%")))
+    assert r"{}[50 \% of A\_b \& c] \textbackslash{}pi\textasciicircum{}\{2\}" in latex
+    assert body.count("{") == body.count("}")
+    assert not re.search(r"[%#~^|]", body)
+    for table in body.split(r"\begin{tabular}")[1:]:
+        columns = len(re.match(r"\{(l?c+)\}", table)[1])
+        rows = [line for line in table.splitlines() if line.endswith(r" \\")]
+        assert len(rows) > 3
+        assert {row.count("&") + 1 for row in rows} == {columns}
     capsys.readouterr()
     (tmp_path / "oracle" / "scores.json").write_text("{")
     assert main(["evaluate", "report", *folders, "-o", str(tmp_path / "both")]) == 3

@@ -128,6 +128,14 @@ def keep_plan(plan: RunPlan, folder: Path) -> None:
                     f"{folder}: holds a run whose {key} is {str(there[key])[:60]}, not {str(content[key])[:60]}; "
                     "choose another folder, or remove it"
                 )
+        # Clips of the same names and frames may still show other pictures.
+        for key in ("pairing", "undistort"):
+            told, wanted = dict(there["benchmark"]).get(key, False), content["benchmark"][key]
+            if told != wanted:
+                raise OutputError(
+                    f"{folder}: holds a run whose {key} is {str(told)[:60]}, not {wanted}; choose another folder, "
+                    "or remove it"
+                )
         return
     with disk_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,6 +159,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
     for key in ("dataset", "identity", "digest", "model"):
         content.text(key)
     content.table("options")
+    content.table("benchmark")
     return content.data
 
 

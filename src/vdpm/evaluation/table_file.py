@@ -35,7 +35,8 @@ PROTOCOL = {
 @dataclass(frozen=True)
 class TableResult:
     """One run's numbers. ``digest``: of its clips. ``means``: [group][error]; ``samples``: as in the file, undefined
-    errors None; "corrupt" says why the data of a clip cannot be read (None: they can).
+    errors None; "corrupt" says why the data of a clip cannot be read (None: they can). ``rules``: the choices, besides
+    the clips, that rows must share to be compared.
     """
 
     table: str
@@ -47,6 +48,7 @@ class TableResult:
     samples: tuple[dict[str, Any], ...]
     left_out: dict[str, str]
     notes: tuple[str, ...]
+    rules: dict[str, Any]
 
 
 def write_scores(plan: RunPlan, scored: Sequence[SampleScores], options: TableOptions, folder: Path) -> TableResult:
@@ -108,6 +110,7 @@ def read_scores(folder: Path) -> TableResult:
             for s in fields.data["samples"]
         )
         left_out = {str(name): str(reason) for name, reason in fields.table("left_out").items()}
+        rules = _rules(fields)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: is damaged ({error!r}); score again") from None
     return TableResult(
@@ -120,7 +123,17 @@ def read_scores(folder: Path) -> TableResult:
         samples=samples,
         left_out=left_out,
         notes=fields.texts("notes"),
+        rules=rules,
     )
+
+
+def _rules(fields: JsonFields) -> dict[str, Any]:
+    """What the file says of how clips were read and scored. Which alignments of depth there are changes no row."""
+    scoring = dict(fields.table("scoring"))
+    benchmark = {"undistort": False} | fields.table("benchmark")
+    rules = {name: benchmark[name] for name in ("pairing", "undistort", "depth_cap", "clip")}
+    rules |= {"pixels": fields.table("options")["pixels"]} | dict(scoring.pop("protocol")) | scoring
+    return {name: value for name, value in rules.items() if name not in ("alignments", "per_frame")}
 
 
 def _interval(found: dict[str, Any]) -> Interval:

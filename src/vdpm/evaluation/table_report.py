@@ -47,6 +47,14 @@ _WORLD = (
     ("world_epe_dynamic_sim3", "EPE dynamic Sim(3)"),
 )
 _TAPVID = (("tapvid3d_aj", "3D-AJ, %"), ("tapvid3d_apd", "APD_3D, %"), ("tapvid3d_oa", "OA, %"))
+_TEX = {letter: f"\\{letter}" for letter in "%_&#${}"}
+_TEX |= {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "—": "---",
+    "|": r"\textbar{}",
+}
 _PERCENT = ("delta_125", "world_apd", "tapvid3d")
 _TITLES = {
     "two-view": "Two-view EPE (Table 1)",
@@ -68,7 +76,9 @@ class ReportTable:
     def markdown(self) -> str:
         lines = [f"## {self.title}", "", "| method | " + " | ".join(self.columns) + " |"]
         lines.append("| --- |" + " --- |" * len(self.columns))
-        lines += [f"| {name}{' (paper)' if paper else ''} | " + " | ".join(c) + " |" for name, c, paper in self.rows]
+        for name, cells, paper in self.rows:
+            row = (name.replace("|", r"\|") + (" (paper)" if paper else ""), *cells)
+            lines.append("| " + " | ".join(row) + " |")
         if self.notes:
             lines += ["", *(f"- {note}" for note in self.notes)]
         return "\n".join(lines) + "\n"
@@ -243,16 +253,22 @@ def _notes(result: TableResult, group: str, keys: Sequence[str]) -> list[str]:
 
 
 def _unlike(group: Sequence[TableResult]) -> list[str]:
-    """A warning where rows are not over the same clips."""
+    """Warnings where rows are not over the same clips, or not scored by the same rules."""
     lost = [frozenset(s["name"] for s in result.samples if s["corrupt"] is not None) for result in group]
     same = len({(result.digest, names) for result, names in zip(group, lost)}) <= 1
-    return [] if same else ["the rows are not over the same clips and cannot be compared"]
+    warnings = [] if same else ["the rows are not over the same clips and cannot be compared"]
+    values = {
+        rule: {str(result.rules.get(rule)): None for result in group} for result in group for rule in result.rules
+    }
+    differ = [f"{rule}: {', '.join(said)}" for rule, said in values.items() if len(said) > 1]
+    if differ:
+        warnings.append(f"the rows are not scored by the same rules and cannot be compared ({'; '.join(differ)})")
+    return warnings
 
 
 def _tex(text: str) -> str:
     """For LaTeX, with indices where they are."""
     if maps := re.fullmatch(r"P_(\d)\(t_(\d)\)", text):
         return f"$P_{maps[1]}(t_{maps[2]})$"
-    for plain, escaped in (("%", r"\%"), ("_", r"\_"), ("&", r"\&"), ("#", r"\#"), ("—", "---")):
-        text = text.replace(plain, escaped)
-    return text
+    # A row that begins with a bracket would be taken for an option of the line break before it.
+    return ("{}" if text.startswith("[") else "") + "".join(_TEX.get(letter, letter) for letter in text)
