@@ -78,6 +78,40 @@ def test_first_and_last_time_hold_the_right_points_at_the_right_places(
     assert page.said == []
 
 
+@pytest.mark.parametrize("zoom", [1.0, 2.0])
+@pytest.mark.parametrize("window", [(390, 844), (1280, 620), (700, 700)])
+def test_the_first_view_has_points_and_cameras_in_its_middle(
+    open_page: Open, scene: MovingSphere, tmp_path: Path, zoom: float, window: tuple[int, int]
+) -> None:
+    result = scene.reconstruction
+    maps, thinner = result.maps, torch.tensor([1 / zoom, 1 / zoom, 1.0])
+
+    def read(target: int | None, source: int) -> PointMap:
+        points, confidence = maps.read(target, source)
+        return PointMap(points * thinner, confidence)
+
+    # Behind a long lens that hardly moves.
+    lens = result.cameras.intrinsics @ torch.diag(torch.tensor([zoom, zoom, 1.0]))
+    cameras = replace(result.cameras, c2w=torch.eye(4).repeat(len(result), 1, 1), intrinsics=lens)
+    result = replace(result, cameras=cameras, maps=replace(maps, read=read))
+    write_page(result, tmp_path / "a.html", hide_percent=0.0)
+    page = open_page(tmp_path / "a.html")
+    page.tab.set_viewport_size({"width": window[0], "height": window[1]})
+    page.tab.reload()
+    page.tab.wait_for_function("window.vdpm")
+    with Image.open(io.BytesIO(base64.b64decode(page.ask("vdpm.picture()").partition(",")[2]))) as picture:
+        lit = np.asarray(picture.convert("RGB")).max(axis=-1) > 60
+    height, width = lit.shape
+    for lines, length in ((lit.any(axis=0), width), (lit.any(axis=1), height)):
+        ends = np.flatnonzero(lines)[[0, -1]] / length
+        assert abs(ends.mean() - 0.5) < 0.04, "in the middle"
+    assert max(np.ptp(np.flatnonzero(lit.any(axis=0))) / width, np.ptp(np.flatnonzero(lit.any(axis=1))) / height) > 0.6
+    # The first camera stands before the eye, with its picture.
+    x, y = page.ask("vdpm.cameraPlace(0)")
+    ratio = page.tab.evaluate("window.devicePixelRatio")
+    assert lit[round(y * ratio), round(x * ratio)]
+
+
 def test_nothing_but_the_file_is_asked_for_and_nothing_complained_of(open_page: Open, path: Path) -> None:
     page = open_page(path)
     page.tab.keyboard.press("t")

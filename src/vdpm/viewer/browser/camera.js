@@ -2,7 +2,7 @@
 function extent(many, few) {
   many.sort((a, b) => a - b);
   const at = (share) => many[Math.min(many.length - 1, Math.floor(share * many.length))];
-  return [Math.min(at(0.03), ...few), Math.max(at(0.97), ...few)];
+  return [Math.min(at(0.02), ...few), Math.max(at(0.98), ...few)];
 }
 
 /** Where the page looks from: an orbit about a pivot, or one of the result's cameras. */
@@ -30,15 +30,27 @@ class Viewer {
     const cameras = [sources[0], sources.at(-1)].flatMap((frame) => this.scene.frustum(frame, this.frustumReach));
     for (this.orbit.distance *= 0.8; this.orbit.distance < 4 * reach; this.orbit.distance *= 1.06) {
       this.orbit.pivot = [...pivot];
-      // What is near moves more than the pivot, so half of the way at a time.
-      for (let round = 0; round < 6; round++) {
+      let fitting = null;
+      for (let round = 0; round < 12; round++) {
         const view = this.view();
         const [seen, ends] = [this.places, cameras].map((group) => group.map((place) => projectPoint(view, ...place)));
-        if (ends.some(([, , z]) => z < 20 * view.near)) break;
+        // A camera just before the eye is not drawn.
+        const nearest = Math.min(...ends.map(([, , z]) => z));
+        if (nearest < Math.max(20 * view.near, 2 * this.frustumReach)) break;
         const front = seen.filter(([, , z]) => z > view.near);
         const [x, y] = [0, 1].map((axis) => extent(front.map((p) => p[axis]), ends.map((p) => p[axis])));
-        if (x[0] > 0.02 * view.width && x[1] < 0.98 * view.width && y[0] > 0.09 * view.height && y[1] < 0.97 * view.height) return;
-        this.move((view.width - x[0] - x[1]) / 4, (1.06 * view.height - y[0] - y[1]) / 4);
+        const [right, down] = [(view.width - x[0] - x[1]) / 2, (1.06 * view.height - y[0] - y[1]) / 2];
+        if (x[0] > 0.02 * view.width && x[1] < 0.98 * view.width && y[0] > 0.09 * view.height && y[1] < 0.97 * view.height) {
+          fitting = [...this.orbit.pivot];
+          if (Math.abs(right) < 0.03 * view.width && Math.abs(down) < 0.03 * view.height) return;
+        }
+        // The middle moves by the mean of what is near, which moves more than the pivot, and what is far.
+        const gain = (1 + this.orbit.distance / nearest) / 2;
+        this.move(right / gain, down / gain);
+      }
+      if (fitting) {
+        this.orbit.pivot = fitting;
+        return;
       }
     }
   }
