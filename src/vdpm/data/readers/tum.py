@@ -7,8 +7,8 @@
 A frame is a colour picture with the depth and the pose nearest to it in time, each within ``max_gap`` seconds; colour
 pictures without either are left out. Calibrations count pixel centres from 0, so half a pixel is added.
 
-The lenses of freiburg1 and freiburg2 bend pictures by 5 pixels at the median, Bonn's by 1, and depth with them, since it
-is registered to the colours as taken. Published evaluations leave that as it is, and so does the reader unless told to
+The lenses of freiburg1 and freiburg2 bend pictures by 5 pixels at the median, Bonn's by 1, and depth with them: it is
+registered to the colours as taken. Published evaluations leave that as it is, and so does the reader unless told to
 ``undistort``: then pictures and depth are those of a pinhole camera of the same intrinsics. freiburg3 comes straight.
 """
 
