@@ -40,6 +40,8 @@ def main() -> None:
         frames += [fit.apply(frame.permute(2, 0, 1)).permute(1, 2, 0) for frame in clip.frames]
         names.append(path.stem)
         borders.append(len(frames))
+    if not frames:
+        parser.error(f"{options.folder}: holds no .mp4 file; name a folder of clips")
     count = len(frames)
     joined = Video(
         torch.stack(frames),
