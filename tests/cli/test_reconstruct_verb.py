@@ -32,6 +32,7 @@ def test_a_clip_becomes_a_folder(reconstruct: Run, run: Run, clip: Path, tmp_pat
     ):
         assert words in done.out
     assert "decoding times: 5 of 5" in done.err
+    assert [line for line in done.out.splitlines() if line != line.rstrip()] == []
 
     result = vdpm.load(folder)
     assert result.maps.targets == (0, 1, 2, 3, 4)

@@ -18,16 +18,20 @@ if TYPE_CHECKING:
 def print_table(title: str, rows: Sequence[tuple[str, ...]]) -> None:
     """Columns on standard output, plain where that is no terminal."""
     console = Console()
+    plain = not console.is_terminal
     # Lines wrapped at 80 columns would not be found again in a file or pipe.
-    console = console if console.is_terminal else Console(width=1000)
+    console = Console(width=1000) if plain else console
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(no_wrap=True, style="dim")
     for _ in rows[0][1:]:
         table.add_column(overflow="fold")
     for row in rows:
         table.add_row(row[0], *(escape(value) for value in row[1:]))
-    console.print(f"[bold]{escape(title)}[/bold]", highlight=False)
-    console.print(table)
+    with console.capture() as drawn:
+        console.print(f"[bold]{escape(title)}[/bold]", highlight=False)
+        console.print(table)
+    text = drawn.get()
+    print("\n".join(line.rstrip() for line in text.splitlines()) if plain else text, end="\n" if plain else "")
 
 
 def print_plans(plans: Sequence["Plan | LongPlan"], outputs: Sequence[Path], *, trial: bool) -> None:
