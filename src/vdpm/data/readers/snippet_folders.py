@@ -90,4 +90,4 @@ def _read(folder: Path, part: Callable[[], _Part]) -> _Part:
     except InputError as error:
         if isinstance(error, CorruptFile):
             raise
-        raise CorruptFile(folder, str(error).removeprefix(f"{folder}: ")) from None
+        raise CorruptFile(folder, str(error).removeprefix(f"{folder}: ").removeprefix(f"{folder}/")) from None
