@@ -156,7 +156,9 @@ def test_times_that_are_asked_for(network: VDPM, video: Video) -> None:
 def test_short_clips_stay_in_one_pass_and_long_ones_do_not(network: VDPM, video: Video) -> None:
     assert isinstance(make_plan(video, model=network), Plan)
     assert isinstance(make_plan(clip_of(25), model=network), LongPlan)
-    assert isinstance(make_plan(video, model=network, priors=Priors()), LongPlan)
+    assert isinstance(make_plan(video, model=network, priors=Priors(distance=KnownDistance(0, 1, 7.0))), LongPlan)
+    # What tells nothing of the clip does not change how it is made.
+    assert isinstance(make_plan(video, model=network, priors=Priors(shared_focal=False)), Plan)
 
 
 def clip_of_two_shots() -> Video:

@@ -105,7 +105,8 @@ class LongPlan:
             report("following the pictures", 0, 1)
             with timed(self.seconds, "align"):
                 seen, found, frames = joined.seen, joined.found, self.video.frames
-                found = sharpen(seen, found, frames, reference=self.reference, priors=self.priors)
+                shown = self.video.transform.content_mask()
+                found = sharpen(seen, found, frames, reference=self.reference, priors=self.priors, content=shown)
             joined = replace(joined, found=found)
             report("following the pictures", 1, 1)
         return self._finish(store, Path(output), overwrite, joined)

@@ -307,6 +307,7 @@ def make_plans(
             )
     longest = longest_window(network, clip, max_memory, DEFAULT_MAX_FRAMES if windows is None else windows.length)
     known = priors(clip.transform) if callable(priors) else priors
+    told = known is not None and any(part is not None for part in (known.intrinsics, known.c2w, known.distance))
     shots = [(0, len(clip))]
     if cuts != "ignore" and len(clip) > longest:
         shots = find_shots(thumbnails(clip.frames))
@@ -316,7 +317,7 @@ def make_plans(
             f"the clip is cut before frame {borders} of those taken, and its {len(shots)} shots lie in no common "
             "world; use vdpm.reconstruct_scenes, take one shot by start and end, or pass cuts='ignore'"
         )
-    if len(shots) > 1 and (reference or known or not isinstance(targets, str) or sources != "all"):
+    if len(shots) > 1 and (reference or told or not isinstance(targets, str) or sources != "all"):
         raise UsageError(
             f"the clip has {len(shots)} shots, and --reference, --targets, --sources and priors name frames of one; "
             "cut it with --start and --end, or pass --cuts ignore"
@@ -329,7 +330,7 @@ def make_plans(
         chosen_sources = _choose("source", sources, len(shot))
         chosen_targets = _choose("target", targets, len(shot))
         name = model if isinstance(model, str) else network.config.name
-        if len(shot) <= longest and known is None:
+        if len(shot) <= longest and not told:
             step = targets_per_step or times_per_step(network, len(shot), shot.size)
             plans.append(Plan(shot, network, name, chosen_targets, chosen_sources, reference, step, dict(seconds)))
             continue

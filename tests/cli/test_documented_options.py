@@ -1,4 +1,4 @@
-"""Every option of a command that README or docs tell to type exists."""
+"""Every option that README or docs tell to type exists, but for evaluate and data, which have verbs of their own."""
 
 import re
 from collections.abc import Callable

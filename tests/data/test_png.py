@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vdpm.data.png import decode_png, png_form
+from vdpm.data.png import decode_png, png_form, without_texts
 from vdpm.data.quarantine import CorruptFile
 from vdpm.data.readers.files import read_rgb, read_rgb16
 
@@ -26,12 +26,12 @@ def packed(picture: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
+def chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
 def written(picture: np.ndarray) -> bytes:
     """A PNG of 16 bit a channel, whose rows are not filtered."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
     height, width, _ = picture.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in picture)
     head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
@@ -90,3 +90,18 @@ def test_damage_is_found(tmp_path: Path) -> None:
             read_rgb(path)
         assert raised.value.path == path
         assert len(str(raised.value).splitlines()) == 1
+
+
+def test_texts_and_profiles_are_not_unpacked() -> None:
+    picture = noise(3)
+    content = packed(picture)
+    bombs = [
+        chunk(name, head + zlib.compress(bytes(1 << 20))) for name, head in ((b"zTXt", b"a\0\0"), (b"iCCP", b"b\0\0"))
+    ]
+    loaded = content[:33] + b"".join(bombs) + content[33:]
+    assert without_texts(loaded) == content
+    assert np.array_equal(decode_png(loaded), picture)
+    assert without_texts(content) == content
+    # Lengths that reach beyond the file, and files that end in the middle of a head.
+    for end in (8, 10, 35, 60):
+        assert without_texts(content[:end]) == content[:end]

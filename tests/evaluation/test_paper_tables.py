@@ -99,6 +99,10 @@ def test_the_oracle_is_perfect_on_a_family(capsys: pytest.CaptureFixture[str], t
     capsys.readouterr()
     assert main([*words, "--frames", "5"]) == 2
     assert main([*words, "--margins", "3"]) == 2
+    if table in ("video-depth", "camera-pose"):
+        capsys.readouterr()
+        assert main([*words, "--undistort"]) == 2
+        assert "have no distortion" in capsys.readouterr().err
 
 
 def test_tables_and_summary_of_a_family_agree(tmp_path: Path) -> None:

@@ -94,6 +94,18 @@ def test_what_is_known_stays() -> None:
     assert off < 0.2 * (poses - truth.c2w)[:, :3, 3].norm(dim=-1).mean()
 
 
+def test_padding_is_not_taken_for_something_that_stands_still() -> None:
+    pictures, truth = filmed()
+    content = torch.zeros(SIZE, dtype=torch.bool)
+    content[8:-8] = True
+    pictures[:, ~content] = 255
+    start = told_wrong(truth)
+    blind, shown = (follow_sight(pictures, start, fixed=first_fixed(), content=mask) for mask in (None, content))
+    assert shown.found > 0.3
+    assert errors(shown.scene, truth)[1] < 0.5 * errors(blind.scene, truth)[1]
+    assert errors(shown.scene, truth)[1] < 0.3 * errors(start, truth)[1]
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_too_few_frames_and_pictures_without_texture_change_nothing(count: int) -> None:
     pictures, truth = filmed()

@@ -165,6 +165,8 @@ class TableRun:
             given = (self.first, self.frames, self.stride, self.per_sequence, self.seed)
             if any(value is not None for value in given) or self.sequences != "published":
                 raise UsageError("the clips of a family are those of its manifest; choose how many with --clips")
+            if benchmark.undistort:
+                raise UsageError("--undistort is for bonn and tum; the scenes of a family have no distortion")
             manifest = load_manifest(self.family)
             return FamilyClips(manifest, device=self._device(), notes=manifest.differences())
         if self.dataset is None or self.data is None:

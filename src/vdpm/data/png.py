@@ -29,7 +29,8 @@ def png_form(content: bytes) -> tuple[int, int, int, int] | None:
 def decode_png(content: bytes) -> Shaped[np.ndarray, "height width channels"]:
     """Numbers of 8 bit, or of 16 (the high byte first), without alpha; a view of the decoder's memory.
 
-    ``png_form`` must have found it fit, in a size that fits into memory. Raises ValueError for a damaged file.
+    ``png_form`` must have found it fit, in a size that fits into memory. Raises ValueError for a file that was cut
+    short or whose checksums are wrong; rows that it never had are black.
     """
     import av  # takes a while to load, and training on our own scenes needs no decoder
 
@@ -42,7 +43,7 @@ def decode_png(content: bytes) -> Shaped[np.ndarray, "height width channels"]:
         codec = av.CodecContext.create("png", "r")
         codec.thread_count = 1
         codec.options = {"err_detect": "crccheck+explode"}
-        (frame,) = codec.decode(av.Packet(content))
+        (frame,) = codec.decode(av.Packet(without_texts(content)))
     except (av.FFmpegError, ValueError):
         raise ValueError("cut short, or not what its checksums say") from None
     channels = len(frame.format.components)
@@ -52,3 +53,14 @@ def decode_png(content: bytes) -> Shaped[np.ndarray, "height width channels"]:
     plane: Any = frame.planes[0]
     rows = np.frombuffer(plane, kind).reshape(height, plane.line_size // kind.itemsize)
     return rows[:, : width * channels].reshape(height, width, channels)[..., :3]
+
+
+def without_texts(content: bytes) -> bytes:
+    """The file without texts and colour profiles, which FFmpeg would unpack to whatever size they have."""
+    parts, at = [content[:8]], 8
+    while at < len(content):
+        end = at + 12 + int.from_bytes(content[at : at + 4], "big")
+        if content[at + 4 : at + 8] not in (b"zTXt", b"iTXt", b"iCCP"):
+            parts.append(content[at:end])
+        at = end
+    return b"".join(parts)

@@ -129,10 +129,11 @@ def sharpen(
     *,
     reference: int = 0,
     priors: Priors | None = None,
+    content: Bool[Tensor, "height width"] | None = None,
 ) -> Alignment:
     """``found`` with cameras that the pictures themselves bear out (``sight``), and windows put where these have their
-    points. On the processor. Unchanged where too few pixels are found again, where that brings them no nearer, and
-    where the windows' points do not bear it.
+    points. ``content``: where pictures show the video, if not everywhere. On the processor. Unchanged where too few
+    pixels are found again, where that brings them no nearer, and where the windows' points do not bear it.
     """
     priors, begin = priors or Priors(), time.perf_counter()
     seen, found = seen.to("cpu"), found.cpu()
@@ -141,7 +142,7 @@ def sharpen(
     # In the world of the reference; known poses lie there as they are known, up to its place and scale.
     fixed[[reference, *priors.pose_frames]] = True
     scene = Scene(c2w, intrinsics, _depths(seen, found, c2w), seen.pixels)
-    sighted = follow_sight(pictures, scene, fixed=fixed, lens_fixed=priors.intrinsics is not None)
+    sighted = follow_sight(pictures, scene, fixed=fixed, lens_fixed=priors.intrinsics is not None, content=content)
     if sighted.found < SIGHTED or not sighted.after < sighted.before:
         return found
     scene = sighted.scene

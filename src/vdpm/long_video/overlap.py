@@ -31,7 +31,7 @@ def find_overlaps(seen: Observations, found: Alignment, gap: int, most: int = 8)
     every = math.ceil(seen.num_frames / COMPARED)
     share = overlaps(seen, found, every)
     gap = math.ceil(gap / every)
-    count, near = len(share), gap // 2
+    count, near = len(share), max(1, gap // 2)
     together = torch.zeros(count, count, dtype=torch.bool)
     window_of, frame_of = seen.window.cpu(), seen.frame.cpu()
     for window in (found.window_weight >= BELIEVED).nonzero()[:, 0].tolist():

@@ -32,6 +32,9 @@ ALIKE = 0.9
 """Correlation from which a patch counts as found."""
 ASTRAY = 8.0
 """Pixels from the guess beyond which it does not."""
+EDGE = 4.0
+"""Pixels from the edge of what shows the video within which nothing is looked for: padding has an edge that stands
+still."""
 FINEST = 0.15
 """Pixels below which no error of a match is told from noise."""
 DEPTH = 0.3
@@ -110,12 +113,13 @@ def follow_sight(
     *,
     fixed: Bool[Tensor, "frames"],
     lens_fixed: bool = False,
+    content: Bool[Tensor, "height width"] | None = None,
 ) -> Sighted:
     """``scene`` moved to where its pixels are found again in ``pictures``. Poses of ``fixed`` frames stay (at least
-    one), and so does the lens with ``lens_fixed``.
+    one), and so does the lens with ``lens_fixed``. ``content``: where pictures show the video, if not everywhere.
     """
     sight = _Sight(scene, fixed, lens_fixed)
-    matched = sight.matched(pictures)
+    matched = sight.matched(pictures, content)
     sure = matched.sureness.diagonal(dim1=-2, dim2=-1).sum(-1) > 0
     errors = sight.errors(scene, matched)
     before = now = float(errors[sure].median()) if bool(sure.any()) else 0.0
@@ -126,7 +130,7 @@ def follow_sight(
         proposal = sight.step(here, matched, scale, damping)
         errors_there = sight.errors(proposal, matched)
         there = sight.cost(proposal, errors_there, scale)
-        if there >= cost:
+        if not there < cost:
             damping *= 10
             continue
         here, errors, damping = proposal, errors_there, max(damping / 10, 1e-8)
@@ -159,12 +163,17 @@ class _Sight:
         self.reach, self.pairs = apart[-1], len(pairs)
         self.blocks = BlockSystem(torch.tensor(pairs), [0] * count, 6)
 
-    def matched(self, pictures: UInt8[Tensor, "frames height width 3"]) -> _Matched:
+    def matched(
+        self, pictures: UInt8[Tensor, "frames height width 3"], content: Bool[Tensor, "height width"] | None
+    ) -> _Matched:
         """Looks for all pixels, from where the start has them."""
         count, samples = self.known.shape
         places = torch.zeros(count, len(AHEAD), samples, 2)
         sureness = torch.zeros(count, len(AHEAD), samples, 2, 2)
-        height, width = pictures.shape[1:3]
+        shown = torch.ones(pictures.shape[1:3], dtype=torch.bool) if content is None else content
+        y, x = (shown.any(axis).nonzero()[:, 0] for axis in (1, 0))
+        low, high = torch.stack((x[0], y[0])) + EDGE, torch.stack((x[-1], y[-1])) + 1 - EDGE
+        inside = ((self.start.pixels > low) & (self.start.pixels < high)).all(-1)
         for rows in torch.arange(count).split(TOGETHER):
             first, last = int(rows[0]), min(count, int(rows[-1]) + 1 + AHEAD[-1])
             sharp = grey(pictures[first:last])
@@ -181,7 +190,7 @@ class _Sight:
                     )
                     found = looked.places
                 good = (looked.alike > ALIKE) & ((found - begin).norm(dim=-1) < ASTRAY) & self.known[kept]
-                good &= (found > 2).all(-1) & (found[..., 0] < width - 2) & (found[..., 1] < height - 2)
+                good &= inside & ((found > low) & (found < high)).all(-1)
                 places[kept, number] = torch.where(good[..., None], found, 0.0)
                 sureness[kept, number] = torch.where(good[..., None, None], looked.sureness, 0.0)
         return _Matched(places, sureness)

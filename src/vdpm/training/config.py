@@ -127,8 +127,9 @@ class TrainConfig:
     part of every tensor ("shard", FSDP2; AdamW only). ``cuda_graphs``: replay forward and backward pass of compiled
     shapes as one recorded graph. ``attention``: which kernels to prefer. ``max_bad_steps``: more steps than that with a
     non-finite gradient, which are skipped and counted, stop the run. ``picture_every``: steps between pictures for
-    TensorBoard. ``round_step``: while the rate falls, the network computes with the blocks' matrices rounded as
-    ``vdpm convert --step`` will round them (to nearest), so that it learns to live with it; 0 for not (Muon only).
+    TensorBoard. ``round_step``: while the rate falls (with a cosine: throughout), the network computes with the blocks'
+    matrices rounded as ``vdpm convert --step`` will round those of backbone and decoder (to nearest), so that it learns
+    to live with it; 0 for not (Muon only).
     """
 
     name: str
