@@ -45,7 +45,7 @@ class Launcher:
     """Runs processes, ``--at-once`` a GPU, and takes them along when it is stopped itself."""
 
     def __init__(self, arguments: argparse.Namespace, gpus: Sequence[str]) -> None:
-        self.arguments, self.gpus = arguments, list(gpus)
+        self.arguments = arguments
         self.places = [(gpu, index) for index in range(arguments.at_once) for gpu in gpus]
         self.running: dict[tuple[str, int], tuple[Run, subprocess.Popen[bytes], float]] = {}
         self.failed: list[Run] = []
@@ -159,12 +159,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--variants", nargs="+", choices=list(BY_NAME), default=list(BY_NAME))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[10, 11], help="0 to 4 are those of vdpm-small")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[10, 11], help="vdpm-small was trained with 0, 1 and 3")
     parser.add_argument("--backbone", default="vdpm-small", help="whose weights all begin with, or none")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, help="of each run; otherwise the recipe's")
     length.add_argument("--minutes-per-run", type=float, help="instead of steps, from the first line of its log")
-    parser.add_argument("--at-once", type=int, default=1, help="runs that share a GPU; small networks leave it idle")
+    parser.add_argument("--at-once", type=int, default=1, help="runs that share a GPU: one compiles as another trains")
     parser.add_argument("--stop-after", type=float, help="minutes; no run is begun that would end later")
     parser.add_argument("--families", nargs="+", choices=list(FAMILIES), default=list(FAMILIES))
     parser.add_argument("--clips", type=int, default=40, help="of each family")

@@ -177,7 +177,7 @@ def joined(bank: Bank, truth: Truth, runs: list[Window], variant: Variant) -> Ro
     video, count = truth.video, len(truth.video)
     config = WindowConfig(strided=variant.strided, loops=variant.loops)
     by_likeness = config.finds_loops("likeness")
-    loops = find_loops(thumbnails(video.frames), gap=2 * config.length) if by_likeness else []
+    loops = find_loops(thumbnails(video.frames), gap=2 * config.frames) if by_likeness else []
     seconds: dict[str, float] = {}
 
     def aligned(stored: list[StoredWindow], start: Alignment | None) -> tuple[Observations, Alignment]:

@@ -156,6 +156,10 @@ def test_times_that_are_asked_for(network: VDPM, video: Video) -> None:
 def test_short_clips_stay_in_one_pass_and_long_ones_do_not(network: VDPM, video: Video) -> None:
     assert isinstance(make_plan(video, model=network), Plan)
     assert isinstance(make_plan(clip_of(25), model=network), LongPlan)
+    # How windows are made is not how long they are.
+    for windows in (WindowConfig(strided=False), WindowConfig(sight=False), WindowConfig(overlap=4)):
+        assert isinstance(make_plan(clip_of(20), model=network, windows=windows), Plan)
+    assert isinstance(make_plan(clip_of(20), model=network, windows=WindowConfig(16)), LongPlan)
     assert isinstance(make_plan(video, model=network, priors=Priors(distance=KnownDistance(0, 1, 7.0))), LongPlan)
     # What tells nothing of the clip does not change how it is made.
     assert isinstance(make_plan(video, model=network, priors=Priors(shared_focal=False)), Plan)

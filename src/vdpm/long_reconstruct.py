@@ -126,7 +126,7 @@ class LongPlan:
         loops: list[tuple[int, int]] = []
         count = len(self.video)
         if self.config.finds_loops("likeness"):
-            loops = find_loops(thumbnails(self.video.frames), gap=2 * self.config.length)
+            loops = find_loops(thumbnails(self.video.frames), gap=2 * self.config.frames)
         return with_times(plan_windows(count, self.config, loops=loops), self.wanted, self.sources)
 
     def _shown(self, window: Window) -> tuple[int, ...]:
@@ -221,7 +221,7 @@ class LongPlan:
         kinds = {kind: sum(window.kind == kind for window in windows) for kind in ("run", "strided", "loop")}
         return {
             **kinds,
-            "length": self.config.length,
+            "length": self.config.frames,
             "overlap": self.config.shared,
             "doubtful windows": found.doubtful_windows(),
             "frames placed between others": found.doubtful_frames(),

@@ -305,7 +305,8 @@ def make_plans(
                 fit=fit or "pad",
                 multiple=patch,
             )
-    longest = longest_window(network, clip, max_memory, DEFAULT_MAX_FRAMES if windows is None else windows.length)
+    config = windows or WindowConfig()
+    longest = longest_window(network, clip, max_memory, DEFAULT_MAX_FRAMES if config.length is None else config.length)
     known = priors(clip.transform) if callable(priors) else priors
     told = known is not None and any(part is not None for part in (known.intrinsics, known.c2w, known.distance))
     shots = [(0, len(clip))]
@@ -334,8 +335,7 @@ def make_plans(
             step = targets_per_step or times_per_step(network, len(shot), shot.size)
             plans.append(Plan(shot, network, name, chosen_targets, chosen_sources, reference, step, dict(seconds)))
             continue
-        config = windows or WindowConfig()
-        if config.length > longest:
+        if config.frames > longest:
             config = replace(config, length=longest, overlap=None)
         plans.append(
             LongPlan(
@@ -345,7 +345,7 @@ def make_plans(
                 wanted=targets if isinstance(targets, str) else chosen_targets,  # type: ignore[arg-type]
                 sources=chosen_sources,
                 reference=reference,
-                times_per_step=targets_per_step or times_per_step(network, config.length, shot.size),
+                times_per_step=targets_per_step or times_per_step(network, config.frames, shot.size),
                 config=config,
                 priors=known or Priors(),
                 seconds=dict(seconds),

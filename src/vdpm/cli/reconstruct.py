@@ -126,16 +126,7 @@ class Reconstruct:
 
         parse_distance(self.distance)  # told before the network is loaded
         check_output(self.output, self.overwrite or self.plan)
-        windows = None
-        if (
-            self.window is not None
-            or self.overlap is not None
-            or not self.strided
-            or self.loops != "likeness"
-            or not self.sight
-        ):
-            length = 16 if self.window is None else self.window
-            windows = WindowConfig(length, self.overlap, self.strided, self.loops, self.sight)
+        windows = WindowConfig(self.window, self.overlap, self.strided, self.loops, self.sight)
         with terminal_progress() as report:
             plans = make_plans(
                 self.video[0] if len(self.video) == 1 else list(self.video),

@@ -70,7 +70,7 @@ class BlockSystem:
 
     def __init__(self, pairs: Int[Tensor, "pairs 2"], spans: Sequence[int], size: int) -> None:
         ends = [(a, b) for a, b in pairs.tolist()]
-        self.order, self.size, self.count = elimination(ends, spans), size, len(spans)
+        self.order, self.size = elimination(ends, spans), size
         groups = [*self.order.levels, self.order.border]
         where = {one: (number, place) for number, group in enumerate(groups) for place, one in enumerate(group)}
         # For each two groups: numbers of their pairs, rows and columns of blocks.

@@ -61,7 +61,7 @@ def join_windows(
     seen, found = settled()
     loops = [window for window in planned if window.kind == "loop"]
     if most := most_tied(planned, config):
-        pairs = find_overlaps(seen, found, gap=2 * config.length, most=most)
+        pairs = find_overlaps(seen, found, gap=2 * config.frames, most=most)
         loops += [loop_window(a, b, count, config) for a, b in pairs]
     if ties := list(dict.fromkeys(loops)):
         # A loop joins what lies far apart by half a window on either side, no more than neighbours share: from a start

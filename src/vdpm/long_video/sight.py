@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from vdpm.geometry.pinhole import project
 from vdpm.geometry.rigid import (
     cross_matrix,
     invert_rigid,
@@ -93,11 +94,10 @@ class _Matched(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """Of the pixels of ``rows``: their points ``q`` in their own cameras and ``x`` in the ``others``, ``off`` by so
+    """Of the pixels of some frames: their points ``q`` in their own cameras and ``x`` in the ``others``, ``off`` by so
     many pixels from where they were found, ``size`` in the directions that are sure.
     """
 
-    rows: Tensor
     others: Tensor
     q: Tensor
     x: Tensor
@@ -271,13 +271,14 @@ class _Sight:
         q, others = scene.local(rows), self.others[rows, 1:]
         relative = invert_rigid(scene.c2w)[others] @ scene.c2w[rows][:, None]
         x = transform_points(relative, q[:, None].expand(-1, len(AHEAD), -1, -1))
-        k = scene.intrinsics[others][:, :, None]
-        place = k[..., [0, 1], [0, 1]] * x[..., :2] / x[..., 2:].clamp(min=1e-6) + k[..., :2, 2]
+        # What has come behind a camera is out of every picture.
+        before = torch.cat((x[..., :2], x[..., 2:].clamp(min=1e-6)), dim=-1)
+        place, _ = project(before, scene.intrinsics[others])
         if matched is None:
-            return _Seen(rows, others, q, x, relative, place, place, place[..., 0])
+            return _Seen(others, q, x, relative, place, place, place[..., 0])
         off = place - matched.places[rows]
         size = (off[..., None, :] @ matched.sureness[rows].to(off) @ off[..., None])[..., 0, 0].clamp(min=0).sqrt()
-        return _Seen(rows, others, q, x, relative, place, off, size)
+        return _Seen(others, q, x, relative, place, off, size)
 
     def _derivatives(self, scene: Scene, seen: _Seen) -> tuple[Tensor, Tensor]:
         """Of the places by own pose, other pose, lens, with the residual behind, [frames, ahead, samples, 2, 14], and

@@ -17,31 +17,37 @@ STRIDE = 4
 class WindowConfig:
     """How a clip is cut into windows.
 
-    ``length``: frames a window. The network was trained on up to 16; the released one on 20, and holds to about 50.
+    ``length``: frames a window; a clip no longer than that is seen at once. Unless told it is 16, and up to the caller
+    what is seen at once: the network was trained on up to 16, the released one on 20, and holds to about 50.
     ``overlap``: frames that neighbours share, 6 of 16 unless told. ``strided``: windows of every fourth frame besides.
     ``loops``: windows of two stretches that look alike ("likeness"), that the cameras found show to be of one place
     ("geometry"), or of both kinds. ``sight``: cameras follow at the end what the pictures themselves show. Raises
     UsageError for an overlap that leaves no progress.
     """
 
-    length: int = 16
+    length: int | None = None
     overlap: int | None = None
     strided: bool = True
     loops: Loops = "likeness"
     sight: bool = True
 
+    @property
+    def frames(self) -> int:
+        """``length``, as told or not."""
+        return 16 if self.length is None else self.length
+
     def __post_init__(self) -> None:
-        if self.length < 2:
-            raise UsageError(f"a window of {self.length} frames is too short; use at least 2")
-        if self.overlap is not None and not 1 <= self.overlap < self.length:
-            raise UsageError(f"overlap {self.overlap} must be from 1 to {self.length - 1}, below the window's length")
+        if self.frames < 2:
+            raise UsageError(f"a window of {self.frames} frames is too short; use at least 2")
+        if self.overlap is not None and not 1 <= self.overlap < self.frames:
+            raise UsageError(f"overlap {self.overlap} must be from 1 to {self.frames - 1}, below the window's length")
         if self.loops not in get_args(Loops):
             raise UsageError(f"loops {self.loops!r} is unknown; use {', '.join(get_args(Loops))}")
 
     @property
     def shared(self) -> int:
         """Frames that neighbouring windows share."""
-        return max(1, round(0.375 * self.length)) if self.overlap is None else self.overlap
+        return max(1, round(0.375 * self.frames)) if self.overlap is None else self.overlap
 
     def finds_loops(self, by: Loops) -> bool:
         """Whether loops are looked for ``by`` likeness or geometry."""
@@ -76,7 +82,7 @@ class Window:
 
 def run_windows(first: int, stop: int, config: WindowConfig) -> list[Window]:
     """Windows over frames ``first`` to before ``stop``; the last is moved back so that it has its full length."""
-    length, step = min(config.length, stop - first), config.length - config.shared
+    length, step = min(config.frames, stop - first), config.frames - config.shared
     starts = list(range(first, max(first + 1, stop - length + 1), step))
     if starts[-1] + length < stop:
         starts.append(stop - length)
@@ -87,10 +93,10 @@ def strided_windows(count: int, config: WindowConfig) -> list[Window]:
     """Windows of every fourth of ``count`` frames, each half over the next, with offsets taking turns so that all
     frames occur. None where the clip is not longer than one of neighbouring frames and a half.
     """
-    if count < 1.5 * config.length:
+    if count < 1.5 * config.frames:
         return []
-    stride = min(STRIDE, max(2, count // config.length))
-    reach = stride * (config.length - 1) + 1
+    stride = min(STRIDE, max(2, count // config.frames))
+    reach = stride * (config.frames - 1) + 1
     if reach > count:
         reach = stride * ((count - 1) // stride) + 1
     last = count - reach
@@ -108,7 +114,7 @@ def strided_windows(count: int, config: WindowConfig) -> list[Window]:
 
 def loop_window(a: int, b: int, count: int, config: WindowConfig) -> Window:
     """Half a window around frame ``a`` with half a window around frame ``b``, of a clip of ``count``."""
-    half = config.length // 2
+    half = config.frames // 2
 
     def around(frame: int) -> range:
         begin = min(max(0, frame - half // 2), count - half)
@@ -133,9 +139,9 @@ def repair_windows(
     new: list[Window] = []
     for begin, end in zip(begins, ends):
         low, high = max(0, begin - config.shared), min(count, end + 1 + config.shared)
-        missing = max(0, min(config.length, count) - (high - low))
-        low = max(0, min(low - missing // 2, count - config.length))
-        high = min(count, max(high, low + config.length))
+        missing = max(0, min(config.frames, count) - (high - low))
+        low = max(0, min(low - missing // 2, count - config.frames))
+        high = min(count, max(high, low + config.frames))
         made = run_windows(low, high, config)
         if {*made} & {*windows}:
             shift = -1 if low > 0 else 1
