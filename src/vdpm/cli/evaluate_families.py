@@ -23,6 +23,8 @@ class Families:
 
     model: str = "vdpm-small"
     """Preset, model folder, file or hub id."""
+    pairwise: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Apply the network to pairs of frames and align these, as the paper's DPM; a pairwise network does so unasked."""
     family: Literal["all", "rigid", "articulated", "unseen"] = "all"
     """Which family of scenes."""
     clips: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
@@ -45,7 +47,7 @@ class Families:
 
         from vdpm.evaluation.held_out import score_family
         from vdpm.evaluation.manifest import load_manifest
-        from vdpm.evaluation.protocol import NetworkPredictor
+        from vdpm.evaluation.pairwise import network_predictor, row_name
         from vdpm.evaluation.report import FamilyResult, family_table, write_scores
         from vdpm.evaluation.snippet_scores import ProtocolOptions
         from vdpm.model import VDPM
@@ -61,10 +63,11 @@ class Families:
         model = VDPM.from_pretrained(self.model, device=device)
         configs = [self._config(manifest.config, model.config.patch_size) for manifest in manifests]
         results: list[FamilyResult] = []
+        predictor, who = network_predictor(model, self.pairwise), row_name(model, self.model, self.pairwise)
 
         def keep() -> None:
             if self.output is not None and results:
-                write_scores(results, self.output, self.model, model.fingerprint(), device, options)
+                write_scores(results, self.output, who, model.fingerprint(), device, options)
 
         try:
             with terminal_progress() as report:
@@ -74,7 +77,7 @@ class Families:
                         notes += (f"{manifest.family}: frames of another size than the manifest's",)
                     results.append(FamilyResult(manifest, config, count, notes))
                     for scores in score_family(
-                        NetworkPredictor(model),
+                        predictor,
                         manifest,
                         clips=count,
                         config=config,
@@ -89,7 +92,8 @@ class Families:
             # After an interruption too: what has been scored is kept, and said to be a part.
             results = [result for result in results if result.scores]
             if results:
-                print("\n\n".join(map(family_table, results)))
+                told = [] if who == self.model else [f"network: {who}"]
+                print("\n\n".join([*told, *map(family_table, results)]))
             keep()
 
     def _config(self, config: "SceneConfig", patch: int) -> "SceneConfig":

@@ -36,7 +36,7 @@ class TableRun:
     """Preset, model folder, file or hub id; oracle, zero-motion or constant-depth; python:MODULE:CLASS; or files,
     for predictions that another program puts into DIR/predictions."""
     pairwise: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Apply the network to pairs of frames and align these, as the paper's DPM."""
+    """Apply the network to pairs of frames and align these, as the paper's DPM; a pairwise network does so unasked."""
     name: Annotated[str | None, tyro.conf.arg(metavar="ROW")] = None
     """How the model is called in the tables."""
     title: Annotated[str | None, tyro.conf.arg(metavar="COLUMN")] = None

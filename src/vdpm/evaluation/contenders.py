@@ -16,14 +16,14 @@ from vdpm.errors import UsageError
 from vdpm.evaluation.baselines import ConstantDepth, ZeroMotion, z_depth
 from vdpm.evaluation.benchmark import Table
 from vdpm.evaluation.clips import MapTruth
-from vdpm.evaluation.pairwise import PairwisePredictor
-from vdpm.evaluation.protocol import NetworkPredictor, Prediction, Predictor
+from vdpm.evaluation.pairwise import knows_pairs_alone, network_predictor, row_name
+from vdpm.evaluation.protocol import Prediction, Predictor
 from vdpm.evaluation.visibility import seen
 from vdpm.geometry.image_transform import ImageTransform
 from vdpm.long_video.windows import WindowConfig
 from vdpm.model import VDPM
 from vdpm.network_choice import choose_device, load_network, long_side
-from vdpm.reconstruct import reconstruct
+from vdpm.reconstruct import DEFAULT_MAX_FRAMES, reconstruct
 from vdpm.structures import Video
 from vdpm.video import choose_transform
 
@@ -174,23 +174,29 @@ class OfPredictor(Contender):
 
 class OfNetwork(OfPredictor):
     """A network of ours. Sequences longer than a window are taken in windows and aligned, as ``vdpm reconstruct`` does
-    (Sec. 4.2); ``pairwise``: by pairs of frames, aligned globally.
+    (Sec. 4.2); ``pairwise``, and always where the network knows no more: by pairs of frames, aligned globally.
+
+    Raises UsageError for windows of other than two frames by pairs.
     """
 
     def __init__(self, model: VDPM, name: str, fit: Fit, pairwise: bool = False) -> None:
-        predictor = PairwisePredictor(model) if pairwise else NetworkPredictor(model)
-        kind = "pairwise " if pairwise else ""
+        self.model, self.pairwise = model, pairwise or knows_pairs_alone(model)
+        if self.pairwise and fit.window not in (None, 2):
+            raise UsageError(f"--window is {fit.window} and {name} answers by pairs of frames; leave --window out")
         dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-        identity = f"{kind}{model.fingerprint()} {dtype}"
-        super().__init__(predictor, f"{name}{' by pairs' if pairwise else ''}", identity, fit, model.config.patch_size)
-        self.model, self.pairwise = model, pairwise
+        identity = f"{'pairwise ' if self.pairwise else ''}{model.fingerprint()} {dtype}"
+        predictor = network_predictor(model, pairwise)
+        super().__init__(predictor, row_name(model, name, pairwise), identity, fit, model.config.patch_size)
 
     def sequence(self, frames: Iterator[Frame], name: str) -> SequenceAnswer:
-        if self.pairwise:
-            return super().sequence(frames, name)
         video = self._video(frames, name)
-        windows = None if self.fit.window is None else WindowConfig(length=self.fit.window)
-        result = reconstruct(video, model=self.model, targets="none", windows=windows)
+        if self.pairwise and len(video) <= DEFAULT_MAX_FRAMES and self.fit.window is None:
+            said = self.predictor.predict(video.images(), [], [])
+            return SequenceAnswer(_content(z_depth(said.time_variant, said.c2w), video.transform), said.c2w)
+        length = 2 if self.pairwise else self.fit.window
+        windows = None if length is None else WindowConfig(length=length)
+        # A sequence of a data set is one take; what looks like a cut there is none.
+        result = reconstruct(video, model=self.model, targets="none", windows=windows, cuts="ignore")
         depths = []
         for index in range(len(video)):
             points = result.maps.time_variant(index).points

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vdpm.errors import UsageError
 from vdpm.evaluation.pair_alignment import AlignedPairs, align_pairs
-from vdpm.evaluation.protocol import Prediction
+from vdpm.evaluation.protocol import NetworkPredictor, Prediction, Predictor
 from vdpm.geometry.rigid import rigid
 from vdpm.model import VDPM
 
@@ -68,6 +68,23 @@ class PairwisePredictor:
         c2w, intrinsics = _cameras(maps, aligned, frames)
         answers = (aligned.points, _at_targets(maps, aligned, targets, chosen), c2w, intrinsics)
         return Prediction(*(a.to(images.device).reshape(*batch, *a.shape[1:]) for a in answers))
+
+
+def knows_pairs_alone(model: VDPM) -> bool:
+    """Whether the network takes two frames and no more, as DPM: it answers longer clips by pairs, asked to or not."""
+    return model.config.decoder_kind == "pairwise"
+
+
+def network_predictor(model: VDPM, pairwise: bool = False) -> Predictor:
+    """All frames of a clip in one pass, or, if asked to or able to no more, by pairs that are aligned globally."""
+    return PairwisePredictor(model) if pairwise or knows_pairs_alone(model) else NetworkPredictor(model)
+
+
+def row_name(model: VDPM, name: str, pairwise: bool = False) -> str:
+    """What tables call the network ``name`` where it answers as ``network_predictor``."""
+    if knows_pairs_alone(model):
+        return f"{name}, pairwise DPM aligned globally"
+    return f"{name} by pairs" if pairwise else name
 
 
 def frame_pairs(
