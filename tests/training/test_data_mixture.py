@@ -23,6 +23,7 @@ from vdpm.geometry.rigid import invert_rigid, transform_points
 from vdpm.recipes import RECIPES
 from vdpm.training.config import Bucket, TrainConfig
 from vdpm.training.distributed import Ranks
+from vdpm.training.reuse import GAP
 from vdpm.training.run import train
 from vdpm.training.supply import SceneSupply
 
@@ -165,6 +166,25 @@ def test_processes_that_read_outlast_a_signal_and_end_with_the_run(config: Train
     os.kill(reader.pid, signal.SIGKILL)
     with pytest.raises(VDPMError, match="fewer --workers"):
         [again.batch(step, float(step)) for step in range(1, 9)]
+
+
+def test_clips_of_data_sets_come_back_as_scenes_do(config: TrainConfig) -> None:
+    """With another target, in a mirror, in another reference view; also where the run went on in between."""
+    twice = replace(config, scene_uses=2, reference="any")
+    supply, late = SceneSupply(twice, ALONE), SceneSupply(twice, ALONE)
+    shown = [supply.batch(step, float(step)) for step in range(GAP + 4)]
+    for step in range(GAP, GAP + 4):
+        (bucket, first), (_, second) = shown[step - GAP], shown[step]
+        assert torch.equal(torch.cat([first.targets, second.targets], 1), supply.plan(step - GAP, bucket).targets)
+        mean = (second.points.norm(dim=-1) * second.valid).sum((1, 2, 3)) / second.valid.sum((1, 2, 3))
+        assert mean.tolist() == pytest.approx([1.0] * bucket.batch, abs=0.05)
+        for row in range(bucket.batch):
+            one = second.clip(row)
+            there, _ = project(transform_points(invert_rigid(one.c2w), one.points), one.intrinsics)
+            assert float((there - pixel_grid(*one.size))[one.valid].norm(dim=-1).median()) < 0.75
+        again = late.batch(step, float(step))[1]
+        assert torch.equal(again.images, second.images)
+        assert torch.equal(again.target_points, second.target_points)
 
 
 def test_the_clock_may_bring_another_shape(config: TrainConfig) -> None:

@@ -162,7 +162,7 @@ def test_a_failed_save_keeps_the_state_before(tmp_path: Path, monkeypatch: pytes
         save_state(load_state(tmp_path / "state.pt"), tmp_path / "state.pt")
     assert "\n" not in str(caught.value)
     assert (tmp_path / "state.pt").read_bytes() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "state.pt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "onward", "state.pt"]
 
 
 def test_an_output_that_cannot_be_written_stops_before_the_first_step(tmp_path: Path) -> None:

@@ -19,18 +19,28 @@ class Train:
     recipe: tyro.conf.Positional[str]
     """Name of a recipe in vdpm.recipes: small, small-further, small-short, paper, paper-short, smoke, ..."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """Folder for state.pt (to resume), model/ (the averaged weights), log.jsonl and tensorboard/."""
+    """Folder for state.pt (to resume), model/ (the averaged weights, to use), onward/ (weights and average, small, for
+    another run to go on from), log.jsonl and tensorboard/."""
     resume: bool = False
     """Go on from state.pt in the output folder."""
     init: str | None = None
-    """Weights to start from: a model folder, a file (VGGT-1B's for paper), or vdpm-small. Give another --seed then, for
-    new scenes."""
-    clips_seen: int = 0
-    """How many clips the weights of --init have seen, for the record."""
+    """Weights to start from: a run's folder or its onward/ (with average and counts), a model folder, a file (VGGT-1B's
+    for paper), or vdpm-small. Give another --seed then, for new scenes."""
+    init_average: str | None = None
+    """The average that belongs to a model folder of --init and is carried on; otherwise a new one begins there."""
+    clips_seen: int | None = None
+    """How many clips the weights of --init have seen, for the record, where they do not tell."""
     steps: int | None = None
     """Optimiser steps, if not the recipe's."""
     cooldown_steps: int | None = None
     """Let the learning rate fall over the last steps, if not the recipe's."""
+    cooldown_share: float | None = None
+    """The same as a share of the run; 0 keeps the rate up to the end, for a run that another one goes on from."""
+    ema_decay: float | None = None
+    """Decay of the average of the weights at every step, if not the recipe's."""
+    scene_uses: int | None = None
+    """Show each batch of scenes so often, each time with other target times, reference and colours, if not the
+    recipe's."""
     lr: float | None = None
     """Learning rate, if not the recipe's."""
     seed: int | None = None
@@ -69,10 +79,14 @@ class Train:
             RECIPES[self.recipe],
             self.output,
             init=self.init,
+            init_average=self.init_average,
             clips_seen=self.clips_seen,
             resume=self.resume,
             steps=self.steps,
             cooldown_steps=self.cooldown_steps,
+            cooldown_share=self.cooldown_share,
+            ema_decay=self.ema_decay,
+            scene_uses=self.scene_uses,
             learning_rate=self.lr,
             seed=self.seed,
             minutes=self.minutes,

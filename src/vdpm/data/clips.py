@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from vdpm.data.mixture import DataSource
 from vdpm.data.quarantine import CorruptFile, Quarantine
@@ -112,24 +111,16 @@ def open_sources(sources: Sequence[DataSource], quarantine: Quarantine) -> list[
 
 
 def mirrored(clip: Snippet) -> Snippet:
-    """The clip (no batch axis) as a mirror shows it: left and right exchanged in pictures, points and cameras alike."""
-    flip = torch.tensor([-1.0, 1.0, 1.0])
-    k = clip.intrinsics.clone()
-    k[:, 0, 2] = clip.size[1] - k[:, 0, 2]
-    k[:, 0, 1] = -k[:, 0, 1]
-    signs = torch.tensor([-1.0, 1.0, 1.0, 1.0])
-    known = clip.target_valid
-    return replace(
-        clip,
-        images=clip.images.flip(-1),
-        c2w=clip.c2w * signs[:, None] * signs,
-        intrinsics=k,
-        points=clip.points.flip(-2) * flip,
-        target_points=clip.target_points.flip(-2) * flip,
-        valid=clip.valid.flip(-1),
-        dynamic=clip.dynamic.flip(-1),
-        target_valid=None if known is None else known.flip(-1),
-        instances=None if clip.instances is None else clip.instances.flip(-1),
-        visible=None if clip.visible is None else clip.visible.flip(-1),
-        sky=None if clip.sky is None else clip.sky.flip(-1),
-    )
+    """The clip, or batch of clips, as a mirror shows it: left and right exchanged in pictures, points and cameras
+    alike. Nothing is copied to the device."""
+    k, c2w = clip.intrinsics.clone(), clip.c2w.clone()
+    k[..., 0, 2] = clip.size[1] - k[..., 0, 2]
+    k[..., 0, 1].neg_()
+    c2w[..., 0, :].neg_()
+    c2w[..., :, 0].neg_()
+    shown = {"images": -1, "points": -2, "target_points": -2}
+    shown |= dict.fromkeys(("valid", "dynamic", "target_valid", "instances", "visible", "sky"), -1)
+    values = {name: value.flip(axis) for name, axis in shown.items() if (value := getattr(clip, name)) is not None}
+    for name in ("points", "target_points"):
+        values[name][..., 0].neg_()
+    return replace(clip, c2w=c2w, intrinsics=k, **values)

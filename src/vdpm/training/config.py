@@ -118,18 +118,19 @@ class TrainConfig:
     """One run. ``steps`` are optimiser steps; ``targets`` the number of target times decoded a clip and step.
 
     ``model``: a preset's name, or sizes of its own. ``data``: data sets to draw clips from beside our own scenes.
-    ``sparse_share``: of our own clips in which something moves, this share has ground truth on a few tracks of moving
-    objects alone, as data sets of point tracks have. ``reference``: which frame's camera is the world: the first, the
-    central one (the paper's), any, or the first in half of the steps and any in the others. ``seed`` starts the
-    sequence of training scenes, which never meets the held-out seeds.
+    ``scene_uses``: how often each batch is shown, each time with other targets, reference and colours, every second
+    time mirrored (``training.reuse``). ``sparse_share``: of our own clips in which something moves, this share has
+    ground truth on a few tracks of moving objects alone, as data sets of point tracks have. ``reference``: which
+    frame's camera is the world: the first, the central one (the paper's), any, or the first in half of the steps and
+    any in the others. ``seed`` starts the sequence of training scenes, which never meets the held-out seeds.
     ``freeze_patch_encoder``: the patch encoder stays as it is. ``checkpoint_blocks``: blocks are computed again in
     the backward pass instead of kept, for memory. ``parallel``: on several GPUs each holds the whole network, or a
     part of every tensor ("shard", FSDP2; AdamW only). ``cuda_graphs``: replay forward and backward pass of compiled
-    shapes as one recorded graph. ``attention``: which kernels to prefer. ``max_bad_steps``: more steps than that with a
-    non-finite gradient, which are skipped and counted, stop the run. ``picture_every``: steps between pictures for
-    TensorBoard. ``round_step``: while the rate falls (with a cosine: throughout), the network computes with the blocks'
-    matrices rounded as ``vdpm convert --step`` will round those of backbone and decoder (to nearest), so that it learns
-    to live with it; 0 for not (Muon only).
+    shapes as one recorded graph. ``attention``: which kernels to prefer. ``max_bad_steps``: more steps than that with
+    a non-finite gradient, which are skipped and counted, stop the run. ``picture_every``: steps between pictures for
+    TensorBoard. ``round_step``: while the rate falls (with a cosine: throughout), the network computes with the
+    blocks' matrices rounded as ``vdpm convert --step`` will round those of backbone and decoder (to nearest), so that
+    it learns to live with it; 0 for not (Muon only).
     """
 
     name: str
@@ -141,6 +142,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     steps: int = 10_000
     targets: int = 1
+    scene_uses: int = 1
     sparse_share: float = 0.0
     reference: Reference = "first_or_any"
     seed: int = 0
@@ -163,7 +165,7 @@ class TrainConfig:
             raise UsageError("a training run needs at least one bucket (frames, height, width, batch)")
         if not 1 <= self.steps <= STEPS_PER_SEED:
             raise UsageError(f"steps is {self.steps}; it must lie in 1 to {STEPS_PER_SEED}")
-        for name in ("targets", "log_every", "picture_every"):
+        for name in ("targets", "scene_uses", "log_every", "picture_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.reference not in get_args(Reference):

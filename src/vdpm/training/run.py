@@ -14,6 +14,7 @@ from vdpm.errors import CheckpointError, OutputError, UsageError
 from vdpm.model import VDPM
 from vdpm.training.config import Attention, TrainConfig
 from vdpm.training.distributed import join_ranks, leave_ranks
+from vdpm.training.onward import Beginning, Progress, begin
 from vdpm.training.trainer import NAMES_ONLY, Trainer
 
 
@@ -22,10 +23,14 @@ def train(
     output: Path,
     *,
     init: str | None = None,
-    clips_seen: int = 0,
+    init_average: str | None = None,
+    clips_seen: int | None = None,
     resume: bool = False,
     steps: int | None = None,
     cooldown_steps: int | None = None,
+    cooldown_share: float | None = None,
+    ema_decay: float | None = None,
+    scene_uses: int | None = None,
     learning_rate: float | None = None,
     seed: int | None = None,
     minutes: float | None = None,
@@ -39,11 +44,14 @@ def train(
     scenes_share: float | None = None,
     workers: int | None = None,
 ) -> None:
-    """Train ``config`` into the folder ``output`` (``state.pt``, ``model/``, ``log.jsonl``, ``tensorboard/``).
+    """Train ``config`` into the folder ``output`` (``state.pt``, ``model/``, ``onward/``, ``log.jsonl``,
+    ``tensorboard/``).
 
-    ``init``: weights to start from (folder, file or preset name) instead of random ones, with ``clips_seen`` clips
-    already seen by them; give another ``seed`` then, so that new scenes come. ``resume``: go on from
-    ``output/state.pt``, with the recipe and seed it was begun with. ``minutes``: spend this time, from the first line
+    ``init``: weights to start from instead of random ones: the folder of a run or its ``onward``, which hold weights,
+    average and counts, or plain weights (folder, file or preset name), with ``init_average`` for their average and
+    ``clips_seen`` clips already seen by them; give another ``seed`` then, so that new scenes come. ``resume``: go on
+    from ``output/state.pt``, with the recipe and seed it was begun with. ``cooldown_share``: of the schedule, in place
+    of ``cooldown_steps``. ``minutes``: spend this time, from the first line
     of the log, instead of a number of steps; the schedule follows the clock. ``within``: the same, with all that
     comes before that line (compiling above all) counted. Under ``torchrun`` the run spreads over its processes. The
     other arguments replace what the recipe says, where they are not None: ``data`` the data sets that clips are drawn
@@ -57,8 +65,16 @@ def train(
             raise UsageError(f"{time_given} minutes is not a time to spend; give a number above 0")
     if minutes is not None and within is not None:
         raise UsageError("--minutes leaves out what --within counts; give one of them")
-    if clips_seen < 0:
+    if cooldown_share is not None:
+        if cooldown_steps is not None:
+            raise UsageError("--cooldown-share and --cooldown-steps say the same; give one of them")
+        if not 0 <= cooldown_share <= 1:
+            raise UsageError(f"cooldown_share is {cooldown_share}; a share lies between 0 (no cool-down) and 1")
+        cooldown_steps = round(cooldown_share * (config.steps if steps is None else steps))
+    if clips_seen is not None and clips_seen < 0:
         raise UsageError(f"clips_seen is {clips_seen}; it must not be negative")
+    if init_average is not None and init is None:
+        raise UsageError("--init-average goes with the weights of --init; give both")
     if resume and init is not None:
         raise UsageError("a resumed run has its own weights; leave out either --init or --resume")
     if not resume and (output / "state.pt").exists():
@@ -84,22 +100,40 @@ def train(
         attention=config.attention if attention is None else attention,
         cuda_graphs=config.cuda_graphs if cuda_graphs is None else cuda_graphs,
         round_step=config.round_step if round_step is None else round_step,
+        ema_decay=config.ema_decay if ema_decay is None else ema_decay,
+        scene_uses=config.scene_uses if scene_uses is None else scene_uses,
     )
     ranks = join_ranks(device)
     try:
         torch.manual_seed(config.seed)
-        if init is None:
-            model = VDPM(config.network)
-        else:
-            model = VDPM.from_pretrained(init, dtype=torch.float32)
-            _check_fits(model, config, init)
+        beginning = Beginning(VDPM(config.network)) if init is None else begin(init, init_average, config.ema_decay)
+        if init is not None:
+            _check_fits(beginning.model, config, init)
         seconds = None if minutes is None else 60 * minutes
         deadline = None if within is None else begun + 60 * within
         Trainer(
-            model, config, output, ranks, resume=resume, seconds=seconds, deadline=deadline, clips_seen=clips_seen
+            beginning.model,
+            config,
+            output,
+            ranks,
+            resume=resume,
+            seconds=seconds,
+            deadline=deadline,
+            average=beginning.average,
+            progress=_progress(beginning.progress, config, clips_seen, init),
         ).run()
     finally:
         leave_ranks(ranks)
+
+
+def _progress(known: Progress, config: TrainConfig, clips_seen: int | None, source: str | None) -> Progress:
+    """What the weights have behind them, with what the caller knows of them."""
+    if known.seeds:
+        if clips_seen is not None:
+            raise UsageError(f"{source} knows its clips ({known.clips}); leave out --clips-seen")
+        if config.seed in known.seeds:
+            raise UsageError(f"{source} has seen the scenes of seed {config.seed}; go on with another --seed")
+    return known if clips_seen is None else replace(known, clips=clips_seen, scenes=clips_seen)
 
 
 def _check_fits(model: VDPM, config: TrainConfig, source: str) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from vdpm.training.config import Bucket, TrainConfig
 from vdpm.training.distributed import Ranks, largest_over_ranks, mean_over_ranks, share_weights
 from vdpm.training.journal import Journal
 from vdpm.training.objective import objective
+from vdpm.training.onward import NEW, ONWARD, STATE_FILE, Progress, decay_after, write_onward
 from vdpm.training.optimizer import is_falling, learning_rate
 from vdpm.training.parameters import FlatParameters, ShardedParameters, TrainedParameters
 from vdpm.training.pictures import picture
@@ -52,9 +54,10 @@ class Totals(NamedTuple):
 class Trainer:
     """One run of ``config`` on ``ranks``, writing to ``output`` (rank 0 only).
 
-    ``model`` starts from its given weights; ``resume`` loads ``output/state.pt`` on top. With ``seconds``, counted from
-    the first line of the log, or ``deadline``, a moment of ``time.monotonic()``, the schedule follows the clock instead
-    of the steps. SIGTERM and Ctrl-C stop early, with everything saved.
+    ``model`` starts from its given weights, its average from ``average`` (trained parameters and any others by name;
+    None: from those weights), with ``progress`` behind them; ``resume`` loads ``output/state.pt`` on top. With
+    ``seconds``, counted from the first line of the log, or ``deadline``, a moment of ``time.monotonic()``, the schedule
+    follows the clock instead of the steps. SIGTERM and Ctrl-C stop early, with everything saved.
     Raises CheckpointError when the state to resume is of another run.
     """
 
@@ -68,16 +71,19 @@ class Trainer:
         resume: bool = False,
         seconds: float | None = None,
         deadline: float | None = None,
-        clips_seen: int = 0,
+        average: Mapping[str, Tensor] | None = None,
+        progress: Progress = NEW,
     ) -> None:
         self.model, self.config, self.output, self.ranks = model.to(ranks.device), config, output, ranks
         self.limit, self.deadline = seconds, deadline
-        self.step, self.clips, self.seconds = 0, clips_seen, 0.0
+        self.step, self.seconds = 0, 0.0
+        self.clips, self.scenes, self.averaged = progress.clips, progress.scenes, progress.averaged
+        self.seeds = sorted({*progress.seeds, config.seed})
         self.position = 0.0
         """Where the schedule stands, in steps: the step itself, unless the clock rules."""
         self.stop_signal: int | None = None
         self.supply = SceneSupply(config, ranks)
-        state = load_state(output / "state.pt") if resume else None
+        state = load_state(output / STATE_FILE) if resume else None
         if state is not None:
             self._restore_network(state)
         share_weights(model, ranks)
@@ -88,6 +94,8 @@ class Trainer:
         self.update = Update(_trained(model, config, ranks), config.optimizer)
         if state is not None:
             self._restore_update(state)
+        elif average is not None:
+            self._restore_average(average)
         self.journal = Journal(output / "log.jsonl", after=self.step)
         self.board = Board(output, self.step)
         self._recorded: dict[Bucket, RecordedStep] = {}
@@ -124,6 +132,7 @@ class Trainer:
             if self.step % self.config.picture_every == 0:
                 self._draw(snippet)
             self.clips += bucket.batch * self.ranks.world
+            self.scenes += bucket.batch * self.ranks.world * self.supply.is_new(self.step - 1)
             if self.limit is None and self.deadline is None:
                 self.position += 1
 
@@ -199,13 +208,13 @@ class Trainer:
     def _update(self) -> Tensor:
         """After the backward pass: move the weights and their average, which follows faster at the start."""
         lr = learning_rate(self.position, self.config.steps, self.config.optimizer)
-        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-        return self.update(lr, decay)
+        self.averaged += 1
+        return self.update(lr, decay_after(self.averaged - 1, self.config.ema_decay))
 
     # ---- files
 
     def save(self) -> None:
-        """Write ``state.pt`` and the averaged weights as a model folder; every rank must call it."""
+        """Write ``state.pt``, the averaged weights as a model folder, and ``onward/``; every rank must call it."""
         if self.ranks.world > 1 and self.config.parallel == "replicate" and not self.ranks.is_main:
             return
         weights = whole_state(self.model, self.ranks)
@@ -223,16 +232,21 @@ class Trainer:
                 step=self.step,
                 position=float(self.position),
                 clips=self.clips,
+                scenes=self.scenes,
+                averaged=self.averaged,
+                seeds=self.seeds,
                 seconds=self.seconds,
                 config=self.config.to_json(),
                 network=self.model.config.to_dict(),
             ),
-            self.output / "state.pt",
+            self.output / STATE_FILE,
         )
         with torch.device("meta"):
             averaged = VDPM(self.model.config)
         averaged.load_state_dict(average, assign=True)
         averaged.save_pretrained(self.output / "model", dtype="bfloat16")
+        progress = Progress(self.clips, self.scenes, self.averaged, tuple(self.seeds))
+        write_onward(self.output / ONWARD, weights, average, self.model.config, progress)
 
     def _restore_network(self, state: TrainingState) -> None:
         network = {k: v for k, v in self.model.config.to_dict().items() if k not in NAMES_ONLY}
@@ -244,27 +258,34 @@ class Trainer:
         ):
             if saved != wanted:
                 raise CheckpointError(
-                    f"{self.output / 'state.pt'}: the {what} is {saved} there and {wanted} here; resume with {saved}"
+                    f"{self.output / STATE_FILE}: the {what} is {saved} there and {wanted} here; resume with {saved}"
                 )
         try:
             self.model.load_state_dict(state.weights)
         except RuntimeError as error:
             raise self._misfit(error) from None
         self.step, self.clips, self.seconds = state.step, state.clips, state.seconds
+        self.scenes, self.averaged, self.seeds = state.scenes, state.averaged, state.seeds
         self.position = float(state.position)
 
     def _restore_update(self, state: TrainingState) -> None:
-        trained = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
         try:
-            averages = {name: value for name, value in state.average.items() if name in trained}
-            self.update.restore(averages, state.moments, state.updates)
+            self.update.restore(self._trained_of(state.average), state.moments, state.updates)
             _set_generators(state.generators, self.ranks.device)
         except (RuntimeError, ValueError, KeyError) as error:
             raise self._misfit(error) from None
 
+    def _restore_average(self, average: Mapping[str, Tensor]) -> None:
+        parameters = self.update.parameters
+        parameters.fill(parameters.value_in(self.update.average), self._trained_of(average))
+
+    def _trained_of(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        trained = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        return {name: value for name, value in named.items() if name in trained}
+
     def _misfit(self, error: Exception) -> CheckpointError:
         first = str(error).splitlines()[0]
-        return CheckpointError(f"{self.output / 'state.pt'}: does not fit this run ({first}); start a new run")
+        return CheckpointError(f"{self.output / STATE_FILE}: does not fit this run ({first}); start a new run")
 
     def _log(self, totals: Totals, clips: int, seconds: float) -> None:
         """One entry with means since the last one; raises VDPMError when too many steps were bad."""
@@ -273,7 +294,7 @@ class Trainer:
         *means, taken = sums.tolist()
         bad = int(self.update.bad_steps)
         if self.ranks.is_main:
-            entry: dict[str, Any] = {"step": self.step, "clips": self.clips}
+            entry: dict[str, Any] = {"step": self.step, "clips": self.clips, "scenes": self.scenes}
             entry |= {n: round(v / taken, 5) if taken else math.nan for n, v in zip(names, means)}
             entry |= {
                 "lr": round(self.update.lr, 7),
