@@ -16,6 +16,7 @@ from vdpm.archive.folder import disk_errors, write_whole
 from vdpm.archive.manifest import JsonFields
 from vdpm.errors import InputError
 from vdpm.evaluation.bootstrap import Interval
+from vdpm.evaluation.latex_text import one_line, to_latex
 from vdpm.evaluation.table_file import TableResult
 
 PUBLISHED = Path(__file__).parent / "published" / "paper.json"
@@ -47,14 +48,6 @@ _WORLD = (
     ("world_epe_dynamic_sim3", "EPE dynamic Sim(3)"),
 )
 _TAPVID = (("tapvid3d_aj", "3D-AJ, %"), ("tapvid3d_apd", "APD_3D, %"), ("tapvid3d_oa", "OA, %"))
-_TEX = {letter: f"\\{letter}" for letter in "%_&#${}"}
-_TEX |= {
-    "\\": r"\textbackslash{}",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "—": "---",
-    "|": r"\textbar{}",
-}
 _PERCENT = ("delta_125", "world_apd", "tapvid3d")
 _TITLES = {
     "two-view": "Two-view EPE (Table 1)",
@@ -74,26 +67,31 @@ class ReportTable:
     notes: tuple[str, ...] = ()
 
     def markdown(self) -> str:
-        lines = [f"## {self.title}", "", "| method | " + " | ".join(self.columns) + " |"]
+        lines = [f"## {one_line(self.title)}", "", "| method | " + " | ".join(map(_md, self.columns)) + " |"]
         lines.append("| --- |" + " --- |" * len(self.columns))
         for name, cells, paper in self.rows:
-            row = (name.replace("|", r"\|") + (" (paper)" if paper else ""), *cells)
+            row = (_md(name) + (" (paper)" if paper else ""), *cells)
             lines.append("| " + " | ".join(row) + " |")
         if self.notes:
-            lines += ["", *(f"- {note}" for note in self.notes)]
+            lines += ["", *(f"- {one_line(note)}" for note in self.notes)]
         return "\n".join(lines) + "\n"
 
     def latex(self) -> str:
-        """A tabular with booktabs' rules, the paper's rows above a rule and ours below."""
+        """A heading, a tabular with booktabs' rules, the paper's rows above a rule and ours below, and the notes."""
         head = " & ".join(["Method", *map(_tex, self.columns)]) + r" \\"
-        lines = [f"% {self.title}", *(f"% {note}" for note in self.notes)]
+        lines = [rf"\par\medskip\noindent\textbf{{{_tex(self.title)}}}\par\nopagebreak\smallskip\noindent"]
         lines += [r"\begin{tabular}{l" + "c" * len(self.columns) + "}", r"\toprule", head, r"\midrule"]
         for paper in (True, False):
             block = [row for row in self.rows if row[2] == paper]
             lines += [" & ".join([_tex(name), *map(_tex, cells)]) + r" \\" for name, cells, _ in block]
             if paper and block and len(block) < len(self.rows):
                 lines.append(r"\midrule")
-        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+        lines += [
+            r"\bottomrule",
+            r"\end{tabular}",
+            *(rf"\par\noindent{{\footnotesize {_tex(n)}\par}}" for n in self.notes),
+        ]
+        return "\n".join(lines) + "\n"
 
 
 def published() -> dict[str, Any]:
@@ -270,5 +268,9 @@ def _tex(text: str) -> str:
     """For LaTeX, with indices where they are."""
     if maps := re.fullmatch(r"P_(\d)\(t_(\d)\)", text):
         return f"$P_{maps[1]}(t_{maps[2]})$"
-    # A row that begins with a bracket would be taken for an option of the line break before it.
-    return ("{}" if text.startswith("[") else "") + "".join(_TEX.get(letter, letter) for letter in text)
+    return to_latex(text)
+
+
+def _md(text: str) -> str:
+    """For a cell of a Markdown table."""
+    return one_line(text).replace("|", r"\|").replace("<", r"\<")
