@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from native.kubric import field
 from native.scenes import assert_is, assert_moved
-from native.waymo import QUANTUM, STEP, Drive, driving_clip, write_waymo
+from native.waymo import QUANTUM, STEP, Drive, doubles, driving_clip, write_waymo
 
 from vdpm.data.quarantine import CorruptFile, Quarantine
 from vdpm.data.readers import open_dataset
@@ -16,7 +17,7 @@ from vdpm.data.readers.lens import LensCamera
 from vdpm.data.readers.protobuf import Message, packed_numbers
 from vdpm.data.readers.range_image import beam_inclinations, cell_points, column_azimuths, placed_by_cell
 from vdpm.data.readers.waymo import box_of
-from vdpm.data.readers.waymo_frame import Boxes
+from vdpm.data.readers.waymo_frame import Boxes, box_numbers
 from vdpm.errors import InputError
 from vdpm.geometry.pinhole import pixel_grid
 
@@ -151,6 +152,18 @@ def test_of_many_boxes_each_point_finds_its_own() -> None:
     found = box_of(points, boxes)
     assert np.array_equal(found, expected)
     assert 500 < (found >= 0).sum() < 3500
+
+
+def test_boxes_in_any_order_of_their_numbers() -> None:
+    """As written by protobuf, all seven in order; in another order; packed; given twice; without a heading."""
+    parts = [doubles(n, float(n)) for n in range(1, 8)]
+    expected = (1.0, 2.0, 3.0, 5.0, 4.0, 6.0, 7.0)
+    packed = field(7, parts[6][1:])
+    for content in (parts, parts[::-1], [*parts[:6], packed], [doubles(1, 9.0), *parts]):
+        assert box_numbers(memoryview(b"".join(content))) == expected
+    assert box_numbers(memoryview(b"".join(parts[:6]))) == (*expected[:6], 0.0)
+    twice = [*parts[:6], doubles(6, 8.0)]
+    assert box_numbers(memoryview(b"".join(twice))) == (*expected[:5], 8.0, 0.0)
 
 
 def test_packed_numbers_by_the_book() -> None:

@@ -58,7 +58,8 @@ def read_rgb(path: Path, content: bytes | None = None) -> UInt8[Tensor, "height 
     if form is not None and form[3] == 8:
         return torch.from_numpy(np.ascontiguousarray(_decoded(path, data)))
     with _picture(path, data) as image:
-        return torch.from_numpy(np.array(image.convert("RGB")))
+        # convert copies what is RGB already.
+        return torch.from_numpy(np.array(image if image.mode == "RGB" else image.convert("RGB")))
 
 
 def read_gray(path: Path, content: bytes | None = None) -> Float[Tensor, "height width"]:

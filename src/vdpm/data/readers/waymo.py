@@ -86,12 +86,14 @@ class WaymoSequence(DataSequence):
         if tuple(picture.shape[:2]) != lens.size:
             raise CorruptFile(self._path, f"its picture is {[*picture.shape[:2]]}, its camera {[*lens.size]}")
         height, width = lens.size
-        depth = torch.zeros(height * width)
-        measured = torch.zeros(height * width, 3, dtype=torch.float64)
-        instances, pixels = torch.zeros(height * width, dtype=torch.long), torch.from_numpy(sweep.pixels)
-        depth[pixels], measured[pixels] = torch.from_numpy(sweep.depth).float(), torch.from_numpy(sweep.points)
         ids = np.array([0, *(_number_of(one) for one in _boxes(self._path, offset).ids)])
-        instances[pixels] = torch.from_numpy(ids[sweep.boxes + 1])
+        # index_copy_: far faster than an index.
+        pixels = torch.from_numpy(sweep.pixels)
+        depth = torch.zeros(height * width).index_copy_(0, pixels, torch.from_numpy(sweep.depth).float())
+        measured = torch.zeros(height * width, 3, dtype=torch.float64)
+        measured.index_copy_(0, pixels, torch.from_numpy(sweep.points))
+        instances = torch.zeros(height * width, dtype=torch.long)
+        instances.index_copy_(0, pixels, torch.from_numpy(ids.take(sweep.boxes + 1)))
         return Frame(
             image=picture if lens.model == "PINHOLE" else mixed_pixels(picture, lens.kept_places()),
             depth=depth.view(height, width),
