@@ -65,8 +65,9 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rotary: RotaryTable | None = None) -> Tensor:
         """Attend within each row of ``x`` [batch, tokens, channels]."""
         batch, tokens, channels = x.shape
+        # Taken apart as they lie in memory: so their gradients are put together without being copied once more.
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, channels // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
         q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
             # One after the other: the table is float32, and so is what is turned until attention's type replaces it.
