@@ -1,6 +1,7 @@
 """Scenes shown more than once: when they come back, what is new then, and that their geometry still holds."""
 
 import dataclasses
+import importlib.util
 import itertools
 from pathlib import Path
 
@@ -191,3 +192,16 @@ def test_what_is_kept_is_what_the_page_says(generator: SceneGenerator) -> None:
     pixels = snippet.valid.numel()
     assert snippet.instances is None
     assert kept_bytes(snippet) / pixels == pytest.approx(27 + 12 * 2, rel=0.02)
+
+
+def test_a_repeat_costs_a_small_part_of_a_new_batch() -> None:
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "supply_cost.py"
+    spec = importlib.util.spec_from_file_location("supply_cost", path)
+    assert spec is not None
+    assert spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    bucket = RUN.buckets[0]
+    figures = benchmark.counted(dataclasses.replace(TWICE, buckets=(bucket,), steps=100), bucket)
+    assert figures["again_operations"] < 0.2 * figures["new_operations"]
+    assert figures["again_bytes"] < 0.3 * figures["new_bytes"]
