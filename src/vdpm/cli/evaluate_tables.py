@@ -318,13 +318,17 @@ class Report:
     """Folders of runs that are scored."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
     """Folder for tables.md and tables.tex."""
+    differences: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Also how much each model differs from the first one of its table, clip by clip."""
 
     def run(self) -> None:
+        from vdpm.evaluation.table_differences import difference_tables
         from vdpm.evaluation.table_file import read_scores
         from vdpm.evaluation.table_report import write_report
 
         if not self.results:
             raise UsageError("which results? name folders of vdpm evaluate")
-        made = write_report([read_scores(folder) for folder in self.results], self.output)
+        found = [read_scores(folder) for folder in self.results]
+        made = write_report(found, self.output, difference_tables(found) if self.differences else ())
         print("\n".join(table.markdown() for table in made))
         print(f"{self.output}: tables.md, tables.tex")

@@ -35,8 +35,8 @@ PROTOCOL = {
 @dataclass(frozen=True)
 class TableResult:
     """One run's numbers. ``digest``: of its clips. ``means``: [group][error]; ``samples``: as in the file, undefined
-    errors None; "corrupt" says why the data of a clip cannot be read (None: they can). ``rules``: the choices, besides
-    the clips, that rows must share to be compared.
+    errors None; "weight": how much a clip counts in means; "corrupt": why its data cannot be read (None: they can).
+    ``rules``: the choices, besides the clips, that rows must share to be compared.
     """
 
     table: str
@@ -104,6 +104,7 @@ def read_scores(folder: Path) -> TableResult:
             {
                 "name": str(s["name"]),
                 "group": str(s["group"]),
+                "weight": float(s["weight"]),
                 "corrupt": None if s.get("corrupt") is None else str(s["corrupt"]),
                 "scores": dict(s["scores"]),
             }

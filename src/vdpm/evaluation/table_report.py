@@ -103,40 +103,42 @@ def published() -> dict[str, Any]:
     return content.data
 
 
-def tables(results: Sequence[TableResult]) -> list[ReportTable]:
+def tables(results: Sequence[TableResult], paper: bool = True) -> list[ReportTable]:
     """One table for each kind and data set (and margin), a row for each result, with what the paper does not report.
 
-    Where one kind was run on several data sets, first a table of all of them, as the paper prints it.
+    Where one kind was run on several data sets, first a table of all of them, as the paper prints it. Without
+    ``paper`` neither its rows nor that table.
     """
     kinds = dict.fromkeys((result.table, result.title) for result in results)
     found: list[ReportTable] = []
     for table in dict.fromkeys(table for table, _ in kinds):
         titles = [title for kind, title in kinds if kind == table]
-        if len(titles) > 1:
+        if len(titles) > 1 and paper:
             found += _overviews(table, titles, [result for result in results if result.table == table])
     for table, title in kinds:
         group = [result for result in results if (result.table, result.title) == (table, title)]
-        paper = published().get(table, {}).get(title, {})
+        given = published().get(table, {}).get(title, {}) if paper else {}
         if table == "two-view":
             margins = dict.fromkeys(sample["group"] for result in group for sample in result.samples)
             for margin in sorted(margins, key=int):
                 heading = f"{_TITLES[table]}, {title}, {margin} frames apart"
-                found.append(_table(heading, _PAIR, group, paper.get(margin, {}), margin))
+                found.append(_table(heading, _PAIR, group, given.get(margin, {}), margin))
         elif table == "tracking":
-            found.append(_table(f"{_TITLES[table]}, {title}", _TRACKING, group, paper))
+            found.append(_table(f"{_TITLES[table]}, {title}", _TRACKING, group, given))
             unit = "metres" if all(result.metric for result in group) else "the data's unit, not known to be metres"
             found.append(_table(f"World tracks (as WorldTrack), {title}: {unit}", _WORLD, group, {}))
             found.append(_table(f"Tracks in the camera (as TAPVid-3D), {title}", _TAPVID, group, {}))
         elif table == "video-depth":
-            found.append(_depth_table(f"{_TITLES[table]}, {title}", group, paper))
+            found.append(_depth_table(f"{_TITLES[table]}, {title}", group, given))
         else:
-            found.append(_table(f"{_TITLES[table]}, {title}", _POSE, group, paper))
+            found.append(_table(f"{_TITLES[table]}, {title}", _POSE, group, given))
     return found
 
 
-def write_report(results: Sequence[TableResult], folder: Path) -> list[ReportTable]:
-    """``tables.md`` and ``tables.tex`` in ``folder``. Raises OutputError where they cannot be written."""
-    made = tables(results)
+def write_report(results: Sequence[TableResult], folder: Path, more: Sequence[ReportTable] = ()) -> list[ReportTable]:
+    """``tables.md`` and ``tables.tex`` in ``folder``: of the results, then ``more``. Raises OutputError where they
+    cannot be written."""
+    made = [*tables(results), *more]
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "tables.md", ["\n".join(table.markdown() for table in made).encode()])
