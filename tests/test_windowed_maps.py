@@ -1,5 +1,7 @@
 """Maps read across windows: blended where windows share them, carried from one to the next where they do not."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -72,6 +74,23 @@ def test_points_travel_through_windows_with_the_things_they_lie_on(walk: Walk, e
     assert off[found.confidence > 4].mean() < off[found.confidence < 2].mean(), "what is lost is less sure"
     back = maps.read(6, 26)
     assert (back.points - walk.at(6, 26)).norm(dim=-1).median() < 0.02
+
+
+def test_what_stands_still_stays_though_windows_differ_about_it(walk: Walk) -> None:
+    """Windows that put the same things a little elsewhere: that is no motion, and must not add up over borders."""
+    starts = (0, 6, 12, 18)
+    windows = [window(walk, range(s, s + 12), (s + 6,), shift=0.04 * k) for k, s in enumerate(starts)]
+    source, target = 2, 24
+    still = ~walk.on_ball[source]
+    found = WindowedMaps(windows, walk.cameras).read(target, source)
+    off = (found.points - walk.points[source]).norm(dim=-1)
+    assert off[still].median() < 0.01
+    moved = (walk.ball[target] - walk.ball[source]).norm()
+    lost = (found.points - walk.at(target, source)).norm(dim=-1)[~still]
+    assert lost.median() < 0.15 * moved
+    bare = [replace(one, kept=()) for one in windows]
+    off = (WindowedMaps(bare, walk.cameras).read(target, source).points - walk.points[source]).norm(dim=-1)
+    assert off[still].median() < 0.2, "without maps at own times it is the difference, and no more"
 
 
 def test_borders_do_not_break_exact_windows_at_shared_times(walk: Walk) -> None:

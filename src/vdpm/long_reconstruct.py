@@ -130,8 +130,10 @@ class LongPlan:
         return with_times(plan_windows(count, self.config, loops=loops), self.wanted, self.sources)
 
     def _shown(self, window: Window) -> tuple[int, ...]:
-        """Frames of ``window`` whose maps at their own times the result keeps."""
-        return tuple(sorted({*window.frames} & {*self.sources}))
+        """Frames of ``window`` whose maps at their own times the result keeps: sources, and those that points travel
+        through.
+        """
+        return tuple(sorted({*window.frames} & {*self.sources} | {*window.moved}))
 
     def _store(self, output: Path, overwrite: bool) -> WindowStore:
         return WindowStore(output, identity_of(self.model, self.video), self.video.size, overwrite=overwrite)
@@ -212,6 +214,7 @@ class LongPlan:
                     rotation=tuple(map(tuple, found.windows.rotation[number].tolist())),
                     translation=tuple(found.windows.translation[number].tolist()),
                     weight=min(1.0, max(0.0, float(found.window_weight[number]))),
+                    shown=self._shown(window),
                 )
             )
         return entries

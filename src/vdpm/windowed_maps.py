@@ -35,7 +35,8 @@ HELD = 256e6
 class AlignedWindow:
     """A window and where it lies. ``frames``: those it shows at their own times; ``targets``: times to which the pixels
     of ``moved`` are brought. ``similarity``: its world -> the common one. ``weight``: 1 where it is believed, 0 not.
-    ``read(target, source)``: its map in its own world, target None for the source's own time.
+    ``read(target, source)``: its map in its own world, target None for the source's own time. ``kept``: frames whose
+    maps at their own times can be read, all unless told.
     """
 
     frames: tuple[int, ...]
@@ -44,6 +45,7 @@ class AlignedWindow:
     similarity: Similarity
     weight: float
     read: Callable[[int | None, int], PointMap] = field(repr=False)
+    kept: tuple[int, ...] | None = None
 
     def at(self, target: int | None, source: int) -> PointMap:
         """The map in the common world."""
@@ -204,9 +206,14 @@ class WindowedMaps:
     def _border(self, leg: _Leg) -> _Border:
         found = self._kept.find(leg)
         if found is None:
-            before = self.windows[leg.window].at(leg.time, leg.shared)
-            after = self.windows[leg.after].at(leg.after_time, leg.shared)
-            motion = (after.points - before.points).flatten(0, 1).T.contiguous()
+            ends = self.windows[leg.window], self.windows[leg.after]
+            before, after = ends[0].at(leg.time, leg.shared), ends[1].at(leg.after_time, leg.shared)
+            motion = after.points - before.points
+            if all(leg.shared in (window.frames if window.kept is None else window.kept) for window in ends):
+                # Windows differ about where the frame lies by more than it moves. That is no motion: each tells
+                # its own part, to and from the frame's own time, and what stands still stays over any number of them.
+                motion -= ends[1].at(None, leg.shared).points - ends[0].at(None, leg.shared).points
+            motion = motion.flatten(0, 1).T.contiguous()
             found = self._kept.keep(leg, _Border(surface_of(before.points), motion, after.confidence.flatten()))
         return found
 

@@ -45,11 +45,47 @@ def test_an_edge_is_sure_across_it_alone_and_nothing_where_there_is_no_texture()
     edge = blurred(edge, 1.0)
     found = match_patches(edge, shifted(edge, 1.5, 0.0), AT[:2], AT[None, :2], 4)
     across, along = found.sureness[0, 0, 0, 0], found.sureness[0, 0, 1, 1]
-    assert across > 0.9
-    assert along < 1e-3
+    assert across > 100, "to a tenth of a pixel"
+    assert along < 1e-3 * across
     assert found.places[0, 0, 0] - 30.5 == pytest.approx(1.5, abs=0.1)
     assert found.places[0, 0, 1] == pytest.approx(20.5, abs=0.05), "along an edge the guess stays"
     assert found.sureness[0, 1].abs().max() < 1e-3
+
+
+def test_a_wall_seen_from_aside_is_found_where_it_is_if_it_is_followed_so() -> None:
+    """A picture made narrower about the patch, more so to its right, as a wall that turns away is."""
+    first = blurred(texture(), 1.0)
+    at, shift, across, bend = AT[:1], torch.tensor([1.2, -0.4]), 0.6, 0.02
+    rows, columns = torch.meshgrid(torch.arange(HEIGHT) + 0.5, torch.arange(WIDTH) + 0.5, indexing="ij")
+    there = torch.stack((columns, rows), dim=-1) - at - shift
+    # Solved for what is u away in the first picture: there = (across * u_x, u_y) / (1 + bend * u_x).
+    x = there[..., 0] / (across - bend * there[..., 0])
+    source = torch.stack((x, there[..., 1] * (1 + bend * x)), dim=-1) + at
+    second = F.grid_sample(
+        first[None], 2 * source[None] / torch.tensor([WIDTH, HEIGHT]) - 1, mode="bicubic", align_corners=False
+    )[0]
+    warp = torch.tensor([[across, 0.0], [0.0, 1.0], [bend, 0.0]])[None, None]
+    plain = match_patches(first, second, at, at[None] + 0.5, 5)
+    followed = match_patches(first, second, at, at[None] + 0.5, 5, warp)
+    assert (followed.places - at - shift).norm() < 0.06
+    assert (plain.places - at - shift).norm() > 0.2
+    assert followed.alike.min() > max(0.97, float(plain.alike.min()))
+
+
+def test_sureness_is_that_of_places_in_noise() -> None:
+    """Of patches with little and much texture in the same noise: errors are what is told of them, about."""
+    noise = torch.Generator().manual_seed(3)
+    errors: list[torch.Tensor] = []
+    for contrast in (0.1, 0.4):
+        pictures = [0.5 + contrast * (texture() - 0.5) for _ in range(24)]
+        first, second = (
+            blurred(torch.cat([p + 0.01 * torch.randn(p.shape, generator=noise) for p in pictures]), 1.0) for _ in "ab"
+        )
+        found = match_patches(first, second, AT, AT.expand(24, -1, -1) + 0.3, 4)
+        off = found.places - AT
+        errors.append((off[..., None, :] @ found.sureness @ off[..., None])[..., 0, 0].sqrt())
+    for told in errors:
+        assert 0.3 < told.median() < 3
 
 
 def test_grey_is_luma() -> None:

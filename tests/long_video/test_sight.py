@@ -8,7 +8,9 @@ import torch.nn.functional as F
 
 from vdpm.geometry.pinhole import intrinsics_from_focal, pixel_grid
 from vdpm.geometry.rigid import invert_rigid, rigid, rotation_matrix_to_vector, rotation_vector_to_matrix
-from vdpm.long_video.sight import Scene, Sighted, follow_sight
+from vdpm.long_video.sight import Sighted, follow_sight
+from vdpm.long_video.sightings import EDGE, Search
+from vdpm.long_video.still_scene import Scene
 
 FRAMES, SIZE, FOCAL = 24, (64, 96), 90.0
 
@@ -40,7 +42,9 @@ def filmed() -> tuple[torch.Tensor, Scene]:
         0, 1
     )
     sampled = depth[:, at[:, 1], at[:, 0]]
-    truth = Scene(c2w, k.expand(FRAMES, 3, 3).clone(), sampled, at.double() + 0.5)
+    slope = torch.stack(torch.gradient(depth.log(), dim=(2, 1)), dim=-1)[:, at[:, 1], at[:, 0]]
+    followed = torch.ones_like(sampled, dtype=torch.bool)
+    truth = Scene(c2w, k.expand(FRAMES, 3, 3).clone(), sampled, at.double() + 0.5, slope, followed)
     return (255 * pictures.permute(0, 2, 3, 1)).byte(), truth
 
 
@@ -100,21 +104,40 @@ def test_padding_is_not_taken_for_something_that_stands_still() -> None:
     content[8:-8] = True
     pictures[:, ~content] = 255
     start = told_wrong(truth)
-    blind, shown = (follow_sight(pictures, start, fixed=first_fixed(), content=mask) for mask in (None, content))
+    shown = follow_sight(pictures, start, fixed=first_fixed(), content=content)
     assert shown.found > 0.3
-    assert errors(shown.scene, truth)[1] < 0.5 * errors(blind.scene, truth)[1]
     assert errors(shown.scene, truth)[1] < 0.3 * errors(start, truth)[1]
+    near = (start.pixels[:, 1] < 8 + EDGE) | (start.pixels[:, 1] > SIZE[0] - 8 - EDGE)
+    for mask in (None, content):
+        search = Search(pictures, start, (2, 5), mask)
+        search.look(start, (2, 5))
+        assert bool(search.found.sure[:, :, near].any()) == (mask is None)
+        rows = search.found.places[search.found.sure][:, 1]
+        assert bool(((rows < 8 + EDGE) | (rows > SIZE[0] - 8 - EDGE)).any()) == (mask is None)
+
+
+def test_far_frames_hold_what_near_ones_let_drift(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With matches of two frames ahead alone the end is farther off than with all that there are."""
+    pictures, truth = filmed()
+    start = told_wrong(truth)
+    whole = follow_sight(pictures, start, fixed=first_fixed())
+    monkeypatch.setattr("vdpm.long_video.sight.STAGES", ((2,),))
+    monkeypatch.setattr("vdpm.long_video.sight.AHEAD", (2,))
+    near = follow_sight(pictures, start, fixed=first_fixed())
+    assert errors(whole.scene, truth)[1] < 0.7 * errors(near.scene, truth)[1]
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_too_few_frames_and_pictures_without_texture_change_nothing(count: int) -> None:
     pictures, truth = filmed()
     start = told_wrong(truth)
-    few = replace(start, c2w=start.c2w[:count], intrinsics=start.intrinsics[:count], depth=start.depth[:count])
+    by_frame = ("c2w", "intrinsics", "depth", "slope", "followed")
+    few = replace(start, **{name: getattr(start, name)[:count] for name in by_frame})
     for sighted in (
         follow_sight(pictures[:count], few, fixed=first_fixed()[:count]),
         follow_sight(torch.full_like(pictures, 128), start, fixed=first_fixed()),
         follow_sight(pictures, replace(start, depth=torch.zeros_like(start.depth)), fixed=first_fixed()),
+        follow_sight(pictures, replace(start, followed=torch.zeros_like(start.followed)), fixed=first_fixed()),
     ):
         assert isinstance(sighted, Sighted)
         assert sighted.found == 0

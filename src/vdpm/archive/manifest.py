@@ -9,7 +9,7 @@
 A clip of several windows (format 2) has in place of ``maps`` a folder for each window, and in the manifest's
 ``windows`` which frames each holds and the similarity that takes its points to the common world:
 
-    windows/00003/p.npy        [frames, height, width, 4], in the window's own world; of its frames that are sources
+    windows/00003/p.npy        [shown, height, width, 4], in the window's own world: sources, and frames that are moved
     windows/00003/q_00012.npy  [moved, height, width, 4], likewise
 
 Sources lie in the order of the manifest's ``sources``. Map files are plain ``.npy``, so that
@@ -69,7 +69,8 @@ def map_header(sources: int, size: tuple[int, int]) -> bytes:
 @dataclass(frozen=True)
 class WindowEntry:
     """A window of a long clip, as in ``windowed_maps.AlignedWindow``. ``number`` names its folder; its points x go to
-    the common world by scale * rotation @ x + translation.
+    the common world by scale * rotation @ x + translation. ``shown``: frames whose maps at their own times are kept;
+    results of before it was told (None) keep those of the sources.
     """
 
     number: int
@@ -80,6 +81,7 @@ class WindowEntry:
     rotation: tuple[tuple[float, ...], ...]
     translation: tuple[float, ...]
     weight: float
+    shown: tuple[int, ...] | None = None
 
     def files(self) -> list[str]:
         """Its map files, P first."""
@@ -98,9 +100,12 @@ class WindowEntry:
             rotation=tuple(tuple(row) for row in fields.matrices("rotation", 1, 3)[0]),
             translation=fields.numbers("translation", 3),
             weight=fields.number("weight"),
+            shown=None if fields.data.get("shown") is None else fields.frames("shown", num_frames),
         )
-        if not entry.frames or {*entry.moved} - {*entry.frames} or {*entry.targets} - {*entry.frames}:
-            raise InputError(f"{fields.path}: window {entry.number} moves frames, or to frames, that it does not hold")
+        if not entry.frames or {*entry.moved, *entry.targets, *(entry.shown or ())} - {*entry.frames}:
+            raise InputError(
+                f"{fields.path}: window {entry.number} shows or moves frames, or to frames, that it does not hold"
+            )
         if not entry.scale > 0 or not 0 <= entry.weight <= 1 or not _is_rotation(entry.rotation):
             raise InputError(f"{fields.path}: window {entry.number} is not placed by a similarity, or has no weight")
         return entry

@@ -109,7 +109,11 @@ def map_reader(
 
 
 def _aligned_window(folder: Path, entry: WindowEntry, manifest: Manifest) -> AlignedWindow:
-    shown = tuple(frame for frame in entry.frames if frame in manifest.sources)
+    shown = entry.shown
+    if shown is None:
+        shown = tuple(frame for frame in entry.frames if frame in manifest.sources)
+    elif missing := {*entry.frames} & {*manifest.sources} - {*shown}:
+        raise InputError(f"{folder}: window {entry.number} does not show the sources {sorted(missing)}")
     time_variant, *others = entry.files()
     similarity = Similarity(*(torch.tensor(part) for part in (entry.scale, entry.rotation, entry.translation)))
     return AlignedWindow(
@@ -119,6 +123,7 @@ def _aligned_window(folder: Path, entry: WindowEntry, manifest: Manifest) -> Ali
         similarity=similarity,
         weight=entry.weight,
         read=map_reader(folder, time_variant, dict(zip(entry.targets, others)), shown, entry.moved, manifest.size),
+        kept=shown,
     )
 
 

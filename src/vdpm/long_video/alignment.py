@@ -17,9 +17,10 @@ from vdpm.long_video.gradient import adjust_by_adam
 from vdpm.long_video.initial import Edges, chain, fit_edges, fit_windows, place, spanning_tree
 from vdpm.long_video.observations import Observations
 from vdpm.long_video.priors import Priors, into_known_world
-from vdpm.long_video.sight import Scene, follow_sight
+from vdpm.long_video.sight import follow_sight
 from vdpm.long_video.state import AdjustmentConfig, State
 from vdpm.long_video.steps import follow_steps
+from vdpm.long_video.still_scene import Scene
 from vdpm.structures import Cameras
 
 BELIEVED = 0.3
@@ -27,6 +28,9 @@ BELIEVED = 0.3
 
 SIGHTED = 0.1
 """Least share of the sampled pixels that must be found again for pictures to lead."""
+UNSURE = 0.45
+"""Confidence, over the mean of the clip, below which a pixel is not followed: sky, and what is far off or has no
+texture. Networks give it a depth that it does not have, and compression lets it stand still while the camera turns."""
 BORNE = 1.5
 """Most by which the windows' points may come to lie farther from their own pixels than before (and a pixel more): at
 true cameras they do so by a fifth. Where pictures show little but what moves, cameras would run away with it."""
@@ -141,7 +145,7 @@ def sharpen(
     fixed = torch.zeros(seen.num_frames, dtype=torch.bool)
     # In the world of the reference; known poses lie there as they are known, up to its place and scale.
     fixed[[reference, *priors.pose_frames]] = True
-    scene = Scene(c2w, intrinsics, _depths(seen, found, c2w), seen.pixels)
+    scene = _scene(seen, found, c2w, intrinsics)
     sighted = follow_sight(pictures, scene, fixed=fixed, lens_fixed=priors.intrinsics is not None, content=content)
     if sighted.found < SIGHTED or not sighted.after < sighted.before:
         return found
@@ -155,17 +159,25 @@ def sharpen(
     return _referred(seen, state, reference, priors, found.window_weight, found.frame_weight, seconds)
 
 
-def _depths(seen: Observations, found: Alignment, c2w: Tensor) -> Float[Tensor, "frames samples"]:
-    """Of the pixels of each frame, the mean of the windows that are believed; 0 where none is known."""
+def _scene(seen: Observations, found: Alignment, c2w: Tensor, intrinsics: Tensor) -> Scene:
+    """Cameras, and the depth and slope of each frame's pixels as the mean of the windows that are believed; 0 where
+    none is known.
+    """
     points = Similarity(*(part[seen.window] for part in found.windows)).apply(seen.points)
     depth = transform_points(invert_rigid(c2w)[seen.frame], points)[..., 2]
     believed = found.window_weight[seen.window, None] * (found.window_weight[seen.window, None] >= BELIEVED)
-    weight = seen.weights * believed * (depth > 0)
-    shape = seen.num_frames, seen.points.shape[1]
-    total, summed = weight.new_zeros(shape), weight.new_zeros(shape)
-    total.index_add_(0, seen.frame, weight)
-    summed.index_add_(0, seen.frame, weight * depth)
-    return torch.where(total > 1e-6, summed / total.clamp(min=1e-12), 0.0)
+    believed = believed * (depth > 0)
+    weight = seen.weights * believed
+
+    def summed(values: Tensor) -> Tensor:
+        return values.new_zeros(seen.num_frames, *values.shape[1:]).index_add(0, seen.frame, values)
+
+    total = summed(weight)
+    known = total > 1e-6
+    share = torch.where(known, 1 / total.clamp(min=1e-12), 0.0)
+    followed = total > UNSURE * summed(believed)
+    slope = share[..., None] * summed(weight[..., None] * seen.slope)
+    return Scene(c2w, intrinsics, share * summed(weight * depth), seen.pixels, slope, followed & known)
 
 
 def _off_pixels(seen: Observations, windows: Similarity, belief: Tensor, c2w: Tensor, intrinsics: Tensor) -> float:

@@ -16,6 +16,9 @@ SAMPLES = 192
 SUREST = 10.0
 """Confidence above which a point counts no more: a few pixels must not carry a window alone."""
 
+ASIDE = 3
+"""Pixels to either side from which slopes are taken: about the reach of the patches that are followed in pictures."""
+
 
 @dataclass(frozen=True, eq=False)
 class WindowMaps:
@@ -33,7 +36,8 @@ class Observations:
     """Sampled points of all (window, frame) pairs, called entries; float64.
 
     ``window``, ``frame``: of each entry. ``points``: in the window's world. ``weights``: confidence, at most 10 and
-    about 1 on average; 0 does not count. ``c2w``, ``intrinsics``: what the window says of that frame's camera.
+    about 1 on average; 0 does not count. ``slope``: by what share the depth grows from pixel to pixel, to the right and
+    down; 0 where that is not known. ``c2w``, ``intrinsics``: what the window says of that frame's camera.
     ``pixels``: the positions sampled (x, y), the same in every frame. ``marks``: points at pixels that were asked for.
     """
 
@@ -41,6 +45,7 @@ class Observations:
     frame: Int[Tensor, "entries"]
     points: Float[Tensor, "entries samples 3"]
     weights: Float[Tensor, "entries samples"]
+    slope: Float[Tensor, "entries samples 2"]
     c2w: Float[Tensor, "entries 4 4"]
     intrinsics: Float[Tensor, "entries 3 3"]
     pixels: Float[Tensor, "samples 2"]
@@ -57,7 +62,7 @@ class Observations:
     def entries(self, windows: Sequence[int]) -> "Observations":
         """The entries of ``windows`` alone; windows keep their numbers."""
         kept = torch.isin(self.window, torch.tensor(list(windows), device=self.window.device))
-        by_entry = ("window", "frame", "points", "weights", "c2w", "intrinsics", "marks")
+        by_entry = ("window", "frame", "points", "weights", "slope", "c2w", "intrinsics", "marks")
         return Observations(**{**vars(self), **{name: getattr(self, name)[kept] for name in by_entry}})
 
 
@@ -86,7 +91,7 @@ def observe(
     marked = torch.tensor([(min(max(0, int(x)), width - 1), min(max(0, int(y)), height - 1)) for x, y in marks])
     marked = marked.long().view(-1, 2)
     entries: list[tuple[int, int]] = []
-    points, weights, c2w, intrinsics, at_marks = [], [], [], [], []
+    points, weights, slope, c2w, intrinsics, at_marks = [], [], [], [], [], []
     for number, window in enumerate(windows):
         for row, frame in enumerate(window.frames):
             maps = window.read(frame)
@@ -94,6 +99,7 @@ def observe(
             points.append(maps.points[at[:, 1], at[:, 0]].double())
             at_marks.append(maps.points[marked[:, 1], marked[:, 0]].double())
             weights.append(maps.confidence[at[:, 1], at[:, 0]].double().clamp(max=SUREST))
+            slope.append(_slope(maps.points, window.cameras.c2w[row], at, content))
             c2w.append(window.cameras.c2w[row].double())
             intrinsics.append(window.cameras.intrinsics[row].double())
     table = torch.tensor(entries)
@@ -103,6 +109,7 @@ def observe(
         frame=table[:, 1],
         points=torch.stack(points),
         weights=weight / weight.mean(),
+        slope=torch.stack(slope),
         c2w=torch.stack(c2w),
         intrinsics=torch.stack(intrinsics),
         pixels=at.double() + 0.5,
@@ -111,3 +118,25 @@ def observe(
         num_frames=num_frames,
         size=(height, width),
     )
+
+
+def _slope(
+    points: Float[Tensor, "height width 3"],
+    c2w: Float[Tensor, "4 4"],
+    at: Int[Tensor, "samples 2"],
+    content: Bool[Tensor, "height width"],
+) -> Float[Tensor, "samples 2"]:
+    """Of the logarithm of the depth at pixels ``at`` (x, y), a pixel; 0 where a side has none."""
+    height, width = content.shape
+    by_axis = []
+    for axis in (0, 1):
+        sides = []
+        for aside in (-ASIDE, ASIDE):
+            x, y = (at + aside * (torch.arange(2) == axis)).unbind(-1)
+            x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
+            depth = (points[y, x] - c2w[:3, 3].to(points)) @ c2w[:3, 2].to(points)
+            sides.append((depth, content[y, x] & (depth > 0), torch.stack((x, y), dim=-1)[:, axis]))
+        (before, shown_before, first), (after, shown_after, last) = sides
+        share = (after.clamp(min=1e-30) / before.clamp(min=1e-30)).log() / (last - first).clamp(min=1)
+        by_axis.append(torch.where(shown_before & shown_after, share, 0.0))
+    return torch.stack(by_axis, dim=-1).double()
