@@ -110,3 +110,16 @@ def test_the_largest_part_of_a_shape() -> None:
     assert fitting((48, 64), (20, 20)) == Window(8.0, 0.0, 48.0, 48.0, (20, 20))
     assert fitting((48, 64), (10, 40), across=0.0, down=1.0) == Window(0.0, 32.0, 64.0, 16.0, (10, 40))
     assert fitting((48, 64), (24, 32), zoom=2.0, across=1.0) == Window(32.0, 12.0, 32.0, 24.0, (24, 32))
+
+
+def test_how_much_smaller_a_picture_may_come() -> None:
+    """Waymo's 1920 x 1280, 7.6 times 224 x 168, by 2: 3.8 pixels are left for one; never fewer than two."""
+    assert fitting((1280, 1920), (168, 224)).spare == 2
+    assert fitting((1280, 1920), (112, 168)).spare == 4
+    assert fitting((1280, 1920), (112, 168), zoom=1.3).spare == 4
+    assert fitting((384, 512), (168, 224)).spare == 1
+    assert fitting((2000, 2000), (20, 20)).spare == 8
+    part = Window(16.0, 8.0, 640.0, 480.0, (60, 80))
+    assert part.spare == 4
+    assert part.coarser(4.0) == Window(4.0, 2.0, 160.0, 120.0, (60, 80))
+    assert part.coarser(4.0).spare == 1

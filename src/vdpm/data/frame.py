@@ -64,7 +64,7 @@ class Frame(NamedTuple):
             return values.flatten(0, 1).index_select(0, flat).unflatten(0, window.size)
 
         return Frame(
-            image=window.picture(self.image),
+            image=window.coarser(size[1] / self.image.shape[1]).picture(self.image),
             depth=taken(self.depth),
             valid=taken(self.valid),
             c2w=self.c2w,

@@ -50,6 +50,11 @@ class DataSequence(ABC):
     def frame(self, index: int) -> Frame:
         """Frame ``index`` from 0. Raises CorruptFile, which names the file, where it cannot be read."""
 
+    def frame_for(self, index: int, window: Callable[[Size], Window]) -> Frame:
+        """Frame ``index``, to be looked at through ``window`` alone: its picture, nothing else, may be smaller by
+        ``Window.spare``, where that makes it faster to read."""
+        return self.frame(index)
+
     def moved(self, index: int, frame: Frame, targets: Indices[int]) -> list[MovedPoints | None]:
         """The points of the pixels of frame ``index`` (which is ``frame``) at the times of ``targets``; None: unknown.
 
@@ -114,7 +119,7 @@ class DataSequence(ABC):
 
     def _source(self, index: int, asked: list[int], window: Callable[[Size], Window] | None) -> "_Source":
         """Frame ``index`` with the points of its pixels at the times of those frames of ``asked`` that are others."""
-        frame = self.frame(index)
+        frame = self.frame(index) if window is None else self.frame_for(index, window)
         size = (frame.depth.shape[0], frame.depth.shape[1])
         part = None if window is None else window(size)
         if part is not None and not self.sparse:

@@ -31,6 +31,17 @@ class Window:
         """Pixels of the result in one of the picture, along x and y."""
         return self.size[1] / self.width, self.size[0] / self.height
 
+    @property
+    def spare(self) -> int:
+        """By how much the picture may be made smaller before this part of it is taken: a power of two, 8 at most, that
+        leaves twice the pixels, along each side, that the result needs (Pillow's own rule for JPEG files)."""
+        most = 1 / (2 * max(self.scale))
+        return next((factor for factor in (8, 4, 2) if factor <= most), 1)
+
+    def coarser(self, factor: float) -> "Window":
+        """The same part of a picture that is smaller by ``factor``."""
+        return Window(self.left / factor, self.top / factor, self.width / factor, self.height / factor, self.size)
+
     def intrinsics(self, k: Float[Tensor, "3 3"]) -> Float[Tensor, "3 3"]:
         """Those of the picture -> those of the result."""
         along_x, along_y = self.scale

@@ -51,13 +51,15 @@ def read_bytes(path: Path, limit: int) -> bytes:
     return content
 
 
-def read_rgb(path: Path, content: bytes | None = None) -> UInt8[Tensor, "height width 3"]:
-    """A picture as RGB; alpha is dropped. ``content``: its bytes, where they come from within ``path``."""
+def read_rgb(path: Path, content: bytes | None = None, spare: int = 1) -> UInt8[Tensor, "height width 3"]:
+    """A picture as RGB; alpha is dropped. ``content``: its bytes, where they come from within ``path``. ``spare``: the
+    sides of a JPEG that are multiples of it are divided by it, which is faster to read (1, 2, 4 or 8).
+    """
     data = read_bytes(path, MAX_PICTURE_BYTES) if content is None else content
     form = png_form(data)
     if form is not None and form[3] == 8:
         return torch.from_numpy(np.ascontiguousarray(_decoded(path, data)))
-    with _picture(path, data) as image:
+    with _picture(path, data, spare) as image:
         # convert copies what is RGB already.
         return torch.from_numpy(np.array(image if image.mode == "RGB" else image.convert("RGB")))
 
@@ -202,7 +204,7 @@ def _header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 @contextmanager
-def _picture(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
+def _picture(path: Path, content: bytes | None = None, spare: int = 1) -> Iterator[Image.Image]:
     if content is None and not path.is_file():
         raise CorruptFile(path, "is missing, or not a plain file")
     with warnings.catch_warnings():
@@ -210,6 +212,9 @@ def _picture(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
         try:
             with Image.open(path if content is None else BytesIO(content)) as image:
                 _check_size(path, *image.size)
+                width, height = image.size
+                if spare > 1 and not (width % spare or height % spare):
+                    image.draft("RGB", (width // spare, height // spare))
                 image.load()
                 yield image
         except CorruptFile:

@@ -29,6 +29,14 @@ class LensCamera:
     intrinsics: Float[Tensor, "3 3"]
     distortion: tuple[float, ...]
 
+    def coarser(self, factor: int) -> "LensCamera":
+        """The same camera with pixels as large as ``factor`` x ``factor`` of its own, which they divide into."""
+        if factor == 1:
+            return self
+        k = self.intrinsics.clone()
+        k[:2] /= factor
+        return LensCamera(self.model, (self.size[0] // factor, self.size[1] // factor), k, self.distortion)
+
     def places(self) -> Float[Tensor, "height width 2"]:
         """Where the lens puts the rays of the pinhole camera's pixels: positions (x, y) in the picture as taken."""
         k = self.intrinsics

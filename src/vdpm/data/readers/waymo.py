@@ -29,6 +29,7 @@ from vdpm.data.readers.lens import LensCamera, mixed_pixels
 from vdpm.data.readers.tfrecord import read_record, record_heads
 from vdpm.data.readers.waymo_frame import Boxes, WaymoFrame, head_seconds
 from vdpm.data.sequence import DataSequence
+from vdpm.data.window import Size, Window
 from vdpm.errors import InputError
 
 CAMERAS = {"front": 1, "front_left": 2, "front_right": 3, "side_left": 4, "side_right": 5}
@@ -79,23 +80,36 @@ class WaymoSequence(DataSequence):
         super().__init__(name, times - times[0])
 
     def frame(self, index: int) -> Frame:
+        return self._frame(index, 1)
+
+    def frame_for(self, index: int, window: Callable[[Size], Window]) -> Frame:
+        lens = _sweep(self._path, self._offsets[index], self._camera).lens
+        return self._frame(index, window(lens.size).spare)
+
+    def _frame(self, index: int, spare: int) -> Frame:
+        """Its picture is smaller by ``spare`` if that divides its sides."""
         offset = self._offsets[index]
         sweep = _sweep(self._path, offset, self._camera)
         content, _ = _read(self._path, offset, lambda one: one.image(self._camera))
-        picture, lens = read_rgb(self._path, bytes(content)), sweep.lens
-        if tuple(picture.shape[:2]) != lens.size:
-            raise CorruptFile(self._path, f"its picture is {[*picture.shape[:2]]}, its camera {[*lens.size]}")
+        lens = sweep.lens
         height, width = lens.size
+        if height % spare or width % spare:
+            spare = 1
+        picture, shown = read_rgb(self._path, bytes(content), spare), lens.coarser(spare)
+        if tuple(picture.shape[:2]) != shown.size:
+            found = [side * spare for side in picture.shape[:2]]
+            raise CorruptFile(self._path, f"its picture is {found}, its camera {[*lens.size]}")
         ids = np.array([0, *(_number_of(one) for one in _boxes(self._path, offset).ids)])
         # index_copy_: far faster than an index.
         pixels = torch.from_numpy(sweep.pixels)
         depth = torch.zeros(height * width).index_copy_(0, pixels, torch.from_numpy(sweep.depth).float())
-        measured = torch.zeros(height * width, 3, dtype=torch.float64)
+        # numpy's zeros are written only where something is put between them.
+        measured = torch.from_numpy(np.zeros((height * width, 3)))
         measured.index_copy_(0, pixels, torch.from_numpy(sweep.points))
-        instances = torch.zeros(height * width, dtype=torch.long)
+        instances = torch.from_numpy(np.zeros(height * width, np.int64))
         instances.index_copy_(0, pixels, torch.from_numpy(ids.take(sweep.boxes + 1)))
         return Frame(
-            image=picture if lens.model == "PINHOLE" else mixed_pixels(picture, lens.kept_places()),
+            image=picture if lens.model == "PINHOLE" else mixed_pixels(picture, shown.kept_places()),
             depth=depth.view(height, width),
             valid=(depth > 0).view(height, width),
             c2w=torch.from_numpy(sweep.c2w),
