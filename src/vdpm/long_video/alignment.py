@@ -17,7 +17,7 @@ from vdpm.long_video.gradient import adjust_by_adam
 from vdpm.long_video.initial import Edges, chain, fit_edges, fit_windows, place, spanning_tree
 from vdpm.long_video.observations import Observations
 from vdpm.long_video.priors import Priors, into_known_world
-from vdpm.long_video.sight import follow_sight
+from vdpm.long_video.sight import Sighted, follow_sight
 from vdpm.long_video.state import AdjustmentConfig, State
 from vdpm.long_video.steps import follow_steps
 from vdpm.long_video.still_scene import Scene
@@ -28,9 +28,14 @@ BELIEVED = 0.3
 
 SIGHTED = 0.1
 """Least share of the sampled pixels that must be found again for pictures to lead."""
+STILL = 2.0
+"""Median error of what is found again, over what is reckoned with, beyond which it does not stand still. It is 1.2
+where noise is all: 0.7 to 1.3 in clips of which much stands still, 1.6 in three that animals or children fill."""
 UNSURE = 0.45
 """Confidence, over the mean of the clip, below which a pixel is not followed: sky, and what is far off or has no
 texture. Networks give it a depth that it does not have, and compression lets it stand still while the camera turns."""
+FEWEST = 8
+"""Pixels of a frame that must be found again for it to be scaled by them."""
 BORNE = 1.5
 """Most by which the windows' points may come to lie farther from their own pixels than before (and a pixel more): at
 true cameras they do so by a fifth. Where pictures show little but what moves, cameras would run away with it."""
@@ -137,7 +142,7 @@ def sharpen(
 ) -> Alignment:
     """``found`` with cameras that the pictures themselves bear out (``sight``), and windows put where these have their
     points. ``content``: where pictures show the video, if not everywhere. On the processor. Unchanged where too few
-    pixels are found again, where that brings them no nearer, and where the windows' points do not bear it.
+    pixels are found again, where what is found does not stand still, and where the windows' points do not bear it.
     """
     priors, begin = priors or Priors(), time.perf_counter()
     seen, found = seen.to("cpu"), found.cpu()
@@ -147,11 +152,11 @@ def sharpen(
     fixed[[reference, *priors.pose_frames]] = True
     scene = _scene(seen, found, c2w, intrinsics)
     sighted = follow_sight(pictures, scene, fixed=fixed, lens_fixed=priors.intrinsics is not None, content=content)
-    if sighted.found < SIGHTED or not sighted.after < sighted.before:
+    if sighted.found < SIGHTED or not sighted.after < min(STILL, sighted.before):
         return found
-    scene = sighted.scene
-    windows = fit_windows(seen, found.windows, scene.world(), scene.depth)
     before = _off_pixels(seen, found.windows, found.window_weight, c2w, intrinsics)
+    scene = _scaled(scene, sighted)
+    windows = fit_windows(seen, found.windows, scene.world(), scene.depth)
     if _off_pixels(seen, windows, found.window_weight, scene.c2w, scene.intrinsics) > BORNE * before + 1:
         return found
     state = State(windows, scene.c2w, torch.zeros_like(c2w[:, 0, 0]), scene.intrinsics)
@@ -178,6 +183,18 @@ def _scene(seen: Observations, found: Alignment, c2w: Tensor, intrinsics: Tensor
     followed = total > UNSURE * summed(believed)
     slope = share[..., None] * summed(weight[..., None] * seen.slope)
     return Scene(c2w, intrinsics, share * summed(weight * depth), seen.pixels, slope, followed & known)
+
+
+def _scaled(scene: Scene, sighted: Sighted) -> Scene:
+    """The cameras of ``sighted``; depths of ``scene``, each frame's scaled as those of its pixels were that were found.
+
+    Depths of single pixels that the camera hardly moves past are of little worth there, and windows keep their shape:
+    put where these depths have them, maps carried one picture into another less well in all of six real clips.
+    """
+    scale = (sighted.scene.depth / scene.depth.clamp(min=1e-30)).log()
+    scale = torch.where(sighted.again, scale, torch.nan)
+    by_frame = torch.where(sighted.again.sum(1) < FEWEST, scale.nanmedian(), scale.nanmedian(dim=1).values)
+    return replace(sighted.scene, depth=scene.depth * by_frame[:, None].exp())
 
 
 def _off_pixels(seen: Observations, windows: Similarity, belief: Tensor, c2w: Tensor, intrinsics: Tensor) -> float:

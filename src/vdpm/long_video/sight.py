@@ -28,7 +28,7 @@ LEAST = 1.0
 DEPTH = 1.0
 """Error of the windows' depths that is reckoned with, as a share. It is 4 to 6 %, but pixels of a frame err alike, and
 so do frames, so that many samples weigh as few."""
-LENS = 0.05
+LENS = 0.01
 """The same of the alignment's focal length, of which pictures of a short stretch tell little."""
 TURN, STEP, STILL = 0.005, 0.5, 0.001
 """The same of its steps from frame to frame: radians, share of the step, share of the distance of what is seen."""
@@ -37,13 +37,14 @@ ROUNDS = 15
 
 class Sighted(NamedTuple):
     """``scene``; ``found``: share of pixels that were found again in the nearest frames; ``before``, ``after``: how far
-    those found lie off, median, over what is reckoned with.
+    those found lie off, median, over what is reckoned with. ``again``: pixels that were found in any frame.
     """
 
     scene: Scene
     found: float
     before: float
     after: float
+    again: Bool[Tensor, "frames samples"]
 
 
 def follow_sight(
@@ -64,11 +65,11 @@ def follow_sight(
         if bool(found.sure.any()):
             here = sight.solved(here, found)
     if not bool(found.sure.any()):
-        return Sighted(scene, 0.0, 0.0, 0.0)
+        return Sighted(scene, 0.0, 0.0, 0.0, found.sure.any(1))
     before, after = (float(sight.errors(one, found)[found.sure].median()) for one in (scene, here))
     near = len(STAGES[0])
     asked = float(sight.within[:, 1 : near + 1].sum()) * scene.depth.shape[1]
-    return Sighted(here, float(found.sure[:, :near].sum()) / asked, before, after)
+    return Sighted(here, float(found.sure[:, :near].sum()) / asked, before, after, found.sure.any(1))
 
 
 class _Sight:
