@@ -9,13 +9,14 @@ import vdpm
 from fixtures.clips import picture
 from fixtures.tiny_network import tiny_network
 from vdpm.archive import WindowStore, describe
+from vdpm.clip_reconstruct import Plan
 from vdpm.errors import OutputError, UsageError
 from vdpm.geometry.image_transform import ImageTransform
 from vdpm.long_reconstruct import LongPlan
 from vdpm.long_video.priors import KnownDistance, Priors
 from vdpm.long_video.windows import WindowConfig
 from vdpm.model import VDPM
-from vdpm.reconstruct import Plan, make_plan, make_plans
+from vdpm.reconstruct import make_plan, make_plans
 from vdpm.structures import Reconstruction, Video
 
 CONFIG = WindowConfig(length=6, overlap=3)

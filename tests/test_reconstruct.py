@@ -32,6 +32,10 @@ def result(network: VDPM, video: Video) -> Reconstruction:
     return vdpm.reconstruct(video, model=network)
 
 
+def test_stripes_tell_a_network_that_knows_nothing_nothing(result: Reconstruction) -> None:
+    assert result.provenance["cameras"] == "by the network alone"
+
+
 def test_maps_are_those_of_the_network(network: VDPM, video: Video, result: Reconstruction) -> None:
     with torch.no_grad():
         tokens = network.encode(video.images()[None])

@@ -3,30 +3,28 @@
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 import torch
 
-from vdpm.archive import ReconstructionWriter, check_output
-from vdpm.cost import Forecast, forecast, longest_window
+from vdpm.archive import check_output
+from vdpm.clip_reconstruct import LOADING, Plan
+from vdpm.cost import longest_window
 from vdpm.errors import InputError, UsageError
 from vdpm.geometry.image_transform import ImageTransform
-from vdpm.geometry.rigid import invert_rigid
 from vdpm.image_files import is_pattern
 from vdpm.long_reconstruct import LongPlan
 from vdpm.long_video.likeness import find_shots, thumbnails
 from vdpm.long_video.priors import Priors
 from vdpm.long_video.windows import WindowConfig
-from vdpm.map_memory import MapMemory
 from vdpm.model import VDPM
-from vdpm.model.vdpm import SceneTokens
 from vdpm.network_choice import choose_device, load_network, long_side, times_per_step
 from vdpm.progress import Report, silent, terminal_progress
-from vdpm.provenance import made_by, measurements, timed
-from vdpm.structures import Cameras, Reconstruction, Video
+from vdpm.provenance import timed
+from vdpm.structures import Reconstruction, Video
 from vdpm.video import part_of, read_video
 
 DEFAULT_MODEL = "vdpm-small"
@@ -34,8 +32,6 @@ DEFAULT_MAX_FRAMES = 24
 
 MAX_SIZE = 2048
 """Longest side, in pixels, that is tried; attention over more patches than that gives takes hundreds of GiB."""
-
-LOADING = "loading network and video"
 
 PathOrPaths = str | Path | Sequence[str | Path]
 Wanted = Literal["auto", "all", "none"] | str | Sequence[int]
@@ -74,6 +70,9 @@ def reconstruct(
     pixels; unless told what the network was made for) and ``fit`` choose the frames of a file as ``read_video`` does.
     ``device``: "auto" takes CUDA, then MPS, then the CPU. ``dtype``: "auto", "float32" or "bfloat16".
     ``targets_per_step``: times decoded at once, by memory unless told.
+
+    At the end cameras follow what the pictures show, and points their cameras (``windows.sight``; False leaves the
+    network's answer as it is; ``provenance["cameras"]`` says which it was).
 
     A clip of more than 24 frames is taken in overlapping ``windows``, which are then brought into one world
     (``long_video``; a run that is killed goes on where it was when it is started again). ``max_memory``, in GiB, makes
@@ -146,96 +145,6 @@ def scene_outputs(output: str | Path, scenes: int) -> list[Path]:
     """Where the results of ``scenes`` shots go: ``output`` itself where there is but one."""
     path = Path(output)
     return [path] if scenes == 1 else [path.with_name(f"{path.name}_scene{k + 1:02d}") for k in range(scenes)]
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """A checked task: frames in memory, the network on its device, and the maps wanted, as frame indices."""
-
-    video: Video
-    model: VDPM
-    model_name: str
-    targets: tuple[int, ...]
-    sources: tuple[int, ...]
-    reference: int
-    targets_per_step: int
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def lines(self) -> list[str]:
-        """What is done, in words."""
-        return [f"   0  one window of {len(self.video)} frames, points at {len(self.targets)} times"]
-
-    def forecast(self, *, trial: bool = False) -> Forecast:
-        """Memory and disk of the run, maps written to disk; with ``trial`` also its time."""
-        sources, targets = len(self.sources), len(self.targets)
-        disk = float((1 + targets) * sources * self.video.size[0] * self.video.size[1] * 8)
-        return forecast(self.model, self.video, [(len(self.video), targets, sources)], disk, trial=trial)
-
-    def run(
-        self, output: str | Path | None = None, *, overwrite: bool = False, report: Report = silent
-    ) -> Reconstruction:
-        """Encode, then decode target after target into ``output``, or into memory where that is None."""
-        sink: MapMemory | ReconstructionWriter
-        wanted: dict[str, Any] = {
-            "sources": self.sources,
-            "targets": self.targets,
-            "reference": self.reference,
-            "provenance": made_by(self.model, self.model_name, self.video),
-        }
-        if output is None:
-            sink = MapMemory(self.video, **wanted)
-        else:
-            video = self.video
-            sink = ReconstructionWriter(
-                output,
-                frames=video.frames,
-                timestamps=video.timestamps,
-                frame_indices=video.frame_indices,
-                transform=video.transform,
-                name=video.name,
-                overwrite=overwrite,
-                **wanted,
-            )
-        parameter = next(self.model.parameters())
-        if parameter.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(parameter.device)
-        with sink:
-            # Told as done only here, where nothing that the user asked for can be refused any more.
-            report(LOADING, 2, 2)
-            with torch.inference_mode():
-                self._fill(sink, parameter.device, parameter.dtype, report)
-            # Outside of inference mode: what it loads must be usable with gradients.
-            return sink.finish(measurements(self.seconds, parameter.device))
-
-    def _fill(
-        self, sink: MapMemory | ReconstructionWriter, device: torch.device, dtype: torch.dtype, report: Report
-    ) -> None:
-        """Cameras, P, then Q target by target; each leaves the device as soon as it is made."""
-        report("encoding the frames", 0, 1)
-        with timed(self.seconds, "encode"):
-            tokens = self.model.encode(self.video.images()[None].to(device, dtype), self.reference)
-            sink.write_cameras(self._cameras(tokens))
-        report("encoding the frames", 1, 1)
-        with timed(self.seconds, "shape"):
-            maps = self.model.time_variant(tokens, self.sources)
-            sink.write_time_variant(maps.points[0].float().cpu(), maps.confidence[0].float().cpu())
-            del maps
-        with timed(self.seconds, "decode"):
-            for begin in range(0, len(self.targets), self.targets_per_step):
-                report("decoding times", begin, len(self.targets))
-                step = self.targets[begin : begin + self.targets_per_step]
-                maps = self.model.decode(tokens, torch.tensor(step), self.sources)
-                for row, target in enumerate(step):
-                    sink.write_target(target, maps.points[0, row].float().cpu(), maps.confidence[0, row].float().cpu())
-        if self.targets:
-            report("decoding times", len(self.targets), len(self.targets))
-
-    def _cameras(self, tokens: SceneTokens) -> Cameras:
-        """The camera head's cameras, moved so that the reference camera is the world exactly."""
-        cameras = self.model.cameras(tokens)
-        c2w = cameras.c2w[0].double().cpu()
-        c2w = invert_rigid(c2w[self.reference]) @ c2w
-        return Cameras(c2w=c2w.float(), intrinsics=cameras.intrinsics[0].float().cpu(), size=cameras.size)
 
 
 def make_plan(video: Video | PathOrPaths, **options: Any) -> Plan | LongPlan:
@@ -333,7 +242,19 @@ def make_plans(
         name = model if isinstance(model, str) else network.config.name
         if len(shot) <= longest and not told:
             step = targets_per_step or times_per_step(network, len(shot), shot.size)
-            plans.append(Plan(shot, network, name, chosen_targets, chosen_sources, reference, step, dict(seconds)))
+            plans.append(
+                Plan(
+                    shot,
+                    network,
+                    name,
+                    chosen_targets,
+                    chosen_sources,
+                    reference,
+                    step,
+                    dict(seconds),
+                    config.sight,
+                )
+            )
             continue
         if config.frames > longest:
             config = replace(config, length=longest, overlap=None)

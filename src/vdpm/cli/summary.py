@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from vdpm.clip_reconstruct import Plan
     from vdpm.long_reconstruct import LongPlan
-    from vdpm.reconstruct import Plan
     from vdpm.structures import Reconstruction
 
 

@@ -194,7 +194,8 @@ class OfNetwork(OfPredictor):
             said = self.predictor.predict(video.images(), [], [])
             return SequenceAnswer(_content(z_depth(said.time_variant, said.c2w), video.transform), said.c2w)
         length = 2 if self.pairwise else self.fit.window
-        windows = None if length is None else WindowConfig(length=length)
+        # What the network sees at once is answered by the network alone.
+        windows = WindowConfig(length=length, sight=len(video) > (DEFAULT_MAX_FRAMES if length is None else length))
         # A sequence of a data set is one take; what looks like a cut there is none.
         result = reconstruct(video, model=self.model, targets="none", windows=windows, cuts="ignore")
         depths = []

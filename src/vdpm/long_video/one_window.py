@@ -1,0 +1,94 @@
+"""A clip that the network saw at once: cameras by what its pictures show (``sight``), and its maps put to them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from vdpm.geometry.pinhole import pixel_grid, project
+from vdpm.geometry.rigid import transform_points
+from vdpm.long_video.alignment import align, sharpen
+from vdpm.long_video.observations import WindowMaps, observe
+from vdpm.structures import Cameras, PointMap
+
+TORN = 0.1
+"""Median distance of a network's points from their own pixels, as a share of the picture's diagonal, from which points
+and cameras do not go together, and cameras that are right would say nothing about the points."""
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """``cameras`` that the pictures bear out, in place of ``before``; frame 0 of neither need be the world's.
+
+    A network's points lie some pixels off the rays of its own camera head's cameras. With cameras that are right, the
+    rays are right too: each pixel keeps its depth and goes to its ray.
+    """
+
+    before: Cameras
+    cameras: Cameras
+
+    def points(
+        self,
+        points: Float[Tensor, "sources height width 3"],
+        own: Float[Tensor, "sources height width 3"],
+        sources: Sequence[int],
+    ) -> Float[Tensor, "sources height width 3"]:
+        """Maps of frames ``sources`` at any time, from the world of ``before`` to that of ``cameras``.
+
+        ``own``: the same pixels at their own times, world of ``before``; they come to lie on their pixels' rays, at the
+        depths they had. At other times they keep what they have moved: as seen from their frame's camera, the shift is
+        that of their own time in proportion to the depth.
+        """
+        rows = list(sources)
+        w2c = self.before.w2c[rows].to(points)
+        c2w = self.cameras.c2w[rows].to(points)
+        k = self.cameras.intrinsics[rows].to(points)[:, None, None]
+        there, here = (_moved(w2c, each) for each in (points, own))
+        depth = here[..., 2:]
+        focal, centre = k[..., [0, 1], [0, 1]], k[..., :2, 2]
+        rays = (pixel_grid(*self.cameras.size).to(points) - centre) / focal
+        front = depth > 0
+        off = torch.where(front, rays - here[..., :2] / torch.where(front, depth, 1.0), 0.0)
+        return _moved(c2w, torch.cat((there[..., :2] + off * there[..., 2:], there[..., 2:]), dim=-1))
+
+
+def follow_pictures(
+    pictures: UInt8[Tensor, "frames height width 3"],
+    cameras: Cameras,
+    points: Float[Tensor, "frames height width 3"],
+    confidence: Float[Tensor, "frames height width"],
+    *,
+    reference: int = 0,
+    content: Bool[Tensor, "height width"] | None = None,
+) -> Followed | None:
+    """``cameras`` of a network, which has ``points`` of all frames at their own times, moved to where the pictures show
+    what stands still. None where that cannot be told: too little is found again, nothing comes nearer, or the network's
+    points lie far from their pixels.
+
+    World: the camera of frame ``reference``, before and after; the unit stays. ``content``: where pictures show the
+    video, if not everywhere. Half a second for ten frames, on the processor.
+    """
+    frames = tuple(range(len(pictures)))
+    shown = torch.ones(pictures.shape[1:3], dtype=torch.bool) if content is None else content
+
+    def read(frame: int) -> PointMap:
+        return PointMap(points[frame], confidence[frame])
+
+    seen = observe([WindowMaps(frames, cameras, read)], shown, len(frames))
+    places, _ = project(transform_points(cameras.w2c.to(seen.points), seen.points), cameras.intrinsics.to(seen.points))
+    if not float((places - seen.pixels).norm(dim=-1).median()) < TORN * math.hypot(*shown.shape):
+        return None
+    found = align(seen, reference=reference)
+    sharp = sharpen(seen, found, pictures, reference=reference, content=content)
+    if torch.equal(sharp.cameras.c2w, found.cameras.c2w):
+        return None
+    return Followed(cameras, sharp.cameras)
+
+
+def _moved(
+    matrices: Float[Tensor, "frames 4 4"], points: Float[Tensor, "frames height width 3"]
+) -> Float[Tensor, "frames height width 3"]:
+    return torch.einsum("sij,shwj->shwi", matrices[:, :3, :3], points) + matrices[:, None, None, :3, 3]
