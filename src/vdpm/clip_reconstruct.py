@@ -15,7 +15,7 @@ from vdpm.map_memory import MapMemory
 from vdpm.model import VDPM
 from vdpm.model.vdpm import SceneTokens
 from vdpm.progress import Report, silent
-from vdpm.provenance import made_by, measurements, timed
+from vdpm.provenance import cameras_by, made_by, measurements, timed
 from vdpm.structures import Cameras, PointMap, Reconstruction, Video
 
 LOADING = "loading network and video"
@@ -82,8 +82,7 @@ class Plan:
             with torch.inference_mode():
                 followed = self._fill(sink, parameter.device, parameter.dtype, report)
             # Outside of inference mode: what it loads must be usable with gradients.
-            told = {"cameras": "by the pictures" if followed else "by the network alone"}
-            return sink.finish({**told, **measurements(self.seconds, parameter.device)})
+            return sink.finish({"cameras": cameras_by(followed), **measurements(self.seconds, parameter.device)})
 
     def _fill(
         self, sink: MapMemory | ReconstructionWriter, device: torch.device, dtype: torch.dtype, report: Report
@@ -137,6 +136,6 @@ class Plan:
     def _cameras(self, tokens: SceneTokens) -> Cameras:
         """The camera head's cameras, moved so that the reference camera is the world exactly."""
         cameras = self.model.cameras(tokens)
-        c2w = cameras.c2w[0].double().cpu()
+        c2w = cameras.c2w[0].cpu().double()
         c2w = invert_rigid(c2w[self.reference]) @ c2w
         return Cameras(c2w=c2w.float(), intrinsics=cameras.intrinsics[0].float().cpu(), size=cameras.size)

@@ -22,7 +22,7 @@ from vdpm.long_video.priors import Priors
 from vdpm.long_video.windows import Window, WindowConfig, plan_windows, with_times
 from vdpm.model import VDPM
 from vdpm.progress import Report, silent
-from vdpm.provenance import made_by, measurements, timed
+from vdpm.provenance import cameras_by, made_by, measurements, timed
 from vdpm.structures import Cameras, PointMap, Reconstruction, Video
 
 Times = Literal["auto", "all", "none"] | Sequence[int]
@@ -101,15 +101,17 @@ class LongPlan:
             partial(self._align, report),
             timed=self._repairs,
         )
+        followed = False
         if self.config.sight:
             report("following the pictures", 0, 1)
             with timed(self.seconds, "align"):
                 seen, found, frames = joined.seen, joined.found, self.video.frames
                 shown = self.video.transform.content_mask()
-                found = sharpen(seen, found, frames, reference=self.reference, priors=self.priors, content=shown)
-            joined = replace(joined, found=found)
+                sharp = sharpen(seen, found, frames, reference=self.reference, priors=self.priors, content=shown)
+            followed = not torch.equal(sharp.cameras.c2w, found.cameras.c2w)
+            joined = replace(joined, found=sharp)
             report("following the pictures", 1, 1)
-        return self._finish(store, Path(output), overwrite, joined)
+        return self._finish(store, Path(output), overwrite, joined, followed)
 
     def _repairs(self, new: list[Window]) -> list[Window]:
         """With their times. All of their frames move: points come from their neighbours and go on to them."""
@@ -171,7 +173,7 @@ class LongPlan:
         return seen, found
 
     def _finish(
-        self, store: WindowStore, output: Path, overwrite: bool, joined: Joined[StoredWindow]
+        self, store: WindowStore, output: Path, overwrite: bool, joined: Joined[StoredWindow], followed: bool
     ) -> Reconstruction:
         windows, found = joined.windows, joined.found
         entries = self._entries(windows, found)
@@ -186,7 +188,11 @@ class LongPlan:
             targets=self._kept_times(entries),
             reference=self.reference,
             name=video.name,
-            provenance={**made_by(self.model, self.model_name, video), "windows": self._told(windows, found)},
+            provenance={
+                **made_by(self.model, self.model_name, video),
+                "cameras": cameras_by(followed),
+                "windows": self._told(windows, found),
+            },
             overwrite=overwrite,
             windows=entries,
         ) as writer:
@@ -262,7 +268,7 @@ def reconstruct_window(
     images = video.frames[frames].permute(0, 3, 1, 2).to(parameter.device, parameter.dtype) / 255
     tokens = model.encode(images[None])
     predicted = model.cameras(tokens)
-    c2w = predicted.c2w[0].double().cpu()
+    c2w = predicted.c2w[0].cpu().double()
     rows = {frame: row for row, frame in enumerate(window.frames)}
 
     def time_variant() -> Iterator[PointMap]:

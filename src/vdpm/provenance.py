@@ -29,6 +29,11 @@ def made_by(model: VDPM, model_name: str, video: Video) -> dict[str, Any]:
     }
 
 
+def cameras_by(followed: bool) -> str:
+    """Where a result's cameras come from."""
+    return "by the pictures" if followed else "by the network alone"
+
+
 def measurements(seconds: dict[str, float], device: torch.device) -> dict[str, Any]:
     """Seconds of each step and peak memory in MB."""
     rounded = {key: round(value, 3) for key, value in seconds.items()}

@@ -72,7 +72,7 @@ def reconstruct(
     ``targets_per_step``: times decoded at once, by memory unless told.
 
     At the end cameras follow what the pictures show, and points their cameras (``windows.sight``; False leaves the
-    network's answer as it is; ``provenance["cameras"]`` says which it was).
+    network's answer as it is, and so do clips whose lens zooms; ``provenance["cameras"]`` says which it was).
 
     A clip of more than 24 frames is taken in overlapping ``windows``, which are then brought into one world
     (``long_video``; a run that is killed goes on where it was when it is started again). ``max_memory``, in GiB, makes
@@ -252,7 +252,7 @@ def make_plans(
                     reference,
                     step,
                     dict(seconds),
-                    config.sight,
+                    config.sight and (known is None or known.shared_focal),
                 )
             )
             continue

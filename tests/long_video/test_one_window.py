@@ -13,15 +13,17 @@ from vdpm.structures import Cameras
 FRAMES, SIZE, FOCAL = 10, (64, 96), 90.0
 
 
-def filmed() -> tuple[Tensor, Cameras, Tensor]:
+def filmed(zoom: float = 1.0) -> tuple[Tensor, Cameras, Tensor]:
     """Pictures, true cameras and true points of every pixel; the world is the first camera."""
     step = torch.arange(FRAMES, dtype=torch.float64) / (FRAMES - 1)
     turn = torch.stack((0.05 * (3 * step).sin(), 0.2 * step, 0 * step), dim=-1)
     centre = torch.stack((0.9 * step, 0.15 * (4 * step).sin(), 0.3 * step), dim=-1)
     c2w = rigid(rotation_vector_to_matrix(turn), centre)
-    k = intrinsics_from_focal(torch.tensor(FOCAL), torch.tensor(FOCAL), SIZE).double()
-    rays = torch.cat(((pixel_grid(*SIZE, dtype=torch.float64) - k[:2, 2]) / FOCAL, torch.ones(*SIZE, 1)), dim=-1)
-    way = torch.einsum("nij,hwj->nhwi", c2w[:, :3, :3], rays)
+    focal = FOCAL * zoom**step
+    k = intrinsics_from_focal(focal, focal, SIZE).double()
+    places = (pixel_grid(*SIZE, dtype=torch.float64) - k[0, :2, 2]) / focal[:, None, None, None]
+    rays = torch.cat((places, torch.ones(FRAMES, *SIZE, 1)), dim=-1)
+    way = torch.einsum("nij,nhwj->nhwi", c2w[:, :3, :3], rays)
     depth = torch.full((FRAMES, *SIZE), 3.0, dtype=torch.float64)
     for _ in range(40):  # to where rays meet the wall
         points = c2w[:, None, None, :3, 3] + depth[..., None] * way
@@ -31,7 +33,7 @@ def filmed() -> tuple[Tensor, Cameras, Tensor]:
     noise = torch.rand(1, 3, 90, 120, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     where = points[..., :2] / torch.tensor([4.0, 3.0])
     pictures = F.grid_sample(noise.expand(FRAMES, -1, -1, -1), where, mode="bicubic", align_corners=False).clamp(0, 1)
-    cameras = Cameras(c2w.float(), k.float().expand(FRAMES, 3, 3).clone(), SIZE)
+    cameras = Cameras(c2w.float(), k.float(), SIZE)
     return (255 * pictures.permute(0, 2, 3, 1)).byte(), cameras, points.float()
 
 
@@ -85,6 +87,27 @@ def test_another_reference_and_some_sources(film: tuple[Tensor, Cameras, Tensor]
     assert torch.allclose(found.cameras.c2w[4], torch.eye(4), atol=1e-6)
     whole = found.points(points, points, range(FRAMES))
     assert torch.equal(found.points(points[[7, 2]], points[[7, 2]], (7, 2)), whole[[7, 2]])
+
+
+def test_cameras_that_are_right_stay(film: tuple[Tensor, Cameras, Tensor]) -> None:
+    pictures, true, points = film
+    found = follow_pictures(pictures, true, points, torch.full(points.shape[:-1], 3.0))
+    cameras = true if found is None else found.cameras
+    assert (cameras.c2w - true.c2w).abs().amax() < 0.01
+
+
+def test_a_lens_that_zooms_stays_the_networks() -> None:
+    """One focal length for all frames would be made up for by going forward."""
+    pictures, true, points = filmed(zoom=1.2)
+    assert follow_pictures(pictures, true, points, torch.full(points.shape[:-1], 3.0)) is None
+
+
+def test_points_next_to_the_camera_send_nothing_away(film: tuple[Tensor, Cameras, Tensor]) -> None:
+    _, true, points = film
+    own = points.clone()
+    own[0, 5, 5] = torch.tensor((0.02, 0.02, 1e-4))
+    put = Followed(true, true).points(points, own, range(FRAMES))
+    assert (put[0, 5, 5] - points[0, 5, 5]).norm() < points[0, 5, 5].norm()
 
 
 def test_what_moves_keeps_its_motion(film: tuple[Tensor, Cameras, Tensor]) -> None:

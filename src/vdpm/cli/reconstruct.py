@@ -80,7 +80,8 @@ class Reconstruct:
     """The focal length is known, in pixels of the video."""
 
     zoom: bool = False
-    """The lens zooms: a focal length for each frame, where a clip of several windows has one otherwise."""
+    """The lens zooms: a focal length for each frame, where a clip of several windows has one otherwise. A clip seen at
+    once then keeps the network's cameras."""
 
     cameras: Annotated[Path | None, tyro.conf.arg(metavar="JSON")] = None
     """Cameras are known: a file with "intrinsics" (3 x 3, pixels of the video) and "c2w" (4 x 4 by frame), or one."""

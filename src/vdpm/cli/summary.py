@@ -94,7 +94,8 @@ def _cameras(reconstruction: "Reconstruction") -> str:
     degrees = float(((turn - 1) / 2).clamp(-1, 1).arccos().rad2deg())
     _, horizontal = fov_from_intrinsics(reconstruction.cameras.intrinsics, reconstruction.size)
     fov = float(horizontal.median().rad2deg())
-    return f"path {path:.3f} units, first to last turned by {degrees:.1f} deg, field of view {fov:.0f} deg"
+    by = f", {said}" if (said := reconstruction.provenance.get("cameras")) else ""
+    return f"path {path:.3f} units, first to last turned by {degrees:.1f} deg, field of view {fov:.0f} deg{by}"
 
 
 def _confidence(reconstruction: "Reconstruction") -> str:

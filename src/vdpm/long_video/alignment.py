@@ -139,10 +139,13 @@ def sharpen(
     reference: int = 0,
     priors: Priors | None = None,
     content: Bool[Tensor, "height width"] | None = None,
+    rival: Cameras | None = None,
 ) -> Alignment:
     """``found`` with cameras that the pictures themselves bear out (``sight``), and windows put where these have their
-    points. ``content``: where pictures show the video, if not everywhere. On the processor. Unchanged where too few
-    pixels are found again, where what is found does not stand still, and where the windows' points do not bear it.
+    points. ``content``: where pictures show the video, if not everywhere. ``rival``: of a lone window, cameras that
+    must be further from what the pictures show, if not those of ``found``. On the processor. Unchanged where too few
+    pixels are found again, where what is found does not stand still, where cameras come no nearer to it, and where the
+    windows' points do not bear it.
     """
     priors, begin = priors or Priors(), time.perf_counter()
     seen, found = seen.to("cpu"), found.cpu()
@@ -151,7 +154,13 @@ def sharpen(
     # In the world of the reference; known poses lie there as they are known, up to its place and scale.
     fixed[[reference, *priors.pose_frames]] = True
     scene = _scene(seen, found, c2w, intrinsics)
-    sighted = follow_sight(pictures, scene, fixed=fixed, lens_fixed=priors.intrinsics is not None, content=content)
+    beside = None
+    if rival is not None:
+        as_told = replace(found, windows=_one_window(seen))
+        beside = _scene(seen, as_told, rival.c2w.double(), rival.intrinsics.double())
+    sighted = follow_sight(
+        pictures, scene, fixed=fixed, lens_fixed=priors.intrinsics is not None, content=content, rival=beside
+    )
     if sighted.found < SIGHTED or not sighted.after < min(STILL, sighted.before):
         return found
     before = _off_pixels(seen, found.windows, found.window_weight, c2w, intrinsics)

@@ -54,9 +54,11 @@ def follow_sight(
     fixed: Bool[Tensor, "frames"],
     lens_fixed: bool = False,
     content: Bool[Tensor, "height width"] | None = None,
+    rival: Scene | None = None,
 ) -> Sighted:
     """``scene`` moved to where its pixels are found again in ``pictures``. Poses of ``fixed`` frames stay (at least
     one), and so does the lens with ``lens_fixed``. ``content``: where pictures show the video, if not everywhere.
+    ``rival``: the scene that ``before`` is measured on, if not the one that is moved.
     """
     sight, search = _Sight(scene, fixed, lens_fixed), Search(pictures, scene, AHEAD, content)
     here, found = scene, search.found
@@ -66,7 +68,7 @@ def follow_sight(
             here = sight.solved(here, found)
     if not bool(found.sure.any()):
         return Sighted(scene, 0.0, 0.0, 0.0, found.sure.any(1))
-    before, after = (float(sight.errors(one, found)[found.sure].median()) for one in (scene, here))
+    before, after = (float(sight.errors(one, found)[found.sure].median()) for one in (rival or scene, here))
     near = len(STAGES[0])
     asked = float(sight.within[:, 1 : near + 1].sum()) * scene.depth.shape[1]
     return Sighted(here, float(found.sure[:, :near].sum()) / asked, before, after, found.sure.any(1))

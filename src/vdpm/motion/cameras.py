@@ -36,7 +36,7 @@ class CameraAgreement:
         """Medians and worst in one line of text."""
         off = (self.focal_ratio - 1).abs() * 100
         return (
-            f"head and point maps differ by {self.rotation.median():.2f} deg (worst {self.rotation.max():.2f}), "
+            f"cameras and point maps differ by {self.rotation.median():.2f} deg (worst {self.rotation.max():.2f}), "
             f"{100 * self.translation.median():.2f} % of the scene's distance (worst "
             f"{100 * self.translation.max():.2f}), "
             f"focal length {off.median():.1f} % (worst {off.max():.1f})"

@@ -71,6 +71,8 @@ def train(
         if not 0 <= cooldown_share <= 1:
             raise UsageError(f"cooldown_share is {cooldown_share}; a share lies between 0 (no cool-down) and 1")
         cooldown_steps = round(cooldown_share * (config.steps if steps is None else steps))
+        # A cosine falls throughout and knows no cool-down.
+        config = replace(config, optimizer=replace(config.optimizer, schedule="constant"))
     if clips_seen is not None and clips_seen < 0:
         raise UsageError(f"clips_seen is {clips_seen}; it must not be negative")
     if init_average is not None and init is None:

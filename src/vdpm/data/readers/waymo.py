@@ -95,7 +95,9 @@ class WaymoSequence(DataSequence):
         height, width = lens.size
         if height % spare or width % spare:
             spare = 1
-        picture, shown = read_rgb(self._path, bytes(content), spare), lens.coarser(spare)
+        picture = read_rgb(self._path, bytes(content), spare)
+        # What is no JPEG comes whole.
+        shown = lens if tuple(picture.shape[:2]) == lens.size else lens.coarser(spare)
         if tuple(picture.shape[:2]) != shown.size:
             found = [side * spare for side in picture.shape[:2]]
             raise CorruptFile(self._path, f"its picture is {found}, its camera {[*lens.size]}")
