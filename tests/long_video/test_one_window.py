@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fixtures.wavy_wall import wavy_wall
 from vdpm.geometry.pinhole import intrinsics_from_focal, pixel_grid, project
 from vdpm.geometry.rigid import invert_rigid, rigid, rotation_matrix_to_vector, rotation_vector_to_matrix
 from vdpm.long_video.one_window import Followed, follow_pictures
@@ -23,18 +24,9 @@ def filmed(zoom: float = 1.0) -> tuple[Tensor, Cameras, Tensor]:
     k = intrinsics_from_focal(focal, focal, SIZE).double()
     places = (pixel_grid(*SIZE, dtype=torch.float64) - k[0, :2, 2]) / focal[:, None, None, None]
     rays = torch.cat((places, torch.ones(FRAMES, *SIZE, 1)), dim=-1)
-    way = torch.einsum("nij,nhwj->nhwi", c2w[:, :3, :3], rays)
-    depth = torch.full((FRAMES, *SIZE), 3.0, dtype=torch.float64)
-    for _ in range(40):  # to where rays meet the wall
-        points = c2w[:, None, None, :3, 3] + depth[..., None] * way
-        wall = 3 + 0.7 * torch.sin(1.5 * points[..., 0]) * torch.cos(1.2 * points[..., 1])
-        depth = (wall - c2w[:, None, None, 2, 3]) / way[..., 2]
-    points = c2w[:, None, None, :3, 3] + depth[..., None] * way
-    noise = torch.rand(1, 3, 90, 120, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    where = points[..., :2] / torch.tensor([4.0, 3.0])
-    pictures = F.grid_sample(noise.expand(FRAMES, -1, -1, -1), where, mode="bicubic", align_corners=False).clamp(0, 1)
+    pictures, points, _ = wavy_wall(c2w, rays)
     cameras = Cameras(c2w.float(), k.float(), SIZE)
-    return (255 * pictures.permute(0, 2, 3, 1)).byte(), cameras, points.float()
+    return pictures, cameras, points.float()
 
 
 def told_wrong(cameras: Cameras, points: Tensor) -> tuple[Cameras, Tensor]:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 
+from fixtures.wavy_wall import wavy_wall
 from vdpm.geometry.pinhole import intrinsics_from_focal, pixel_grid
 from vdpm.geometry.rigid import invert_rigid, rigid, rotation_matrix_to_vector, rotation_vector_to_matrix
 from vdpm.long_video.sight import Sighted, follow_sight
@@ -16,10 +16,7 @@ FRAMES, SIZE, FOCAL = 24, (64, 96), 90.0
 
 
 def filmed() -> tuple[torch.Tensor, Scene]:
-    """A camera that moves and turns before a wavy wall with a texture: pictures, and the truth of every fourth pixel.
-
-    Rays meet the wall by fixed point iteration.
-    """
+    """A camera moves and turns before a wavy wall with a texture: pictures, and the truth of every fourth pixel."""
     step = torch.arange(FRAMES, dtype=torch.float64) / (FRAMES - 1)
     turn = torch.stack((0.05 * (3 * step).sin(), 0.2 * step, 0 * step), dim=-1)
     centre = torch.stack((0.9 * step, 0.15 * (4 * step).sin(), 0.3 * step), dim=-1)
@@ -28,16 +25,7 @@ def filmed() -> tuple[torch.Tensor, Scene]:
     k = intrinsics_from_focal(torch.tensor(FOCAL), torch.tensor(FOCAL), SIZE).double()
     pixels = pixel_grid(*SIZE, dtype=torch.float64)
     rays = torch.cat(((pixels - k[:2, 2]) / FOCAL, torch.ones(*SIZE, 1, dtype=torch.float64)), dim=-1)
-    way = torch.einsum("nij,hwj->nhwi", c2w[:, :3, :3], rays)
-    depth = torch.full((FRAMES, *SIZE), 3.0, dtype=torch.float64)
-    for _ in range(40):
-        points = c2w[:, None, None, :3, 3] + depth[..., None] * way
-        wall = 3 + 0.7 * torch.sin(1.5 * points[..., 0]) * torch.cos(1.2 * points[..., 1])
-        depth = (wall - c2w[:, None, None, 2, 3]) / way[..., 2]
-    points = c2w[:, None, None, :3, 3] + depth[..., None] * way
-    noise = torch.rand(1, 3, 90, 120, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    where = points[..., :2] / torch.tensor([4.0, 3.0])
-    pictures = F.grid_sample(noise.expand(FRAMES, -1, -1, -1), where, mode="bicubic", align_corners=False).clamp(0, 1)
+    pictures, _, depth = wavy_wall(c2w, rays)
     at = torch.stack(torch.meshgrid(torch.arange(4, 96, 7), torch.arange(4, 64, 7), indexing="xy"), dim=-1).flatten(
         0, 1
     )
@@ -45,7 +33,7 @@ def filmed() -> tuple[torch.Tensor, Scene]:
     slope = torch.stack(torch.gradient(depth.log(), dim=(2, 1)), dim=-1)[:, at[:, 1], at[:, 0]]
     followed = torch.ones_like(sampled, dtype=torch.bool)
     truth = Scene(c2w, k.expand(FRAMES, 3, 3).clone(), sampled, at.double() + 0.5, slope, followed)
-    return (255 * pictures.permute(0, 2, 3, 1)).byte(), truth
+    return pictures, truth
 
 
 def told_wrong(truth: Scene) -> Scene:
