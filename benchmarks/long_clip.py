@@ -199,7 +199,7 @@ def joined(bank: Bank, truth: Truth, runs: list[Window], variant: Variant) -> Ro
     windows, stored, found = joined.windows, joined.made, joined.found
     if variant.sight:
         with timed(seconds, "align"):
-            found = sharpen(joined.seen, found, video.frames, content=video.transform.content_mask())
+            found = sharpen(joined.seen, found, video.frames, content=video.transform.content_mask()) or found
     maps = world(windows, stored, found)
     result = Found(0, found.cameras.c2w, maps.read)
     stretches = [errors_of(result, truth, start, start + SINGLE) for start in truth.starts]

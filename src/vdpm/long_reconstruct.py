@@ -101,17 +101,16 @@ class LongPlan:
             partial(self._align, report),
             timed=self._repairs,
         )
-        followed = False
+        sharp = None
         if self.config.sight:
             report("following the pictures", 0, 1)
             with timed(self.seconds, "align"):
                 seen, found, frames = joined.seen, joined.found, self.video.frames
                 shown = self.video.transform.content_mask()
                 sharp = sharpen(seen, found, frames, reference=self.reference, priors=self.priors, content=shown)
-            followed = not torch.equal(sharp.cameras.c2w, found.cameras.c2w)
-            joined = replace(joined, found=sharp)
+            joined = replace(joined, found=sharp or found)
             report("following the pictures", 1, 1)
-        return self._finish(store, Path(output), overwrite, joined, followed)
+        return self._finish(store, Path(output), overwrite, joined, followed=sharp is not None)
 
     def _repairs(self, new: list[Window]) -> list[Window]:
         """With their times. All of their frames move: points come from their neighbours and go on to them."""

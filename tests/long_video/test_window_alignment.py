@@ -132,9 +132,7 @@ def test_pictures_that_show_nothing_again_change_nothing(walk: Walk) -> None:
     found = align(seen)
     noise = torch.randint(0, 255, (FRAMES, *SIZE, 3), generator=torch.Generator().manual_seed(0)).byte()
     for pictures in (noise, torch.zeros_like(noise)):
-        same = sharpen(seen, found, pictures)
-        assert torch.equal(same.cameras.c2w, found.cameras.c2w)
-        assert torch.equal(same.windows.scale, found.windows.scale)
+        assert sharpen(seen, found, pictures) is None
 
 
 def test_one_window_alone(walk: Walk) -> None:

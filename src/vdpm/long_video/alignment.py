@@ -140,10 +140,10 @@ def sharpen(
     priors: Priors | None = None,
     content: Bool[Tensor, "height width"] | None = None,
     rival: Cameras | None = None,
-) -> Alignment:
+) -> Alignment | None:
     """``found`` with cameras that the pictures themselves bear out (``sight``), and windows put where these have their
     points. ``content``: where pictures show the video, if not everywhere. ``rival``: of a lone window, cameras that
-    must be further from what the pictures show, if not those of ``found``. On the processor. Unchanged where too few
+    must be further from what the pictures show, if not those of ``found``. On the processor. None where too few
     pixels are found again, where what is found does not stand still, where cameras come no nearer to it, and where the
     windows' points do not bear it.
     """
@@ -162,12 +162,12 @@ def sharpen(
         pictures, scene, fixed=fixed, lens_fixed=priors.intrinsics is not None, content=content, rival=beside
     )
     if sighted.found < SIGHTED or not sighted.after < min(STILL, sighted.before):
-        return found
+        return None
     before = _off_pixels(seen, found.windows, found.window_weight, c2w, intrinsics)
     scene = _scaled(scene, sighted)
     windows = fit_windows(seen, found.windows, scene.world(), scene.depth)
     if _off_pixels(seen, windows, found.window_weight, scene.c2w, scene.intrinsics) > BORNE * before + 1:
-        return found
+        return None
     state = State(windows, scene.c2w, torch.zeros_like(c2w[:, 0, 0]), scene.intrinsics)
     seconds = found.seconds + time.perf_counter() - begin
     return _referred(seen, state, reference, priors, found.window_weight, found.frame_weight, seconds)

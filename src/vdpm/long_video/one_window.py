@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from vdpm.geometry.pinhole import pixel_grid, project
+from vdpm.geometry.pinhole import project, unproject
 from vdpm.geometry.rigid import transform_points
 from vdpm.long_video.alignment import align, sharpen
 from vdpm.long_video.observations import WindowMaps, observe
@@ -17,8 +17,6 @@ from vdpm.structures import Cameras, PointMap
 TORN = 0.1
 """Median distance of a network's points from their own pixels, as a share of the picture's diagonal, from which points
 and cameras do not go together, and cameras that are right would say nothing about the points."""
-
-
 ZOOMS = 0.045
 """Spread of the logarithm of the network's focal lengths over a clip from which the lens zooms, and no one focal
 length is right. ``vdpm-small`` has 0.004 to 0.038 where it does not, in 36 clips."""
@@ -28,7 +26,7 @@ FARTHEST = 0.25
 
 @dataclass(frozen=True, eq=False)
 class Followed:
-    """``cameras`` that the pictures bear out, in place of ``before``; frame 0 of neither need be the world's.
+    """``cameras`` that the pictures bear out, in place of ``before``; the world of both is the camera of one frame.
 
     A network's points lie some pixels off the rays of its own camera head's cameras. With cameras that are right, the
     rays are right too: each pixel keeps its depth and goes to its ray.
@@ -50,19 +48,17 @@ class Followed:
         that of their own time in proportion to the depth.
         """
         rows = list(sources)
-        w2c = self.before.w2c[rows].to(points)
-        c2w = self.cameras.c2w[rows].to(points)
-        k = self.cameras.intrinsics[rows].to(points)[:, None, None]
-        there, here = (_moved(w2c, each) for each in (points, own))
+        w2c, c2w = self.before.w2c[rows].to(points), self.cameras.c2w[rows].to(points)
+        intrinsics = self.cameras.intrinsics[rows].to(points)
+        there, here = transform_points(w2c, points), transform_points(w2c, own)
         depth = here[..., 2:]
-        focal, centre = k[..., [0, 1], [0, 1]], k[..., :2, 2]
-        rays = (pixel_grid(*self.cameras.size).to(points) - centre) / focal
         front = depth > 0
+        rays = unproject(torch.ones_like(depth[..., 0]), intrinsics)[..., :2]
         off = torch.where(front, rays - here[..., :2] / torch.where(front, depth, 1.0), 0.0)
         # A point at next to no depth would send what is behind it anywhere.
-        reach = FARTHEST * math.hypot(*self.cameras.size) / focal.amin()
+        reach = FARTHEST * math.hypot(*self.cameras.size) / intrinsics[:, [0, 1], [0, 1]].amin()
         off = off * (reach / off.norm(dim=-1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
-        return _moved(c2w, torch.cat((there[..., :2] + off * there[..., 2:], there[..., 2:]), dim=-1))
+        return transform_points(c2w, torch.cat((there[..., :2] + off * there[..., 2:], there[..., 2:]), dim=-1))
 
 
 def follow_pictures(
@@ -95,12 +91,4 @@ def follow_pictures(
         return None
     found = align(seen, reference=reference)
     sharp = sharpen(seen, found, pictures, reference=reference, content=content, rival=cameras)
-    if torch.equal(sharp.cameras.c2w, found.cameras.c2w):
-        return None
-    return Followed(cameras, sharp.cameras)
-
-
-def _moved(
-    matrices: Float[Tensor, "frames 4 4"], points: Float[Tensor, "frames height width 3"]
-) -> Float[Tensor, "frames height width 3"]:
-    return torch.einsum("sij,shwj->shwi", matrices[:, :3, :3], points) + matrices[:, None, None, :3, 3]
+    return None if sharp is None else Followed(cameras, sharp.cameras)

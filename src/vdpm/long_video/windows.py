@@ -22,8 +22,7 @@ class WindowConfig:
     ``overlap``: frames that neighbours share, 6 of 16 unless told. ``strided``: windows of every fourth frame besides.
     ``loops``: windows of two stretches that look alike ("likeness"), that the cameras found show to be of one place
     ("geometry"), or of both kinds. ``sight``: cameras follow at the end what the pictures themselves show, also
-    where the clip is seen at once. Raises
-    UsageError for an overlap that leaves no progress.
+    where the clip is seen at once. Raises UsageError for an overlap that leaves no progress.
     """
 
     length: int | None = None
