@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from long_tracks import TrackErrors
 from long_truth import SINGLE, Errors, Found, Truth, errors_of, long_truth
 
 from vdpm.archive import StoredWindow, WindowStore
@@ -221,15 +222,15 @@ def world(windows: Sequence[Window], stored: Sequence[StoredWindow], found: Alig
 
 def report(title: str, scenes: list[dict[str, Row]]) -> None:
     """A table; the mean where there are several scenes."""
-    print(f"\n{title:<42}{'whole clip':^30}{'stretches of 20':^30}{'seconds':^20}")
-    heads = "".join(f"{name:>10}" for name in ("ATE", "AbsRel", "EPE") * 2)
+    print(f"\n{title:<42}{'whole clip':^40}{'stretches of 20':^40}{'seconds':^20}")
+    heads = "".join(f"{name:>10}" for name in ("ATE", "AbsRel", "EPE", "in sight") * 2)
     print(f"{'':<42}{heads}{'network':>10}{'align':>10}")
     for name in (SINGLES, *VARIANTS):
         of = [rows[name] for rows in scenes if name in rows]
         if not of:
             continue
         whole = [row.whole for row in of if row.whole is not None]
-        cells = [*values(Errors.mean(whole))] if whole else [""] * 3
+        cells = [*values(Errors.mean(whole))] if whole else [""] * 4
         cells += values(Errors.mean([row.stretches for row in of]))
         seconds = [sum(row.network_seconds for row in of) / len(of), sum(row.align_seconds for row in of) / len(of)]
         cells += [f"{value:.1f}" for value in seconds]
@@ -240,13 +241,28 @@ def report(title: str, scenes: list[dict[str, Row]]) -> None:
         stretches = Errors.mean([rows[WHOLE].stretches for rows in scenes])
         chain = Errors.mean([rows[CHAIN].whole for rows in scenes if rows[CHAIN].whole])
         for words, errors in (("whole clip", whole), ("stretches", stretches)):
-            ratios = [f"{a / b:.2f}" for a, b in zip(asdict(errors).values(), asdict(singles).values())]
-            print(f"over single windows, {words}: ATE {ratios[0]}, AbsRel {ratios[1]}, EPE {ratios[2]}")
+            ratios = [f"{a / b:.2f}" for a, b in zip(figures(errors), figures(singles))]
+            print(
+                f"over single windows, {words}: ATE {ratios[0]}, AbsRel {ratios[1]}, EPE {ratios[2]}, "
+                f"of tracks in sight {ratios[3]}"
+            )
+            tell_tracks(words, errors.tracks)
+        tell_tracks(SINGLES, singles.tracks)
         print(f"drift of the chain over ours: {chain.ate / whole.ate:.2f}")
 
 
+def tell_tracks(title: str, tracks: TrackErrors) -> None:
+    """All figures of the tracks in a line."""
+    told = (f"{name.replace('_', ' ')} {value:.4f}" for name, value in asdict(tracks).items())
+    print(f"tracks, {title}: " + ", ".join(told))
+
+
+def figures(errors: Errors) -> tuple[float, ...]:
+    return errors.ate, errors.abs_rel, errors.epe, errors.tracks.in_sight
+
+
 def values(errors: Errors) -> list[str]:
-    return [f"{value:.4f}" for value in asdict(errors).values()]
+    return [f"{value:.4f}" for value in figures(errors)]
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
+from long_tracks import Tracked, TrackErrors, in_sight, track_errors
 from torch import Tensor
 
 from vdpm.evaluation.trajectory import trajectory_errors
@@ -57,18 +58,21 @@ class Truth:
 @dataclass(frozen=True)
 class Errors:
     """``ate`` of cameras after one similarity, over the scene's mean distance; ``abs_rel`` of depths after one scale;
-    ``epe`` of the first frame's pixels at later times, in its camera, over the mean distance of its points.
+    ``epe`` of the first frame's pixels at later times, in its camera, over the mean distance of its points; ``tracks``:
+    the same apart for what is in sight and what moves.
     """
 
     ate: float
     abs_rel: float
     epe: float
+    tracks: TrackErrors = field(default_factory=TrackErrors)
 
     @classmethod
     def mean(cls, several: list["Errors"]) -> "Errors":
         names = ("ate", "abs_rel", "epe")
         values = [[getattr(one, name) for one in several if math.isfinite(getattr(one, name))] for name in names]
-        return cls(*(sum(column) / len(column) if column else math.nan for column in values))
+        means = (sum(column) / len(column) if column else math.nan for column in values)
+        return cls(*means, TrackErrors.mean([one.tracks for one in several]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,21 +152,27 @@ def errors_of(found: Found, truth: Truth, first: int, stop: int) -> Errors:
         ratios.append((true_depth / depth).median())
     scale = torch.stack(ratios).median()
     abs_rel = torch.stack([((depth * scale - true).abs() / true).mean() for depth, true in depths]).mean()
-    return Errors(ate, float(abs_rel), _tracking(found, truth, own, first, stop))
+    tracks = _tracking(found, truth, own, first, stop)
+    return Errors(ate, float(abs_rel), tracks.epe, tracks)
 
 
-def _tracking(found: Found, truth: Truth, own: Tensor, first: int, stop: int) -> float:
-    """EPE of the pixels of ``first`` at the times known in the stretch, as the paper's Table 2 has it: in the camera of
-    ``first``, prediction and truth each over the mean distance of that frame's points.
-    """
-    valid = truth.valid[first]
-    ours, theirs = invert_rigid(own[0]), invert_rigid(truth.c2w[first].double())
-    at_first = transform_points(ours, found.read(None, first).points.double())[valid]
-    true_first = transform_points(theirs, truth.points[first].double())[valid]
-    errors = []
-    for target in [t for t, source in truth.tracked if source == first and first < t < stop]:
-        points = transform_points(ours, found.read(target, first).points.double())[valid]
-        true = transform_points(theirs, truth.tracked[target, first].double())[valid]
-        difference = points / at_first.norm(dim=-1).mean() - true / true_first.norm(dim=-1).mean()
-        errors.append(difference.norm(dim=-1).mean())
-    return float(torch.stack(errors).mean()) if errors else math.nan
+def tracks_of(truth: Truth, first: int, stop: int) -> Tracked:
+    """The valid pixels of ``first`` at the times known before ``stop``, in the camera of ``first``."""
+    valid, w2c = truth.valid[first], invert_rigid(truth.c2w[first].double())
+    targets = sorted(t for t, source in truth.tracked if source == first and first < t < stop)
+    world = [truth.tracked[target, first][valid].double() for target in targets]
+    seen = [in_sight(p, truth.c2w[t], truth.points[t], truth.valid[t]) for t, p in zip(targets, world)]
+    at_first = transform_points(w2c, truth.points[first][valid].double())
+    if not targets:
+        return Tracked([], at_first, at_first[:0], valid[:0])
+    return Tracked(targets, at_first, transform_points(w2c, torch.stack(world)), torch.stack(seen))
+
+
+def _tracking(found: Found, truth: Truth, own: Tensor, first: int, stop: int) -> TrackErrors:
+    """As the paper's Table 2 has it: the pixels of ``first`` at the times known in the stretch, in its camera."""
+    valid, ours = truth.valid[first], invert_rigid(own[0])
+
+    def read(target: int | None) -> Tensor:
+        return transform_points(ours, found.read(target, first).points.double())[valid]
+
+    return track_errors(tracks_of(truth, first, stop), read(None), read)
