@@ -1,4 +1,5 @@
-"""Which weights a name means, whether they fit a network, and folders of ``config.json`` and ``model.safetensors``."""
+"""Which weights a name means, whether they fit a network, and folders of ``config.json`` and ``model.safetensors``, or
+of a base and its updates (``model.updates``)."""
 
 import hashlib
 import logging
@@ -14,6 +15,7 @@ from torch import Tensor
 from vdpm.errors import CheckpointError, OutputError, UsageError
 from vdpm.model.checkpoint_file import TORCH_SUFFIXES, StoredState, StoredType, read_state, write_state
 from vdpm.model.config import PRESETS, VDPMConfig, preset_config
+from vdpm.model.updates import BASE_FILE, update_files, updated
 
 log = logging.getLogger("vdpm")
 
@@ -47,10 +49,11 @@ class LoadReport:
 
 @dataclass(frozen=True)
 class LocatedWeights:
-    """A weight file and, where one lies beside it, its configuration file."""
+    """A weight file and, where they lie beside it, its configuration file and what is to be added to it in order."""
 
     file: Path
     config_file: Path | None
+    updates: tuple[Path, ...] = ()
 
 
 def locate_weights(source: str | Path, revision: str | None = None) -> LocatedWeights:
@@ -78,7 +81,7 @@ def locate_weights(source: str | Path, revision: str | None = None) -> LocatedWe
 
 def _locate_preset(name: str) -> LocatedWeights:
     folder = SHIPPED / name
-    if (folder / WEIGHTS_FILE).is_file():
+    if any((folder / file).is_file() for file in (WEIGHTS_FILE, BASE_FILE)):
         return _locate_in_folder(folder)
     if name == "vdpm-1b":
         raise CheckpointError(
@@ -93,6 +96,8 @@ def _locate_in_folder(folder: Path) -> LocatedWeights:
     for name in (WEIGHTS_FILE, RELEASED_FILE):
         if (folder / name).is_file():
             return LocatedWeights(folder / name, config_file if config_file.is_file() else None)
+    if (folder / BASE_FILE).is_file():
+        return LocatedWeights(folder / BASE_FILE, config_file if config_file.is_file() else None, update_files(folder))
     raise CheckpointError(f"folder {folder} holds neither {WEIGHTS_FILE} nor {RELEASED_FILE}; give a folder of weights")
 
 
@@ -138,7 +143,10 @@ def read_weights(source: str | Path, config: VDPMConfig | None = None, revision:
         except (UsageError, OSError, UnicodeDecodeError) as error:
             raise CheckpointError(f"{located.config_file}: {error}") from None
     stored = read_state(located.file)
-    return StoredState(stored.tensors, config or stored.config or _config_by_names(stored.tensors))
+    tensors = stored.tensors
+    for update in located.updates:
+        tensors = updated(tensors, fingerprint(tensors), update)
+    return StoredState(tensors, config or stored.config or _config_by_names(tensors))
 
 
 def _config_by_names(tensors: Mapping[str, Tensor]) -> VDPMConfig:

@@ -1,0 +1,104 @@
+"""Networks stored as what an earlier one lacks, so that a repository that keeps every version grows by little.
+
+A folder holds ``base.safetensors``, the whole of a first network, and ``update-1.safetensors``, ``update-2...``, each
+the way from the network before it to a later one; the last is the network that the folder means. Of matrices an update
+holds the difference in integers of 4 bits with a scale for each row, of everything else the difference in bfloat16:
+
+    NAME::nibbles   uint8 [rows, (entries + 1) // 2], two entries a byte, the first in the upper half, each plus 8
+    NAME::scale     bfloat16 or float32 [rows]
+    NAME            bfloat16, of the tensor's shape
+
+``NAME`` and ``NAME::nibbles`` of tensors that stay are left out. The description of the file holds as ``base`` the
+fingerprint of what it is the way from.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from jaxtyping import Int8, UInt8
+from torch import Tensor
+
+from vdpm.errors import CheckpointError
+from vdpm.model.checkpoint_file import SCALE_SUFFIX, load_tensors, save_tensors
+
+BASE_FILE = "base.safetensors"
+UPDATE_FILE = "update-{}.safetensors"
+NIBBLES_SUFFIX = "::nibbles"
+REACH = 7
+"""Integers of an update go from minus to plus this."""
+_OFFSET = 8
+
+
+def update_files(folder: Path) -> tuple[Path, ...]:
+    """The updates in ``folder``, in order. Raises CheckpointError where there are none or one in between is missing."""
+    numbers = sorted(
+        int(number)
+        for path in folder.glob(UPDATE_FILE.format("*"))
+        if (number := path.stem.removeprefix("update-")).isascii() and number.isdigit()
+    )
+    if not numbers or numbers != list(range(1, len(numbers) + 1)):
+        missing = next(number for number in range(1, len(numbers) + 2) if number not in numbers)
+        raise CheckpointError(f"folder {folder} lacks {UPDATE_FILE.format(missing)}; fetch or convert the whole of it")
+    return tuple(folder / UPDATE_FILE.format(number) for number in numbers)
+
+
+def updated(tensors: Mapping[str, Tensor], before: str, path: Path) -> dict[str, Tensor]:
+    """``tensors``, whose fingerprint is ``before``, with the update of ``path`` added.
+
+    Raises CheckpointError for a file that is damaged, belongs to other weights, or does not fit them.
+    """
+    stored, description = load_tensors(path)
+    if description.get("base") != before:
+        raise CheckpointError(f"{path} is an update of other weights than lie beside it; fetch the whole folder again")
+    result = dict(tensors)
+    for name, value in stored.items():
+        if name.endswith(SCALE_SUFFIX):
+            continue
+        of = name.removesuffix(NIBBLES_SUFFIX)
+        known = tensors.get(of)
+        if known is None or not known.is_floating_point():
+            raise CheckpointError(f"{path}: {of} is no tensor of the weights beside it; fetch the whole folder again")
+        if name == of:
+            fits = value.is_floating_point() and value.shape == known.shape
+            change = value.float() if fits else value
+        else:
+            scale = stored.get(of + SCALE_SUFFIX)
+            entries = known[0].numel() if known.ndim >= 2 else 0
+            fits = value.dtype == torch.uint8 and value.shape == (len(known), (entries + 1) // 2) and entries > 0
+            fits = fits and scale is not None and scale.is_floating_point() and scale.shape == (len(known),)
+            if fits and scale is not None:
+                change = (unpacked(value, entries).float() * scale.float()[:, None]).reshape(known.shape)
+        if not fits:
+            raise CheckpointError(f"{path}: {name} does not fit the weights beside it; fetch the whole folder again")
+        result[of] = known.float() + change
+    return result
+
+
+def write_update(
+    path: Path,
+    before: str,
+    integers: Mapping[str, tuple[Int8[Tensor, "..."], Tensor]],
+    rest: Mapping[str, Tensor],
+) -> None:
+    """Write the way from the weights with fingerprint ``before``: ``integers`` of -7 to 7 and scales of the rows of
+    matrices, and differences of other tensors, which are stored in bfloat16. Raises OutputError where that fails.
+    """
+    stored = {name: value.detach().cpu().to(torch.bfloat16).contiguous() for name, value in rest.items()}
+    for name, (values, scale) in integers.items():
+        stored[name + NIBBLES_SUFFIX], stored[name + SCALE_SUFFIX] = packed(values.flatten(1)), scale.contiguous()
+    save_tensors(path, stored, {"version": 1, "dtype": "int4", "base": before})
+
+
+def packed(integers: Int8[Tensor, "rows entries"]) -> UInt8[Tensor, "rows bytes"]:
+    """Two integers of -8 to 7 a byte; an odd last one has a 0 beside it."""
+    shifted = integers.short() + _OFFSET
+    if shifted.shape[1] % 2:
+        shifted = torch.cat([shifted, torch.full_like(shifted[:, :1], _OFFSET)], dim=1)
+    return (shifted[:, ::2] * 16 + shifted[:, 1::2]).to(torch.uint8)
+
+
+def unpacked(values: UInt8[Tensor, "rows bytes"], entries: int) -> Int8[Tensor, "rows entries"]:
+    """The integers that ``packed`` took."""
+    pairs = torch.stack([values >> 4, values & 15], dim=-1).flatten(1)
+    return (pairs[:, :entries].short() - _OFFSET).to(torch.int8)

@@ -1,0 +1,137 @@
+"""A network as a base and updates: what is stored is what is loaded, and what does not belong together is refused."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vdpm.errors import CheckpointError
+from vdpm.model import VDPM
+from vdpm.model.updates import BASE_FILE, packed, unpacked, update_files, updated, write_update
+from vdpm.model.weights import fingerprint
+
+ROWS, ENTRIES = 6, 5
+
+
+def changed(state: dict[str, Tensor], seed: int) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
+    """Differences for every tensor of a network, as an update may hold them."""
+    generator = torch.Generator().manual_seed(seed)
+    integers, rest = {}, {}
+    for name, value in state.items():
+        if value.ndim >= 2:
+            whole = torch.randint(-7, 8, value.shape, generator=generator).to(torch.int8)
+            scale = 2.0 ** torch.randint(-9, -6, (len(value),), generator=generator).float()
+            integers[name] = (whole, scale)
+        else:
+            rest[name] = torch.randint(-8, 9, value.shape, generator=generator) / 64
+    return integers, rest
+
+
+def after(state: dict[str, Tensor], integers: dict[str, tuple[Tensor, Tensor]], rest: dict[str, Tensor]) -> dict:
+    """The same by plain arithmetic."""
+    result = dict(state)
+    for name, (whole, scale) in integers.items():
+        result[name] = state[name] + whole.float() * scale.reshape(-1, *[1] * (whole.ndim - 1))
+    return result | {name: state[name] + value for name, value in rest.items()}
+
+
+@pytest.fixture
+def folder(tiny: VDPM, tmp_path: Path) -> Path:
+    """A base and two updates."""
+    folder = tmp_path / "model"
+    tiny.save_pretrained(folder)
+    (folder / "model.safetensors").rename(folder / BASE_FILE)
+    state = tiny.state_dict()
+    for number in (1, 2):
+        integers, rest = changed(state, number)
+        write_update(folder / f"update-{number}.safetensors", fingerprint(state), integers, rest)
+        state = after(state, integers, rest)
+    return folder
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        VDPM.from_pretrained(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("entries", [1, 4, 5])
+def test_nibbles_give_their_integers_back(entries: int) -> None:
+    whole = torch.randint(-8, 8, (7, entries), generator=torch.Generator().manual_seed(0)).to(torch.int8)
+    stored = packed(whole)
+    assert stored.shape == (7, (entries + 1) // 2)
+    assert torch.equal(unpacked(stored, entries), whole)
+
+
+def test_the_first_of_two_is_in_the_upper_half() -> None:
+    assert packed(torch.tensor([[-8, 7, 1]], dtype=torch.int8)).tolist() == [[0x0F, 0x98]]
+
+
+def test_folder_means_its_last_update(tiny: VDPM, folder: Path) -> None:
+    state = tiny.state_dict()
+    for number in (1, 2):
+        state = after(state, *changed(state, number))
+    loaded = VDPM.from_pretrained(folder).state_dict()
+    assert loaded.keys() == state.keys()
+    for name, value in state.items():
+        assert torch.equal(loaded[name], value), name
+
+
+def test_base_file_alone_is_the_first_network(tiny: VDPM, folder: Path) -> None:
+    assert VDPM.from_pretrained(folder / BASE_FILE).fingerprint() == tiny.fingerprint()
+
+
+def test_what_an_update_leaves_out_stays(tmp_path: Path) -> None:
+    before = {"a.weight": torch.ones(ROWS, ENTRIES), "b": torch.zeros(3)}
+    write_update(tmp_path / "u.safetensors", fingerprint(before), {}, {"b": torch.full((3,), 0.5)})
+    result = updated(before, fingerprint(before), tmp_path / "u.safetensors")
+    assert torch.equal(result["a.weight"], before["a.weight"])
+    assert result["b"].tolist() == [0.5] * 3
+
+
+def test_missing_updates_are_named(folder: Path) -> None:
+    (folder / "update-1.safetensors").unlink()
+    assert "lacks update-1.safetensors" in refusal(folder)
+    (folder / "update-2.safetensors").unlink()
+    assert "lacks update-1.safetensors" in refusal(folder)
+
+
+def test_ten_updates_come_in_their_order(tmp_path: Path) -> None:
+    for number in range(1, 12):
+        (tmp_path / f"update-{number}.safetensors").touch()
+    (tmp_path / "update-later.safetensors").touch()
+    assert [path.stem for path in update_files(tmp_path)] == [f"update-{number}" for number in range(1, 12)]
+
+
+def test_updates_of_other_weights_are_refused(folder: Path) -> None:
+    shutil.copy(folder / "update-2.safetensors", folder / "update-1.safetensors")
+    assert "update of other weights" in refusal(folder)
+
+
+@pytest.mark.parametrize("kind", ["shape", "type", "name", "scale", "damaged", "infinite"])
+def test_updates_that_do_not_fit_are_refused(tiny: VDPM, folder: Path, kind: str) -> None:
+    path = folder / "update-1.safetensors"
+    stored = load_file(path)
+    name = next(name for name in stored if name.endswith("::nibbles"))
+    scale = name.replace("::nibbles", "::scale")
+    if kind == "shape":
+        stored[name] = stored[name][:, :-1].contiguous()
+    elif kind == "type":
+        stored[name] = stored[name].to(torch.int8)
+    elif kind == "name":
+        stored["stranger"] = torch.zeros(3)
+    elif kind == "scale":
+        del stored[scale]
+    elif kind == "infinite":
+        stored[scale] = torch.full_like(stored[scale], torch.inf)
+    description = f'{{"base": "{fingerprint(tiny.state_dict())}"}}'
+    save_file(stored, path, metadata={"vdpm": description})
+    if kind == "damaged":
+        path.write_bytes(path.read_bytes()[:-10])
+    said = refusal(folder)
+    # The first update is found at fault where it can be told, the second where only its base can.
+    assert {"damaged": "damaged", "infinite": "update"}.get(kind, "update-1.safetensors") in said
