@@ -95,9 +95,16 @@ def test_convert_refuses_what_is_no_checkpoint(run: Run, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("options", "what"), [(("--step", 0.5), "--dtype int8"), (("--dtype", "int8", "--step", 2), "2")]
+    ("options", "what"),
+    [
+        (("--step", 0.5), "--dtype int8"),
+        (("--size", 5), "--dtype int8"),
+        (("--dtype", "int8", "--step", 2), "2"),
+        (("--dtype", "int8", "--size", -5), "-5"),
+        (("--dtype", "int8", "--step", 0.5, "--size", 5), "one of them"),
+    ],
 )
-def test_convert_refuses_a_step_that_makes_no_sense(
+def test_convert_refuses_a_step_or_size_that_makes_no_sense(
     run: Run, tiny_folder: Path, tmp_path: Path, options: tuple[object, ...], what: str
 ) -> None:
     done = run("convert", tiny_folder, tmp_path / "ours", *options)

@@ -1,5 +1,5 @@
 import math
-from functools import partial
+import zlib
 from pathlib import Path
 
 import pytest
@@ -10,19 +10,40 @@ from fixtures.tiny_run import TINY
 from vdpm.errors import UsageError
 from vdpm.model import VDPM
 from vdpm.model.convert import convert
+from vdpm.model.rounding import second_moments
 from vdpm.synthetic import SceneConfig
-from vdpm.training.compact import compact_integers
+from vdpm.training.compact import OwnClips, Shown, compact_at_step, compact_to_size, sensitivities
 
-SCENES = SceneConfig(num_frames=2, height=16, width=24)
+FEW = OwnClips(SceneConfig(num_frames=2, height=16, width=24), 2)
 
 
-def test_a_folder_with_coarse_integers_loads_and_computes_nearly_the_same(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
     torch.manual_seed(0)
-    model = VDPM(TINY).eval()
-    model.save_pretrained(tmp_path / "trained")
-    for name, step in (("plain", None), ("coarse", 0.5)):
-        integers_of = None if step is None else partial(compact_integers, step=step, scenes=SCENES, clips=2)
-        convert(tmp_path / "trained", tmp_path / name, dtype="int8", integers_of=integers_of)
+    VDPM(TINY).save_pretrained(folder)
+    return folder
+
+
+def relative_change(folder: Path, trained: Path) -> float:
+    images = torch.rand(1, 2, 3, 16, 24, generator=torch.Generator().manual_seed(6))
+    with torch.no_grad():
+        before, after = (
+            VDPM.from_pretrained(source)(images, torch.zeros(1, 1, dtype=torch.long)).time_variant.points
+            for source in (trained, folder)
+        )
+    return float((after - before).norm(dim=-1).mean() / before.norm(dim=-1).mean())
+
+
+def packed(folder: Path) -> float:
+    return len(zlib.compress((folder / "model.safetensors").read_bytes(), 6)) / 2**20
+
+
+def test_a_folder_with_coarse_integers_loads_and_computes_nearly_the_same(trained: Path, tmp_path: Path) -> None:
+    convert(trained, tmp_path / "plain", dtype="int8")
+    convert(
+        trained, tmp_path / "coarse", dtype="int8", compacted_by=lambda model: compact_at_step(model, 0.5, clips=FEW)
+    )
     plain, coarse = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "coarse"))
     assert plain.keys() == coarse.keys()
     blocks = [name for name, value in coarse.items() if value.dtype == torch.int8 and "frame_blocks." in name]
@@ -31,15 +52,62 @@ def test_a_folder_with_coarse_integers_loads_and_computes_nearly_the_same(tmp_pa
         # Half a root mean square apart, few integers are beyond eight.
         assert (coarse[name].abs() > 8).float().mean() < 0.01
         assert int(plain[name].abs().max()) == 127
-    again = VDPM.from_pretrained(tmp_path / "coarse")
-    images = torch.rand(1, 2, 3, 16, 24, generator=torch.Generator().manual_seed(6))
-    target = torch.zeros(1, 1, dtype=torch.long)
+    assert relative_change(tmp_path / "coarse", trained) < 0.2
+
+
+def test_a_file_has_the_size_that_was_asked_for(trained: Path, tmp_path: Path) -> None:
+    convert(trained, tmp_path / "plain", dtype="int8")
+    stages = set()
+
+    def report(stage: str, done: int, total: int) -> None:
+        assert 0 < done <= total
+        stages.add(stage)
+
+    changes = []
+    for share in (0.7, 0.45):
+        for name in ("first", "again"):
+            convert(
+                trained,
+                tmp_path / name,
+                dtype="int8",
+                overwrite=True,
+                compacted_by=lambda model, share=share: compact_to_size(
+                    model, share * packed(tmp_path / "plain"), FEW, report
+                ),
+            )
+        assert 0.97 * share < packed(tmp_path / "first") / packed(tmp_path / "plain") <= share
+        changes.append(relative_change(tmp_path / "first", trained))
+        # Nothing is drawn that has no seed.
+        first, again = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "again"))
+        assert all(torch.equal(value, again[name]) for name, value in first.items())
+    assert changes[0] < changes[1] < 0.2
+    assert {"making clips", "slopes of the maps", "steps for the size"} < stages
+
+
+def test_slopes_tell_how_much_of_each_matrix_reaches_the_maps(trained: Path) -> None:
+    model = VDPM.from_pretrained(trained)
+    shown = [Shown(torch.rand(1, 2, 3, 16, 24, generator=torch.Generator().manual_seed(6)), torch.zeros(1, 1).long())]
+    moments = second_moments(model, lambda: model(*shown[0]))
+    before = sensitivities(model, shown, moments)
+    first, last = (f"decoder.frame_blocks.0.0.mlp.{name}.weight" for name in ("fc1", "fc2"))
     with torch.no_grad():
-        before, after = (network(images, target).time_variant.points for network in (model, again))
-    assert float((after - before).norm(dim=-1).mean()) < 0.2 * float(before.norm(dim=-1).mean())
+        # Behind a matrix of zeros nothing of the one before it arrives, and of twice the matrix, four times the square.
+        model.get_parameter(last).zero_()
+        model.aggregator.frame_blocks[0].mlp.fc2.weight.mul_(2)
+    after = sensitivities(model, shown, moments)
+    assert float(before[first].min()) > 0
+    assert float(after[first].max()) == 0
+    earlier = "aggregator.frame_blocks.0.mlp.fc1.weight"
+    assert 2 < float(after[earlier].mean() / before[earlier].mean()) < 8
 
 
 @pytest.mark.parametrize("step", [0.0, -1.0, 1.5, math.nan])
 def test_what_is_no_step_is_refused(step: float) -> None:
     with pytest.raises(UsageError, match="step"):
-        compact_integers(VDPM(TINY), step, SCENES, 1)
+        compact_at_step(VDPM(TINY), step, FEW)
+
+
+@pytest.mark.parametrize(("mib", "words"), [(0.0, "size"), (math.nan, "size"), (0.001, "no smaller than")])
+def test_what_is_no_size_or_too_little_is_refused(trained: Path, mib: float, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        compact_to_size(VDPM.from_pretrained(trained), mib, clips=FEW)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,9 +10,8 @@ import tyro
 from vdpm.errors import UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from vdpm.model import VDPM
+    from vdpm.model.rounding import Compacted
 
 
 @dataclass(frozen=True)
@@ -37,16 +35,23 @@ class Convert:
     """For int8: coarser integers in the transformers' blocks, this many root mean squares of a row apart (0.5, say),
     rounded so that the maps of 16 of our own clips change least. The file compresses to about half."""
 
+    size: Annotated[float | None, tyro.conf.arg(metavar="MIB")] = None
+    """For int8: MiB that the file may have once git, zip or a wheel has packed it. Each matrix gets a step of its own,
+    the coarser the less the maps depend on it. Takes some minutes on a CPU."""
+
     overwrite: bool = False
     """Replace the weights in a folder that exists; other files in it stay."""
 
     def run(self) -> None:
         from vdpm.model.convert import convert
 
-        if self.step is not None and self.dtype != "int8":
-            raise UsageError("--step is for integers; add --dtype int8")
+        for name, value in (("--step", self.step), ("--size", self.size)):
+            if value is not None and self.dtype != "int8":
+                raise UsageError(f"{name} is for integers; add --dtype int8")
+        if self.step is not None and self.size is not None:
+            raise UsageError("--step and --size both tell how coarse the integers are; give one of them")
         report = convert(
-            self.source, self.destination, dtype=self.dtype, overwrite=self.overwrite, integers_of=self._integers_of()
+            self.source, self.destination, dtype=self.dtype, overwrite=self.overwrite, compacted_by=self._compacted_by()
         )
         size = sum(path.stat().st_size for path in self.destination.iterdir()) / 1e6
         print(f"{self.destination}: {report}; {size:.1f} MB")
@@ -55,9 +60,17 @@ class Convert:
         else:
             print(f"Next: vdpm reconstruct VIDEO -o DIR --model {self.destination}")
 
-    def _integers_of(self) -> "Callable[[VDPM], dict[str, tuple[Tensor, Tensor]]] | None":
-        if self.step is None:
+    def _compacted_by(self) -> "Callable[[VDPM], Compacted] | None":
+        if self.step is None and self.size is None:
             return None
-        from vdpm.training.compact import compact_integers
+        from vdpm.progress import terminal_progress
+        from vdpm.training.compact import compact_at_step, compact_to_size
 
-        return partial(compact_integers, step=self.step)
+        def compacted(model: "VDPM") -> "Compacted":
+            with terminal_progress() as report:
+                if self.size is not None:
+                    return compact_to_size(model, self.size, report=report)
+                assert self.step is not None
+                return compact_at_step(model, self.step, report=report)
+
+        return compacted

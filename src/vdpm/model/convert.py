@@ -2,15 +2,15 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from vdpm.errors import OutputError
 from vdpm.model.checkpoint_file import StoredType
 from vdpm.model.config import VDPMConfig
+from vdpm.model.rounding import Compacted
 from vdpm.model.vdpm import VDPM
 from vdpm.model.weights import CONFIG_FILE, WEIGHTS_FILE, LoadReport, write_folder
 
@@ -23,12 +23,13 @@ def convert(
     config: VDPMConfig | None = None,
     overwrite: bool = False,
     seed: int = 0,
-    integers_of: Callable[[VDPM], Mapping[str, tuple[Tensor, Tensor]]] | None = None,
+    compacted_by: Callable[[VDPM], Compacted] | None = None,
 ) -> LoadReport:
     """Read any checkpoint ``VDPM.from_pretrained`` reads and write it as our folder; written beside, then renamed.
 
-    ``seed`` draws what a VGGT checkpoint lacks. ``integers_of``: for "int8", gives integers and scales of the rows of a
-    network's matrices (``model.rounding``) instead of the nearest ones. Returns what was dropped and initialised.
+    ``seed`` draws what a VGGT checkpoint lacks. ``compacted_by``: for "int8", gives integers and scales of the rows of
+    a network's matrices instead of the nearest ones, and what else of it changes (``model.rounding``). Returns what
+    was dropped and initialised.
     Raises CheckpointError for a checkpoint that is refused, OutputError where the folder exists (unless ``overwrite``),
     holds other files and no weights, or cannot be written. Files beside the weights stay.
     """
@@ -45,8 +46,12 @@ def convert(
     report = model.load_report
     assert report is not None
     beside = destination.with_name(f".{destination.name}.{os.getpid()}")
-    integers = integers_of(model) if integers_of is not None and dtype == "int8" else None
-    write_folder(beside, model.state_dict(), model.config, dtype, integers)
+    tensors = model.state_dict()
+    integers = None
+    if compacted_by is not None and dtype == "int8":
+        compacted = compacted_by(model)
+        tensors, integers = tensors | dict(compacted.rest), compacted.integers
+    write_folder(beside, tensors, model.config, dtype, integers)
     try:
         if destination.exists():
             # Only these two are replaced: what else lies in the folder is the user's.

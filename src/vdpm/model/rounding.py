@@ -1,15 +1,18 @@
 """Matrices on a coarse grid of integers, rounded so that what the network computes changes least.
 
 Column after column, the error of rounding is made good in the columns still to come, as far as the inputs of the matrix
-go together (GPTQ, Frantar et al., 2023). How they do is measured on clips that the network is run on.
+go together (GPTQ, Frantar et al., 2023). How they do is measured on clips that the network is run on, and so is how
+much the maps depend on each matrix: what matters less may be coarser.
 """
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Float64, Int8
+from jaxtyping import Float, Int8
 from torch import Tensor, nn
 
 from vdpm.model.checkpoint_file import INT8_LEVELS, is_quantized, row_scales
@@ -17,8 +20,38 @@ from vdpm.model.checkpoint_file import INT8_LEVELS, is_quantized, row_scales
 FINE_STEP = 0.12
 """The step of matrices outside of the transformers' blocks: those are few, and nothing after them makes up for it."""
 COARSE = ("frame_blocks.", "global_blocks.")
+WIDEST_STEP = 1.8
+"""In root mean squares of a row: beyond, most of a matrix is zero, and slopes no longer tell what that does."""
+SENSITIVITY_POWER = 0.7
+"""Steps go with this power of what sensitivities ask for: errors that large do not follow slopes alone (1 and 0.5 do
+as well, 0 doubles the change of the maps)."""
+ZERO_SAVING = 0.5
+"""How much shorter codes count against error, of what they are worth where steps are fine."""
+SCALE_DIGITS = 3
+REST_DIGITS = 7
+"""Binary digits after the first of stored scales and of what stays in float32."""
 _DAMPING = 0.01
 _COLUMNS = 64
+
+
+class Feedback(NamedTuple):
+    """How errors of rounding are made good: columns in ``order``, those after them by the triangle ``upper``."""
+
+    order: Tensor
+    upper: Float[Tensor, "inputs inputs"]
+
+    @property
+    def remaining(self) -> Float[Tensor, "inputs"]:
+        """Of each column's squared inputs, in ``order``, what the columns after it cannot make good."""
+        return 1 / self.upper.diagonal().square()
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """A network for a small file: ``integers`` and scales of the rows of its matrices, ``rest`` of its tensors."""
+
+    integers: Mapping[str, tuple[Tensor, Tensor]]
+    rest: Mapping[str, Tensor]
 
 
 def second_moments(network: nn.Module, run: Callable[[], object]) -> dict[str, Float[Tensor, "inputs inputs"]]:
@@ -66,9 +99,61 @@ def coarse_integers(
         rows = weight.flatten(1)
         size = step if any(part in name for part in COARSE) else min(step, FINE_STEP)
         scale = grid_scales(rows, size)
-        integers = round_with_feedback(rows, scale, inputs.cpu().double())
+        integers = round_with_feedback(rows, scale, feedback_of(inputs))
         rounded[name] = (integers.reshape(weight.shape), scale)
     return rounded
+
+
+def relative_steps(
+    tensors: Mapping[str, Tensor], feedback: Mapping[str, Feedback], sensitivity: Mapping[str, Tensor]
+) -> dict[str, float]:
+    """The step of each matrix, in root mean squares of its rows and relative to that of the others.
+
+    Bits are spent best where one more saves the same error everywhere. For that, the square of a matrix' step goes with
+    one over how much error in it changes the output (``sensitivity`` of its rows, see ``training.compact``) and over
+    what its columns cannot make good for each other. The geometric mean over all entries is 1.
+    """
+    logs, entries = {}, {}
+    for name, (rows, known) in {name: (tensors[name].flatten(1), feedback[name]) for name in feedback}.items():
+        tiny = torch.finfo(torch.float32).tiny
+        felt = sensitivity[name].clamp_min(0.01 * float(sensitivity[name].mean()) + tiny).log().mean()
+        size = rows.float().square().mean(1).clamp_min(tiny).log().mean()
+        logs[name] = -0.5 * SENSITIVITY_POWER * float(felt + known.remaining.log().mean() + size)
+        entries[name] = rows.numel()
+    middle = sum(logs[name] * entries[name] for name in logs) / sum(entries.values())
+    return {name: math.exp(value - middle) for name, value in logs.items()}
+
+
+def cheap_integers(
+    tensors: Mapping[str, Tensor], feedback: Mapping[str, Feedback], steps: Mapping[str, float]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """As ``coarse_integers``, each matrix with its own step of at most ``WIDEST_STEP``; where two integers do nearly
+    as well the one with the shorter code is taken, and scales have few digits."""
+    rounded = {}
+    for name, known in feedback.items():
+        weight = tensors[name].detach().cpu().float()
+        rows = weight.flatten(1)
+        least = row_scales(rows)
+        scale = few_digits(grid_scales(rows, min(steps[name], WIDEST_STEP)), SCALE_DIGITS)
+        scale = torch.where(scale < least, few_digits(scale * (1 + 2.0**-SCALE_DIGITS), SCALE_DIGITS), scale)
+        nearest = (rows / scale.clamp_min(1e-30)[:, None]).round()
+        once = round_with_feedback(rows, scale, known, code_lengths(nearest))
+        integers = round_with_feedback(rows, scale, known, code_lengths(once))
+        rounded[name] = (integers.reshape(weight.shape), scale)
+    return rounded
+
+
+def code_lengths(integers: Tensor) -> Float[Tensor, "integers"]:
+    """Bits that the best code takes for -127 to 127 if they are as frequent as in ``integers``, by either sign."""
+    counts = torch.bincount((integers.flatten().long() + INT8_LEVELS), minlength=2 * INT8_LEVELS + 1).float()
+    counts = (counts + counts.flip(0)) / 2 + 0.02
+    return -(counts / counts.sum()).log2()
+
+
+def few_digits(values: Tensor, digits: int) -> Tensor:
+    """``values`` rounded to ``digits`` binary digits after the first: the bytes that are left out become zeros."""
+    mantissa, exponent = torch.frexp(values)
+    return torch.ldexp((mantissa * 2.0 ** (digits + 1)).round() / 2.0 ** (digits + 1), exponent)
 
 
 def grid_scales(rows: Float[Tensor, "*rows inputs"], step: float) -> Float[Tensor, "*rows"]:
@@ -82,24 +167,51 @@ def on_grid(matrices: Float[Tensor, "*rows inputs"], step: float) -> Float[Tenso
     return (matrices / scale.clamp_min(1e-30)).round() * scale
 
 
-def round_with_feedback(
-    weight: Float[Tensor, "rows inputs"], scale: Float[Tensor, "rows"], moments: Float64[Tensor, "inputs inputs"]
-) -> Int8[Tensor, "rows inputs"]:
-    """Integers times ``scale`` near ``weight``, with a small sum over inputs x of |(weight - rounded) x|^2."""
+def feedback_of(moments: Float[Tensor, "inputs inputs"]) -> Feedback:
+    """How errors in a matrix are made good whose inputs have these second moments; they need not be regular."""
+    moments = moments.cpu().double()
     damped = moments + _DAMPING * moments.diagonal().mean().clamp_min(1e-12) * torch.eye(len(moments)).double()
     # Columns that matter most come first, while there are many left to make good what they lose.
     order = damped.diagonal().argsort(descending=True)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped[order][:, order]))
-    upper = torch.linalg.cholesky(inverse, upper=True)
-    left, size = weight.double()[:, order], scale.double().clamp_min(1e-30)
+    return Feedback(order, torch.linalg.cholesky(inverse, upper=True).float())
+
+
+def round_with_feedback(
+    weight: Float[Tensor, "rows inputs"],
+    scale: Float[Tensor, "rows"],
+    feedback: Feedback,
+    lengths: Float[Tensor, "integers"] | None = None,
+) -> Int8[Tensor, "rows inputs"]:
+    """Integers times ``scale`` near ``weight``, with a small sum over inputs x of |(weight - rounded) x|^2.
+
+    ``lengths``: of the codes of -127 to 127, in bits. An integer next to the nearest, on the side of zero, or zero
+    itself is then taken where what it saves is worth its error.
+    """
+    order, upper = feedback
+    left, size = weight.float()[:, order], scale.float().clamp_min(1e-30)
+    matter = feedback.remaining / feedback.remaining.log().mean().exp()
     integers = torch.zeros_like(left)
     for start in range(0, len(order), _COLUMNS):
         end = min(start + _COLUMNS, len(order))
-        errors = torch.zeros(len(left), end - start).double()
+        errors = torch.zeros(len(left), end - start)
         for column in range(start, end):
-            here = left[:, column]
-            integers[:, column] = (here / size).round().clamp(-INT8_LEVELS, INT8_LEVELS)
-            errors[:, column - start] = (here - integers[:, column] * size) / upper[column, column]
+            wanted = left[:, column] / size
+            chosen = wanted.round().clamp(-INT8_LEVELS, INT8_LEVELS)
+            if lengths is not None:
+                chosen = _cheaper(wanted, chosen, float(matter[column]), lengths)
+            integers[:, column] = chosen
+            errors[:, column - start] = (left[:, column] - chosen * size) / upper[column, column]
             left[:, column + 1 : end] -= errors[:, column - start, None] * upper[column, column + 1 : end]
         left[:, end:] -= errors @ upper[start:end, end:]
     return integers[:, order.argsort()].to(torch.int8)
+
+
+def _cheaper(
+    wanted: Float[Tensor, "rows"], nearest: Float[Tensor, "rows"], matter: float, lengths: Float[Tensor, "integers"]
+) -> Float[Tensor, "rows"]:
+    # Where steps are fine, one bit more of each entry saves this share of a squared step: of 1/12, by 2 ln 2.
+    worth = ZERO_SAVING * 2 * math.log(2) / 12
+    candidates = torch.stack([nearest, nearest - nearest.sign(), torch.zeros_like(nearest)])
+    cost = (wanted - candidates).square() * matter + worth * lengths[(candidates + INT8_LEVELS).long()]
+    return candidates.gather(0, cost.argmin(0, keepdim=True))[0]

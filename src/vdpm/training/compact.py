@@ -1,34 +1,198 @@
-"""Small files of trained networks: which clips tell how their matrices may be rounded."""
+"""Small files of trained networks: which clips tell how their matrices may be rounded, and how much each matters."""
 
 import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vdpm.errors import UsageError
-from vdpm.model import VDPM
-from vdpm.model.rounding import coarse_integers, second_moments
+from vdpm.model import VDPM, VDPMOutput
+from vdpm.model.checkpoint_file import write_state
+from vdpm.model.rounding import (
+    REST_DIGITS,
+    WIDEST_STEP,
+    Compacted,
+    Feedback,
+    cheap_integers,
+    coarse_integers,
+    feedback_of,
+    few_digits,
+    relative_steps,
+    second_moments,
+)
+from vdpm.progress import Report, silent
 from vdpm.synthetic import SceneConfig, SceneGenerator, training_seeds
 
 CLIPS = 16
 SCENES = SceneConfig(num_frames=6, height=112, width=168)
+PACKING = 6
+"""The level of zlib at which git, zip archives and wheels pack files."""
+SLACK = 0.005
+"""By how much of it a file may be smaller than wanted."""
+ROUNDS = 12
+PROBES = 1
+LEAST_STEP = 0.05
+CAMERA_WEIGHT, CONFIDENCE_WEIGHT, DESCRIPTOR_WEIGHT = 2.0, 0.1, 0.2
+"""What a change of the cameras' encodings, of logarithms of confidences, of descriptors counts; of maps, 1."""
 
 
-def compact_integers(
-    model: VDPM, step: float, scenes: SceneConfig = SCENES, clips: int = CLIPS
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Integers and scales for the matrices of ``model`` (see ``model.rounding``), chosen on ``clips`` of our own
-    scenes, always the same.
+@dataclass(frozen=True)
+class OwnClips:
+    """``count`` clips of our own training scenes, always the same ones."""
+
+    scenes: SceneConfig = SCENES
+    count: int = CLIPS
+
+
+class Shown(NamedTuple):
+    """What the network is run on."""
+
+    images: Float[Tensor, "1 frames 3 height width"]
+    target_times: Int[Tensor, "1 1"]
+
+
+def compact_at_step(model: VDPM, step: float, clips: OwnClips | None = None, report: Report = silent) -> Compacted:
+    """``model`` with the integers of ``model.rounding.coarse_integers``, chosen on ``clips``.
 
     Raises UsageError for a step that is no step.
     """
     if not (math.isfinite(step) and 0 < step <= 1):
         raise UsageError(f"a step of {step:g} between integers; it must be above 0 and at most 1")
-    generator = SceneGenerator(scenes, torch.device("cpu"))
+    shown = _made(clips or OwnClips(), report)
+    moments = second_moments(model, lambda: _show(model, shown, report))
+    return Compacted(coarse_integers(model.state_dict(), moments, step), {})
 
-    def run() -> None:
-        for seed in training_seeds(0, clips).tolist():
-            target = torch.tensor([[seed % scenes.num_frames]])
-            model(generator(torch.tensor([seed])).images, target)
 
-    return coarse_integers(model.state_dict(), second_moments(model, run), step)
+def compact_to_size(model: VDPM, mib: float, clips: OwnClips | None = None, report: Report = silent) -> Compacted:
+    """``model`` for a file that zlib packs into at most ``mib`` MiB; see docs/training.md for what is done.
+
+    Raises UsageError for a size that cannot be reached.
+    """
+    if not (math.isfinite(mib) and mib > 0):
+        raise UsageError(f"a size of {mib:g} MiB; it must be above 0")
+    shown = _made(clips or OwnClips(), report)
+    moments = second_moments(model, lambda: _show(model, shown, report))
+    feedback = {name: feedback_of(inputs) for name, inputs in moments.items()}
+    relative = relative_steps(model.state_dict(), feedback, sensitivities(model, shown, moments, report))
+    return _of_size(model, mib, feedback, relative, report)
+
+
+def sensitivities(
+    model: VDPM,
+    clips: Sequence[tuple[Tensor, Tensor]],
+    moments: Mapping[str, Float[Tensor, "inputs inputs"]],
+    report: Report = silent,
+) -> dict[str, Float[Tensor, "rows"]]:
+    """How much the squared change of a clip's output grows with the error of each row of each matrix.
+
+    In units of what the row's output changes, as ``moments`` tell. To first order, from slopes of random sums of
+    the output (their mean square is the sum of the squared slopes); correct for errors that are spread as rounding
+    with feedback spreads them: the inverse of the moments.
+    """
+    parameters = dict(model.named_parameters())
+    roots = {name: _root(inputs) for name, inputs in moments.items()}
+    found = {name: torch.zeros(len(parameters[name])) for name in moments}
+    generator = torch.Generator().manual_seed(0)
+    for number, (images, target) in enumerate(clips, 1):
+        output = model(images, target)
+        for probe in range(PROBES):
+            total = _random_sum(output, generator)
+            slopes = torch.autograd.grad(
+                total, [parameters[name] for name in moments], retain_graph=probe + 1 < PROBES, materialize_grads=True
+            )
+            for name, slope in zip(moments, slopes):
+                white = torch.linalg.solve_triangular(roots[name], slope.flatten(1).T, upper=False)
+                found[name] += white.square().mean(0) / (PROBES * len(clips))
+        report("slopes of the maps", number, len(clips))
+    return found
+
+
+def packed_mib(model: VDPM, compacted: Compacted) -> float:
+    """MiB of the file of weights as zlib packs it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        write_state(path, model.state_dict() | dict(compacted.rest), model.config, "int8", compacted.integers)
+        return len(zlib.compress(path.read_bytes(), PACKING)) / 2**20
+
+
+def _made(clips: OwnClips, report: Report) -> list[Shown]:
+    generator = SceneGenerator(clips.scenes, torch.device("cpu"))
+    made = []
+    for seed in training_seeds(0, clips.count).tolist():
+        made.append(Shown(generator(torch.tensor([seed])).images, torch.tensor([[seed % clips.scenes.num_frames]])))
+        report("making clips", len(made), clips.count)
+    return made
+
+
+def _show(model: VDPM, clips: list[Shown], report: Report) -> None:
+    for number, (images, target) in enumerate(clips, 1):
+        model(images, target)
+        report("inputs of the matrices", number, len(clips))
+
+
+def _of_size(
+    model: VDPM,
+    mib: float,
+    feedback: Mapping[str, Feedback],
+    relative: Mapping[str, float],
+    report: Report,
+) -> Compacted:
+    """With the finest steps whose file is not larger than wanted, to within ``SLACK``."""
+    tensors = model.state_dict()
+    rest = {name: few_digits(value.float(), REST_DIGITS) for name, value in tensors.items() if name not in feedback}
+
+    def at(logarithm: float) -> tuple[Compacted, float]:
+        steps = {name: math.exp(logarithm) * value for name, value in relative.items()}
+        compacted = Compacted(cheap_integers(tensors, feedback, steps), rest)
+        return compacted, packed_mib(model, compacted)
+
+    low, high = math.log(LEAST_STEP), math.log(WIDEST_STEP / min(relative.values()))
+    best, least = at(high)
+    if least > mib:
+        raise UsageError(f"the file can be no smaller than {least:.2f} MiB; {mib:g} is too little")
+    for done in range(1, ROUNDS + 1):
+        middle = (low + high) / 2
+        tried, size = at(middle)
+        if size > mib:
+            low = middle
+        else:
+            high, best = middle, tried
+            if size > mib * (1 - SLACK):
+                break
+        report("steps for the size", done, ROUNDS)
+    report("steps for the size", ROUNDS, ROUNDS)
+    return best
+
+
+def _random_sum(output: VDPMOutput, generator: torch.Generator) -> Float[Tensor, ""]:
+    """Its slopes' mean square is that of the sum of squares of changes, of maps relative to distance."""
+
+    def drawn(values: Tensor) -> Tensor:
+        return (torch.randn(values.shape, generator=generator) * values).sum()
+
+    total = torch.zeros(())
+    for points, confidence in (output.time_variant, output.decoded):
+        distance = points.detach().norm(dim=-1)
+        scale = torch.maximum(distance, distance.mean())[..., None]
+        total = total + drawn(points / scale) / (2 * distance.numel()) ** 0.5
+        total = total + CONFIDENCE_WEIGHT * drawn(confidence.log()) / (2 * distance.numel()) ** 0.5
+    poses = output.pose_encodings
+    distance = output.time_variant.points.detach().norm(dim=-1).mean()
+    relative = torch.cat([poses[..., :3] / distance, poses[..., 3:]], dim=-1)
+    total = total + CAMERA_WEIGHT * drawn(relative) / (3 * poses[..., 0].numel()) ** 0.5
+    if output.descriptors is not None:
+        total = total + DESCRIPTOR_WEIGHT * drawn(output.descriptors) / output.descriptors[..., 0].numel() ** 0.5
+    return total
+
+
+def _root(moments: Float[Tensor, "inputs inputs"]) -> Float[Tensor, "inputs inputs"]:
+    damped = moments.double()
+    damped = damped + 0.01 * damped.diagonal().mean().clamp_min(1e-12) * torch.eye(len(damped)).double()
+    return torch.linalg.cholesky(damped).float()
