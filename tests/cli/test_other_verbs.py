@@ -102,6 +102,7 @@ def test_convert_refuses_what_is_no_checkpoint(run: Run, tmp_path: Path) -> None
         (("--dtype", "int8", "--step", 2), "2"),
         (("--dtype", "int8", "--size", -5), "-5"),
         (("--dtype", "int8", "--step", 0.5, "--size", 5), "one of them"),
+        (("--update-of", "vdpm-small"), "--size"),
     ],
 )
 def test_convert_refuses_a_step_or_size_that_makes_no_sense(
@@ -112,6 +113,17 @@ def test_convert_refuses_a_step_or_size_that_makes_no_sense(
     assert len(done.err.splitlines()) == 1
     assert what in done.err
     assert not list(tmp_path.glob("*ours*"))
+
+
+@pytest.mark.parametrize(("earlier", "what"), [("nowhere", "nowhere"), ("vdpm-small", "different networks")])
+def test_convert_refuses_an_update_of_other_weights(
+    run: Run, tiny_folder: Path, tmp_path: Path, earlier: str, what: str
+) -> None:
+    done = run("convert", tiny_folder, tmp_path / "ours", "--dtype", "int8", "--size", 5, "--update-of", earlier)
+    assert done.code == 4
+    assert done.err.count("\n") == 1
+    assert what in done.err
+    assert not (tmp_path / "ours").exists()
 
 
 def test_scenes_draws_a_picture(run: Run, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from fixtures.tiny_run import TINY
 from vdpm.errors import UsageError
 from vdpm.model import VDPM
 from vdpm.model.convert import convert
+from vdpm.model.convert_update import convert_update
 from vdpm.model.rounding import second_moments
 from vdpm.synthetic import SceneConfig
 from vdpm.training.compact import OwnClips, Shown, compact_at_step, compact_to_size, sensitivities
@@ -82,6 +83,34 @@ def test_a_file_has_the_size_that_was_asked_for(trained: Path, tmp_path: Path) -
         assert all(torch.equal(value, again[name]) for name, value in first.items())
     assert changes[0] < changes[1] < 0.2
     assert {"making clips", "slopes of the maps", "steps for the size"} < stages
+
+
+def test_an_update_of_a_network_nearby_is_smaller_for_less_change(trained: Path, tmp_path: Path) -> None:
+    model = VDPM.from_pretrained(trained)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(0.2 * value.std(correction=0) * torch.randn(value.shape, generator=generator))
+    model.save_pretrained(tmp_path / "later")
+    convert(tmp_path / "later", tmp_path / "plain", dtype="int8")
+    mib = 0.3 * packed(tmp_path / "plain")
+    convert(
+        tmp_path / "later",
+        tmp_path / "whole",
+        dtype="int8",
+        compacted_by=lambda model: compact_to_size(model, 1.5 * mib, FEW),
+    )
+    convert_update(
+        tmp_path / "later",
+        trained,
+        tmp_path / "update",
+        compacted_by=lambda model, before: compact_to_size(model, mib, FEW, before=before),
+    )
+    size = len(zlib.compress((tmp_path / "update/update-1.safetensors").read_bytes(), 6)) / 2**20
+    assert 0.95 * mib < size <= mib
+    assert relative_change(tmp_path / "update", tmp_path / "later") < relative_change(
+        tmp_path / "whole", tmp_path / "later"
+    )
 
 
 def test_slopes_tell_how_much_of_each_matrix_reaches_the_maps(trained: Path) -> None:

@@ -1,7 +1,8 @@
 """``vdpm convert``: a checkpoint of another make into a folder of ours."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,8 @@ import tyro
 from vdpm.errors import UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vdpm.model import VDPM
     from vdpm.model.rounding import Compacted
 
@@ -39,20 +42,40 @@ class Convert:
     """For int8: MiB that the file may have once git, zip or a wheel has packed it. Each matrix gets a step of its own,
     the coarser the less the maps depend on it. Takes some minutes on a CPU."""
 
+    update_of: Annotated[str | None, tyro.conf.arg(metavar="NAME|DIR")] = None
+    """With --size: weights of an earlier state of the same network. DIR gets their file as it is, and beside it an
+    update: what is to be added, in small integers. A repository that holds the earlier file grows by --size alone."""
+
     overwrite: bool = False
     """Replace the weights in a folder that exists; other files in it stay."""
 
     def run(self) -> None:
         from vdpm.model.convert import convert
+        from vdpm.model.convert_update import convert_update
 
         for name, value in (("--step", self.step), ("--size", self.size)):
             if value is not None and self.dtype != "int8":
                 raise UsageError(f"{name} is for integers; add --dtype int8")
         if self.step is not None and self.size is not None:
             raise UsageError("--step and --size both tell how coarse the integers are; give one of them")
-        report = convert(
-            self.source, self.destination, dtype=self.dtype, overwrite=self.overwrite, compacted_by=self._compacted_by()
-        )
+        if self.update_of is not None:
+            if self.size is None:
+                raise UsageError("--update-of needs a --size for the update; add one (3, say)")
+            report = convert_update(
+                self.source,
+                self.update_of,
+                self.destination,
+                compacted_by=partial(self._compacted, self.size),
+                overwrite=self.overwrite,
+            )
+        else:
+            report = convert(
+                self.source,
+                self.destination,
+                dtype=self.dtype,
+                overwrite=self.overwrite,
+                compacted_by=self._compacted_by(),
+            )
         size = sum(path.stat().st_size for path in self.destination.iterdir()) / 1e6
         print(f"{self.destination}: {report}; {size:.1f} MB")
         if report.initialized:
@@ -61,16 +84,23 @@ class Convert:
             print(f"Next: vdpm reconstruct VIDEO -o DIR --model {self.destination}")
 
     def _compacted_by(self) -> "Callable[[VDPM], Compacted] | None":
-        if self.step is None and self.size is None:
+        if self.size is not None:
+            return partial(self._compacted, self.size)
+        if self.step is None:
             return None
         from vdpm.progress import terminal_progress
-        from vdpm.training.compact import compact_at_step, compact_to_size
+        from vdpm.training.compact import compact_at_step
 
-        def compacted(model: "VDPM") -> "Compacted":
+        def at_step(model: "VDPM", step: float) -> "Compacted":
             with terminal_progress() as report:
-                if self.size is not None:
-                    return compact_to_size(model, self.size, report=report)
-                assert self.step is not None
-                return compact_at_step(model, self.step, report=report)
+                return compact_at_step(model, step, report=report)
 
-        return compacted
+        return partial(at_step, step=self.step)
+
+    @staticmethod
+    def _compacted(mib: float, model: "VDPM", before: "Mapping[str, Tensor] | None" = None) -> "Compacted":
+        from vdpm.progress import terminal_progress
+        from vdpm.training.compact import compact_to_size
+
+        with terminal_progress() as report:
+            return compact_to_size(model, mib, report=report, before=before)

@@ -12,7 +12,7 @@ from vdpm.model.checkpoint_file import StoredType
 from vdpm.model.config import VDPMConfig
 from vdpm.model.rounding import Compacted
 from vdpm.model.vdpm import VDPM
-from vdpm.model.weights import CONFIG_FILE, WEIGHTS_FILE, LoadReport, write_folder
+from vdpm.model.weights import CONFIG_FILE, WEIGHTS_FILE, LoadReport, holds_weights, remove_weights, write_folder
 
 
 def convert(
@@ -38,7 +38,7 @@ def convert(
         raise OutputError(f"{destination} exists; choose another folder or pass --overwrite")
     if destination.exists() and not destination.is_dir():
         raise OutputError(f"{destination} is not a folder; choose another name")
-    if destination.exists() and any(destination.iterdir()) and not (destination / WEIGHTS_FILE).is_file():
+    if destination.exists() and any(destination.iterdir()) and not holds_weights(destination):
         raise OutputError(f"{destination} holds other files and no weights, so it is left alone; choose another folder")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -58,6 +58,7 @@ def convert(
             for name in (WEIGHTS_FILE, CONFIG_FILE):
                 os.replace(beside / name, destination / name)
             beside.rmdir()
+            remove_weights(destination, but=(WEIGHTS_FILE,))
         else:
             beside.rename(destination)
     except OSError as error:

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int8
 from torch import Tensor, nn
 
 from vdpm.model.checkpoint_file import INT8_LEVELS, is_quantized, row_scales
+from vdpm.model.updates import REACH
 
 FINE_STEP = 0.12
 """The step of matrices outside of the transformers' blocks: those are few, and nothing after them makes up for it."""
@@ -141,6 +142,31 @@ def cheap_integers(
         integers = round_with_feedback(rows, scale, known, code_lengths(once))
         rounded[name] = (integers.reshape(weight.shape), scale)
     return rounded
+
+
+def cheap_differences(
+    tensors: Mapping[str, Tensor],
+    before: Mapping[str, Tensor],
+    feedback: Mapping[str, Feedback],
+    steps: Mapping[str, float],
+) -> Compacted:
+    """The way from ``before`` to ``tensors`` for ``model.updates``: integers of -7 to 7, the rest in bfloat16.
+
+    Steps are in root mean squares of a matrix' rows, not of the differences', as for ``cheap_integers``: errors hurt as
+    much. Where two networks are near, the same error takes fewer bits than that of the whole matrix.
+    """
+    integers = {}
+    for name, known in feedback.items():
+        rows = tensors[name].detach().cpu().float().flatten(1)
+        way = rows - before[name].float().flatten(1)
+        size = min(steps[name], WIDEST_STEP) * rows.square().mean(1).sqrt()
+        scale = few_digits(torch.maximum(size, way.abs().amax(1) / (REACH + 0.5)), SCALE_DIGITS)
+        nearest = (way / scale.clamp_min(1e-30)[:, None]).round()
+        once = round_with_feedback(way, scale, known, code_lengths(nearest))
+        chosen = round_with_feedback(way, scale, known, code_lengths(once)).clamp(-REACH, REACH)
+        integers[name] = (chosen.reshape(tensors[name].shape), scale)
+    rest = {name: value.float() - before[name].float() for name, value in tensors.items() if name not in feedback}
+    return Compacted(integers, {name: value.to(torch.bfloat16).float() for name, value in rest.items()})
 
 
 def code_lengths(integers: Tensor) -> Float[Tensor, "integers"]:

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from vdpm.errors import CheckpointError, OutputError, UsageError
 from vdpm.model.checkpoint_file import TORCH_SUFFIXES, StoredState, StoredType, read_state, write_state
 from vdpm.model.config import PRESETS, VDPMConfig, preset_config
-from vdpm.model.updates import BASE_FILE, update_files, updated
+from vdpm.model.updates import BASE_FILE, UPDATE_FILE, update_files, updated
 
 log = logging.getLogger("vdpm")
 
@@ -81,7 +81,7 @@ def locate_weights(source: str | Path, revision: str | None = None) -> LocatedWe
 
 def _locate_preset(name: str) -> LocatedWeights:
     folder = SHIPPED / name
-    if any((folder / file).is_file() for file in (WEIGHTS_FILE, BASE_FILE)):
+    if holds_weights(folder):
         return _locate_in_folder(folder)
     if name == "vdpm-1b":
         raise CheckpointError(
@@ -224,6 +224,19 @@ def write_folder(
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"cannot write weights to {folder} ({error.strerror}); choose another folder") from None
+
+
+def holds_weights(folder: Path) -> bool:
+    """Whether ``folder`` is one of weights, whole or a base with updates."""
+    return any((folder / name).is_file() for name in (WEIGHTS_FILE, BASE_FILE))
+
+
+def remove_weights(folder: Path, but: Collection[str]) -> None:
+    """Remove weights in ``folder`` from before that what is there now, ``but``, stands in for."""
+    stale = [folder / WEIGHTS_FILE, folder / BASE_FILE, *folder.glob(UPDATE_FILE.format("*"))]
+    for path in stale:
+        if path.name not in but:
+            path.unlink(missing_ok=True)
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:

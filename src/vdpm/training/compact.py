@@ -20,6 +20,7 @@ from vdpm.model.rounding import (
     WIDEST_STEP,
     Compacted,
     Feedback,
+    cheap_differences,
     cheap_integers,
     coarse_integers,
     feedback_of,
@@ -27,6 +28,7 @@ from vdpm.model.rounding import (
     relative_steps,
     second_moments,
 )
+from vdpm.model.updates import write_update
 from vdpm.progress import Report, silent
 from vdpm.synthetic import SceneConfig, SceneGenerator, training_seeds
 
@@ -70,10 +72,18 @@ def compact_at_step(model: VDPM, step: float, clips: OwnClips | None = None, rep
     return Compacted(coarse_integers(model.state_dict(), moments, step), {})
 
 
-def compact_to_size(model: VDPM, mib: float, clips: OwnClips | None = None, report: Report = silent) -> Compacted:
+def compact_to_size(
+    model: VDPM,
+    mib: float,
+    clips: OwnClips | None = None,
+    report: Report = silent,
+    *,
+    before: Mapping[str, Tensor] | None = None,
+) -> Compacted:
     """``model`` for a file that zlib packs into at most ``mib`` MiB; see docs/training.md for what is done.
 
-    Raises UsageError for a size that cannot be reached.
+    ``before``: tensors of an earlier network, of which it is to become an update (``model.updates``); integers and rest
+    are then those of the differences. Raises UsageError for a size that cannot be reached.
     """
     if not (math.isfinite(mib) and mib > 0):
         raise UsageError(f"a size of {mib:g} MiB; it must be above 0")
@@ -81,7 +91,7 @@ def compact_to_size(model: VDPM, mib: float, clips: OwnClips | None = None, repo
     moments = second_moments(model, lambda: _show(model, shown, report))
     feedback = {name: feedback_of(inputs) for name, inputs in moments.items()}
     relative = relative_steps(model.state_dict(), feedback, sensitivities(model, shown, moments, report))
-    return _of_size(model, mib, feedback, relative, report)
+    return _of_size(model, mib, feedback, relative, before, report)
 
 
 def sensitivities(
@@ -114,11 +124,14 @@ def sensitivities(
     return found
 
 
-def packed_mib(model: VDPM, compacted: Compacted) -> float:
-    """MiB of the file of weights as zlib packs it."""
+def packed_mib(model: VDPM, compacted: Compacted, *, update: bool = False) -> float:
+    """MiB of the file of weights, or of the update, as zlib packs it."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
-        write_state(path, model.state_dict() | dict(compacted.rest), model.config, "int8", compacted.integers)
+        if update:
+            write_update(path, "", compacted.integers, compacted.rest)
+        else:
+            write_state(path, model.state_dict() | dict(compacted.rest), model.config, "int8", compacted.integers)
         return len(zlib.compress(path.read_bytes(), PACKING)) / 2**20
 
 
@@ -142,6 +155,7 @@ def _of_size(
     mib: float,
     feedback: Mapping[str, Feedback],
     relative: Mapping[str, float],
+    before: Mapping[str, Tensor] | None,
     report: Report,
 ) -> Compacted:
     """With the finest steps whose file is not larger than wanted, to within ``SLACK``."""
@@ -150,8 +164,11 @@ def _of_size(
 
     def at(logarithm: float) -> tuple[Compacted, float]:
         steps = {name: math.exp(logarithm) * value for name, value in relative.items()}
-        compacted = Compacted(cheap_integers(tensors, feedback, steps), rest)
-        return compacted, packed_mib(model, compacted)
+        if before is None:
+            compacted = Compacted(cheap_integers(tensors, feedback, steps), rest)
+        else:
+            compacted = cheap_differences(tensors, before, feedback, steps)
+        return compacted, packed_mib(model, compacted, update=before is not None)
 
     low, high = math.log(LEAST_STEP), math.log(WIDEST_STEP / min(relative.values()))
     best, least = at(high)
