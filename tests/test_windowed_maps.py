@@ -7,8 +7,9 @@ import torch
 
 from vdpm.errors import UsageError
 from vdpm.geometry.alignment import Similarity
+from vdpm.geometry.pinhole import intrinsics_from_focal, unproject
 from vdpm.long_video.trial import Walk, walk_through_room
-from vdpm.structures import PointMap
+from vdpm.structures import Cameras, PointMap
 from vdpm.windowed_maps import AlignedWindow, WindowedMaps
 
 FRAMES, SIZE = 30, (36, 64)
@@ -91,6 +92,35 @@ def test_what_stands_still_stays_though_windows_differ_about_it(walk: Walk) -> N
     bare = [replace(one, kept=()) for one in windows]
     off = (WindowedMaps(bare, walk.cameras).read(target, source).points - walk.points[source]).norm(dim=-1)
     assert off[still].median() < 0.2, "without maps at own times it is the difference, and no more"
+
+
+def test_what_passes_in_front_of_a_wall_does_not_take_it_along() -> None:
+    """A board goes by before a wall, near enough for a hidden side of it to lie there; the camera stands still."""
+    width, focal = SIZE[1], torch.full((FRAMES,), 40.0)
+    cameras = Cameras(torch.eye(4).repeat(FRAMES, 1, 1), intrinsics_from_focal(focal, focal, SIZE), SIZE)
+    rays = unproject(torch.ones(SIZE), cameras.intrinsics[0])
+
+    def board(frame: int) -> torch.Tensor:
+        columns = torch.arange(width) - 2 * frame
+        return ((columns >= 0) & (columns < 12)).expand(SIZE)
+
+    def shown(frame: int, target: int) -> torch.Tensor:
+        points = rays * torch.where(board(frame), 3.8, 4.0)[..., None]
+        passed = torch.tensor([2 * (target - frame) * 3.8 / 40, 0.0, 0.0])
+        return points + passed * board(frame)[..., None]
+
+    def one(start: int) -> AlignedWindow:
+        def read(target: int | None, source: int) -> PointMap:
+            return PointMap(shown(source, source if target is None else target), torch.full(SIZE, 5.0))
+
+        frames = tuple(range(start, start + 12))
+        similarity = Similarity(torch.tensor(1.0), torch.eye(3), torch.zeros(3))
+        return AlignedWindow(frames, (start + 6,), frames, similarity, 1.0, read)
+
+    found = WindowedMaps([one(start) for start in (0, 6, 12, 18)], cameras).read(24, 0).points
+    off = (found - shown(0, 24)).norm(dim=-1)
+    assert off[~board(0)].max() < 0.01, "the wall stays"
+    assert off[board(0)].median() < 0.1, "the board goes all the way, which is 4.6"
 
 
 def test_borders_do_not_break_exact_windows_at_shared_times(walk: Walk) -> None:

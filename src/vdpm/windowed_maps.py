@@ -27,6 +27,8 @@ SAME_THING = 0.15
 in sight does, and what nothing is near to stays."""
 OUT_OF_REACH = 0.45
 """The same beyond which nothing is taken over at all."""
+STILL = 0.01
+"""Way, as a share of the distance from the camera, below which a point has not moved from one window to the next."""
 HELD = 256e6
 """Bytes of matches, borders and travelled points that are kept for the next map."""
 
@@ -66,16 +68,20 @@ class _Leg(NamedTuple):
 
 
 class _Border(NamedTuple):
-    """The pixels of a shared frame before a leg, and how each goes on: a motion, the confidence after it."""
+    """The pixels of a shared frame before a leg, and how each goes on: a motion, the confidence after it. ``depth``:
+    at the frame's own time, in its camera; None where that is not kept.
+    """
 
     surface: Surface
     motion: Float[Tensor, "3 pixels"]
     confidence: Float[Tensor, "pixels"]
+    depth: Float[Tensor, "pixels"] | None
 
 
 class _Travellers(NamedTuple):
     """Points of a frame underway. ``at``: the pixel of the last shared frame that each is at; ``held``: where it is
-    near enough to be looked for from there. ``reach``: distance from the camera at the start.
+    near enough to be looked for from there. ``reach``: distance from the camera at the start. ``still``: has not moved
+    when it was last in sight.
     """
 
     points: Float[Tensor, "3 pixels"]
@@ -83,6 +89,7 @@ class _Travellers(NamedTuple):
     at: Int[Tensor, "pixels"]
     held: Bool[Tensor, "pixels"]
     reach: Float[Tensor, "pixels"]
+    still: Bool[Tensor, "pixels"]
 
 
 class WindowedMaps:
@@ -93,7 +100,8 @@ class WindowedMaps:
     window each is matched with the nearest point of a frame that the next one has as well; there the same pixel
     says how it goes on. Pixels of a shared frame are the same in both, so identity is kept across the border. A point
     that is hidden in the shared frame moves as what is near it, or stays, with less confidence, and is matched anew in
-    the next.
+    the next. What stood still when it was last seen stays while the shared frame's camera cannot see it: what passes
+    in front of a wall does not take the wall along.
     """
 
     def __init__(self, windows: Sequence[AlignedWindow], cameras: Cameras) -> None:
@@ -170,15 +178,19 @@ class WindowedMaps:
         return PointMap(points, travellers.confidence.view(height, width).clone())
 
     def _at_the_start(self, leg: _Leg, source: int) -> _Travellers:
-        points, confidence = self.windows[leg.window].at(leg.time, source)
+        window = self.windows[leg.window]
+        points, confidence = window.at(leg.time, source)
         planes, pixels = points.flatten(0, 1).T.contiguous(), confidence.numel()
         reach = (planes - self.centres[source][:, None]).norm(dim=0).clamp(min=1e-9)
         held = torch.ones(pixels, dtype=torch.bool)
-        return _Travellers(planes, confidence.flatten(), torch.arange(pixels), held, reach)
+        still = torch.zeros(pixels, dtype=torch.bool)
+        if source in (window.frames if window.kept is None else window.kept):
+            still = (points - window.at(None, source).points).norm(dim=-1).flatten() < STILL * reach
+        return _Travellers(planes, confidence.flatten(), torch.arange(pixels), held, reach, still)
 
     def _passed(self, before: _Travellers, leg: _Leg, frame: int) -> _Travellers:
         """Where they are after ``leg``; until then they are at pixels of ``frame``."""
-        surface, motion, sureness = self._border(leg)
+        surface, motion, sureness, depth = self._border(leg)
         points, reach = before.points, before.reach
         index = self._relay(leg, frame).long()[before.at]
         distance = surface.squares(points, surface.padded(index)).sqrt_()
@@ -196,25 +208,42 @@ class WindowedMaps:
         share = distance / reach
         share[share > OUT_OF_REACH] = torch.inf
         near_by, follows = (1 / (1 + (share / size).square().square()) for size in (SAME_POINT, SAME_THING))
-        moved = torch.stack([plane + follows * by.index_select(0, index) for plane, by in zip(points, motion)])
+        steps = torch.stack([follows * by.index_select(0, index) for by in motion])
+        way = steps.square().sum(0).sqrt_().div_(reach)
+        if depth is not None:
+            waits = before.still.nonzero()[:, 0]
+            out = waits[self._out_of_sight(leg.shared, points[:, waits].T, depth, surface.size)]
+            steps[:, out] = way[out] = 0.0
+        still = torch.where(share < SAME_POINT, way < STILL, before.still)
         held = share < torch.inf
         sure = torch.where(held, torch.minimum(before.confidence, sureness[index]), before.confidence)
         believed = min(self.windows[leg.window].weight, self.windows[leg.after].weight)
         confidence = 1 + (sure - 1).clamp(min=0) * (0.5 + 0.5 * near_by) * believed
-        return _Travellers(moved, confidence, index, held, reach)
+        return _Travellers(points + steps, confidence, index, held, reach, still)
+
+    def _out_of_sight(
+        self, frame: int, points: Float[Tensor, "n 3"], depth: Float[Tensor, "pixels"], size: tuple[int, int]
+    ) -> Bool[Tensor, "n"]:
+        """Which points, if they stand still, ``frame`` cannot show: beside it, or behind what it has at its time."""
+        w2c = self.w2c[frame]
+        shown, pixel = inside(points, w2c, self.intrinsics[frame], size, margin=0.0)
+        return ~shown | (points @ w2c[2, :3] + w2c[2, 3] > (1 + SAME_POINT) * depth[pixel])
 
     def _border(self, leg: _Leg) -> _Border:
         found = self._kept.find(leg)
         if found is None:
             ends = self.windows[leg.window], self.windows[leg.after]
             before, after = ends[0].at(leg.time, leg.shared), ends[1].at(leg.after_time, leg.shared)
-            motion = after.points - before.points
+            motion, depth = after.points - before.points, None
             if all(leg.shared in (window.frames if window.kept is None else window.kept) for window in ends):
                 # Windows differ about where the frame lies by more than it moves. That is no motion: each tells
                 # its own part, to and from the frame's own time, and what stands still stays over any number of them.
-                motion -= ends[1].at(None, leg.shared).points - ends[0].at(None, leg.shared).points
+                own = ends[0].at(None, leg.shared).points
+                motion -= ends[1].at(None, leg.shared).points - own
+                w2c = self.w2c[leg.shared]
+                depth = (own @ w2c[2, :3] + w2c[2, 3]).flatten()
             motion = motion.flatten(0, 1).T.contiguous()
-            found = self._kept.keep(leg, _Border(surface_of(before.points), motion, after.confidence.flatten()))
+            found = self._kept.keep(leg, _Border(surface_of(before.points), motion, after.confidence.flatten(), depth))
         return found
 
     def _relay(self, leg: _Leg, frame: int) -> Int[Tensor, "pixels"]:
