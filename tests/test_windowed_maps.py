@@ -8,6 +8,7 @@ import torch
 from vdpm.errors import UsageError
 from vdpm.geometry.alignment import Similarity
 from vdpm.geometry.pinhole import intrinsics_from_focal, unproject
+from vdpm.geometry.rigid import transform_points
 from vdpm.long_video.trial import Walk, walk_through_room
 from vdpm.structures import Cameras, PointMap
 from vdpm.windowed_maps import AlignedWindow, WindowedMaps
@@ -40,6 +41,34 @@ def test_a_map_of_one_window_is_that_map(walk: Walk) -> None:
     assert torch.allclose(maps.read(5, 5).points, walk.points[5].float(), atol=1e-5)
     assert (maps.read(8, 5).confidence == 5).all()
     assert maps.together(5) == (3, 8)
+
+
+def test_pixels_lie_on_the_rays_of_their_cameras(walk: Walk) -> None:
+    """A window that has all a tenth too wide in each frame's picture, as through a shorter lens."""
+    frames = tuple(range(12))
+
+    def wide(points: torch.Tensor, source: int, by: float = 1.1) -> torch.Tensor:
+        local = transform_points(walk.cameras.w2c[source].float(), points.float()) * torch.tensor([by, by, 1.0])
+        return transform_points(walk.cameras.c2w[source].float(), local)
+
+    def read(target: int | None, source: int) -> PointMap:
+        points = walk.at(source if target is None else target, source)
+        return PointMap(wide(points, source), torch.full(SIZE, 5.0))
+
+    lies = Similarity(torch.tensor(1.0), torch.eye(3), torch.zeros(3))
+    one = AlignedWindow(frames, (3, 8), frames, lies, 1.0, read)
+    maps = WindowedMaps([one], walk.cameras)
+    for _ in range(2):
+        assert torch.allclose(maps.read(None, 5).points, walk.points[5].float(), atol=1e-4)
+        off = (maps.read(8, 5).points - walk.at(8, 5)).norm(dim=-1)
+        went = (walk.at(8, 5) - walk.points[5]).norm(dim=-1)
+        assert (off < 0.15 * went + 1e-4).all(), "what moves keeps how far it went"
+        assert went.max() > 0
+    unknown = WindowedMaps([replace(one, kept=())], walk.cameras).read(8, 5)
+    assert torch.allclose(unknown.points, wide(walk.at(8, 5), 5), atol=1e-4), "without its own time, as it is"
+    torn = replace(one, read=lambda target, source: PointMap(wide(walk.points[source], source, 3.0), torch.ones(SIZE)))
+    found = WindowedMaps([torn], walk.cameras).read(None, 5).points
+    assert torch.allclose(found, wide(walk.points[5], 5, 3.0), atol=1e-4), "cameras that do not go with the points"
 
 
 def test_confidence_falls_where_windows_disagree(walk: Walk) -> None:

@@ -1,5 +1,6 @@
 """Point maps of a long clip, read from its windows: in one world, across borders, less sure where windows disagree."""
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from vdpm.errors import UsageError
 from vdpm.geometry.alignment import Similarity
 from vdpm.geometry.map_matching import Surface, inside, match_map, match_some, surface_of
+from vdpm.geometry.pinhole import pixel_grid
 from vdpm.structures import Cameras, PointMap
 
 AGREEMENT = 0.05
@@ -29,8 +31,12 @@ OUT_OF_REACH = 0.45
 """The same beyond which nothing is taken over at all."""
 STILL = 0.01
 """Way, as a share of the distance from the camera, below which a point has not moved from one window to the next."""
+FARTHEST = 0.25
+"""Way from a point to its pixel's ray, as a share of the picture's diagonal, beyond which it goes no farther."""
+TORN = 0.1
+"""The same on average over a frame from which points and cameras do not go together, and points stay where they are."""
 HELD = 256e6
-"""Bytes of matches, borders and travelled points that are kept for the next map."""
+"""Bytes of ways to rays, matches, borders and travelled points that are kept for the next map."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +55,14 @@ class AlignedWindow:
     read: Callable[[int | None, int], PointMap] = field(repr=False)
     kept: tuple[int, ...] | None = None
 
-    def at(self, target: int | None, source: int) -> PointMap:
-        """The map in the common world."""
-        maps = self.read(target, source)
-        return PointMap(self.similarity.apply(maps.points), maps.confidence)
+    def placed(self, points: Float[Tensor, "height width 3"]) -> Float[Tensor, "3 pixels"]:
+        """Its points in the common world; plane by plane, which is many times faster than pixel by pixel."""
+        scale, rotation, translation = self.similarity
+        return torch.addmm(translation[:, None], scale * rotation, points.flatten(0, 1).T)
+
+    def tells(self, frame: int) -> bool:
+        """Whether the map of ``frame`` at its own time can be read."""
+        return frame in (self.frames if self.kept is None else self.kept)
 
 
 class _Leg(NamedTuple):
@@ -95,6 +105,10 @@ class _Travellers(NamedTuple):
 class WindowedMaps:
     """Reads any map that the windows hold or that follows from them.
 
+    Windows keep their shape, whatever the cameras: a frame's points lie a pixel or two off. Read, each pixel at its own
+    time keeps its depth and lies on its ray of the frame's camera. At other times it keeps what it has moved: as seen
+    from its frame's camera, it is shifted as at its own time in proportion to the depth.
+
     Where several windows show a map, their mean is taken, weighted by confidence, and confidence falls with their
     difference. Where none shows frame i at time j, its points travel from window to window: at a time of the first
     window each is matched with the nearest point of a frame that the next one has as well; there the same pixel
@@ -108,7 +122,10 @@ class WindowedMaps:
         self.windows = list(windows)
         self.centres = cameras.centers.float()
         self.w2c, self.intrinsics = cameras.w2c.float(), cameras.intrinsics.float()
+        self.c2w, self.diagonal = cameras.c2w.float(), math.hypot(*cameras.size)
+        self.size = cameras.size
         self._kept = _Kept(HELD)
+        self._pixels: Tensor | None = None
         self._links = [
             [b for b, other in enumerate(self.windows) if b != a and {*window.moved} & {*other.moved}]
             for a, window in enumerate(self.windows)
@@ -126,8 +143,8 @@ class WindowedMaps:
     def read(self, target: int | None, source: int) -> PointMap:
         """Frame ``source`` at its own time (None) or at that of ``target``, in the common world."""
         shown = [
-            (window, window.at(target, source))
-            for window in self.windows
+            (window, self._at(number, target, source))
+            for number, window in enumerate(self.windows)
             if (source in window.frames if target is None else target in window.targets and source in window.moved)
         ]
         if shown:
@@ -135,6 +152,40 @@ class WindowedMaps:
         if target is None or target == source:
             return self.read(None, source)
         return self._travelled(target, source)
+
+    def _at(self, number: int, target: int | None, source: int) -> PointMap:
+        """A window's map in the common world, on the rays of its frame's camera."""
+        window = self.windows[number]
+        maps = window.read(target, source)
+        planes = window.placed(maps.points)
+        if window.tells(source):
+            off = self._kept.find((number, source))
+            if off is None:
+                own = planes if target is None else window.placed(window.read(None, source).points)
+                off = self._kept.keep((number, source), self._off_rays(own, source))
+            depth = self.w2c[source, 2, :3] @ planes + self.w2c[source, 2, 3]
+            planes = torch.addmm(planes, self.c2w[source, :3, :2], depth * off)
+        return PointMap(planes.T.view(maps.points.shape), maps.confidence)
+
+    def _off_rays(self, own: Float[Tensor, "3 pixels"], source: int) -> Float[Tensor, "2 pixels"]:
+        """From where a window has the pixels of ``source`` at their own time to their rays, at depth 1."""
+        w2c, k = self.w2c[source], self.intrinsics[source]
+        local = torch.addmm(w2c[:3, 3:], w2c[:3, :3], own)
+        front = local[2] > 0
+        off = self._rays(k) - local[:2] / torch.where(front, local[2], 1.0)
+        diagonal = self.diagonal / float(k[[0, 1], [0, 1]].amin())
+        # A point at next to no depth would send what is behind it anywhere.
+        squares = off.square().sum(0).clamp(min=1e-24)
+        share = torch.where(front, ((FARTHEST * diagonal) ** 2 / squares).clamp(max=1.0).sqrt(), 0.0)
+        off *= share
+        return torch.zeros_like(off) if float((squares.sqrt() * share).mean()) > TORN * diagonal else off
+
+    def _rays(self, intrinsics: Float[Tensor, "3 3"]) -> Float[Tensor, "2 pixels"]:
+        """Where the pixels' rays are at depth 1."""
+        if self._pixels is None:
+            self._pixels = pixel_grid(*self.size).flatten(0, 1).T.contiguous()
+        inverse = torch.linalg.inv(intrinsics)
+        return torch.addmm(inverse[:2, 2:], inverse[:2, :2], self._pixels)
 
     def _blended(self, maps: list[tuple[AlignedWindow, PointMap]], source: int) -> PointMap:
         if len(maps) == 1:
@@ -158,7 +209,7 @@ class WindowedMaps:
         return self._doubted(PointMap(mean, (share * confidence).sum(0)), believed * agreement)
 
     def _doubted(self, maps: PointMap, belief: Tensor | float) -> PointMap:
-        return PointMap(maps.points, 1 + (maps.confidence - 1).clamp(min=0) * belief)
+        return PointMap(maps.points.contiguous(), 1 + (maps.confidence - 1).clamp(min=0) * belief)
 
     def _travelled(self, target: int, source: int) -> PointMap:
         """Points of ``source`` carried to the time of ``target`` through several windows."""
@@ -178,14 +229,13 @@ class WindowedMaps:
         return PointMap(points, travellers.confidence.view(height, width).clone())
 
     def _at_the_start(self, leg: _Leg, source: int) -> _Travellers:
-        window = self.windows[leg.window]
-        points, confidence = window.at(leg.time, source)
+        points, confidence = self._at(leg.window, leg.time, source)
         planes, pixels = points.flatten(0, 1).T.contiguous(), confidence.numel()
         reach = (planes - self.centres[source][:, None]).norm(dim=0).clamp(min=1e-9)
         held = torch.ones(pixels, dtype=torch.bool)
         still = torch.zeros(pixels, dtype=torch.bool)
-        if source in (window.frames if window.kept is None else window.kept):
-            still = (points - window.at(None, source).points).norm(dim=-1).flatten() < STILL * reach
+        if self.windows[leg.window].tells(source):
+            still = (points - self._at(leg.window, None, source).points).norm(dim=-1).flatten() < STILL * reach
         return _Travellers(planes, confidence.flatten(), torch.arange(pixels), held, reach, still)
 
     def _passed(self, before: _Travellers, leg: _Leg, frame: int) -> _Travellers:
@@ -232,14 +282,13 @@ class WindowedMaps:
     def _border(self, leg: _Leg) -> _Border:
         found = self._kept.find(leg)
         if found is None:
-            ends = self.windows[leg.window], self.windows[leg.after]
-            before, after = ends[0].at(leg.time, leg.shared), ends[1].at(leg.after_time, leg.shared)
+            before, after = self._at(leg.window, leg.time, leg.shared), self._at(leg.after, leg.after_time, leg.shared)
             motion, depth = after.points - before.points, None
-            if all(leg.shared in (window.frames if window.kept is None else window.kept) for window in ends):
+            if all(self.windows[end].tells(leg.shared) for end in (leg.window, leg.after)):
                 # Windows differ about where the frame lies by more than it moves. That is no motion: each tells
                 # its own part, to and from the frame's own time, and what stands still stays over any number of them.
-                own = ends[0].at(None, leg.shared).points
-                motion -= ends[1].at(None, leg.shared).points - own
+                own = self._at(leg.window, None, leg.shared).points
+                motion -= self._at(leg.after, None, leg.shared).points - own
                 w2c = self.w2c[leg.shared]
                 depth = (own @ w2c[2, :3] + w2c[2, 3]).flatten()
             motion = motion.flatten(0, 1).T.contiguous()
@@ -251,7 +300,7 @@ class WindowedMaps:
         key = (leg.window, leg.time, frame, leg.shared)
         found = self._kept.find(key)
         if found is None:
-            points = self.windows[leg.window].at(leg.time, frame).points
+            points = self._at(leg.window, leg.time, frame).points
             if frame == leg.shared:
                 found = torch.arange(points.shape[0] * points.shape[1])
             else:
