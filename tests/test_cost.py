@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from fixtures.tiny_network import tiny_network
-from vdpm.cost import Forecast, alignment_bytes, forecast, longest_window, window_bytes
+from vdpm.cost import (
+    LIBRARIES,
+    Forecast,
+    alignment_bytes,
+    check_alignment,
+    forecast,
+    longest_window,
+    process_bytes,
+    window_bytes,
+)
 from vdpm.errors import UsageError
 from vdpm.geometry.image_transform import ImageTransform
 from vdpm.model import VDPM
@@ -42,8 +51,23 @@ def test_the_window_is_as_long_as_fits(network: VDPM, video: Video) -> None:
         longest_window(network, video, 0.0, 24)
 
 
+def test_the_alignment_and_the_pictures_count(network: VDPM, video: Video) -> None:
+    many = [(16, 1, 4)] * 5000
+    alone, followed = (forecast(network, video, many, 0.0, sight=sight, trial=False).memory for sight in (False, True))
+    assert alone == pytest.approx(process_bytes() + LIBRARIES + alignment_bytes(80_000), rel=0.01)
+    assert followed == pytest.approx(alone, rel=0.01), "which of the two is more counts"
+    assert alignment_bytes(160, followed=1000) == pytest.approx(330e6, rel=0.05)
+    check_alignment(network, 160, 1000, None)
+    check_alignment(network, 160, 1000, 100.0)
+    with pytest.raises(UsageError, match="--no-sight"):
+        check_alignment(network, 160, 10**6, 50.0)
+    check_alignment(network, 160, 0, 50.0)
+    with pytest.raises(UsageError, match="take fewer frames, or allow more"):
+        check_alignment(network, 10**6, 0, 50.0)
+
+
 def test_a_forecast_in_words(network: VDPM, video: Video) -> None:
-    told = forecast(network, video, [(8, 1, 4), (8, 1, 4)], 3e6, trial=True)
+    told = forecast(network, video, [(8, 1, 4), (8, 1, 4)], 3e6, sight=True, trial=True)
     assert told.memory > 0
     assert told.seconds is not None
     assert told.seconds > 0

@@ -46,7 +46,8 @@ class Plan:
         """Memory and disk of the run, maps written to disk; with ``trial`` also its time."""
         sources, targets = len(self.sources), len(self.targets)
         disk = float((1 + targets) * sources * self.video.size[0] * self.video.size[1] * 8)
-        return forecast(self.model, self.video, [(len(self.video), targets, sources)], disk, trial=trial)
+        window = (len(self.video), targets, sources)
+        return forecast(self.model, self.video, [window], disk, sight=self.sight, trial=trial)
 
     def run(
         self, output: str | Path | None = None, *, overwrite: bool = False, report: Report = silent

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from vdpm.errors import UsageError
 from vdpm.long_video.observations import SAMPLES
+from vdpm.long_video.sight import sight_bytes
 from vdpm.model import VDPM
 from vdpm.provenance import peak_process_memory
 from vdpm.structures import Video
@@ -37,6 +38,8 @@ this is for the upper ones: ten settings of vdpm-small lie between 0.86 and 1.05
 ALIGNMENT = 400
 """Bytes for each sampled point of each window's frame while the windows are aligned: the points, residuals before and
 after a step, and weights, in float64. Derivatives are made of a few frames at a time."""
+OBSERVED = 56
+"""The same of what stays of it while the pictures are followed: the points, their slopes and weights."""
 TRIAL_FRAMES = 4
 
 
@@ -81,9 +84,27 @@ def window_bytes(network: VDPM, num_frames: int, size: tuple[int, int], moved: i
     return (1 + LOOSE) * alive.peak + KERNELS * tokens * network.config.dim
 
 
-def alignment_bytes(entries: int) -> float:
-    """Memory of the alignment of ``entries`` (window, frame) pairs."""
-    return float(ALIGNMENT * SAMPLES * entries)
+def alignment_bytes(entries: int, followed: int = 0) -> float:
+    """Memory of the alignment of ``entries`` (window, frame) pairs, and then of following ``followed`` pictures."""
+    sight = OBSERVED * SAMPLES * entries + sight_bytes(followed) if followed else 0.0
+    return max(float(ALIGNMENT * SAMPLES * entries), sight)
+
+
+def check_alignment(network: VDPM, entries: int, followed: int, max_memory: float | None) -> None:
+    """Raises UsageError where the alignment, which shorter windows do not make smaller, needs more than ``max_memory``
+    (GiB; None: any). Pictures are followed on the processor, and on an accelerator its memory counts.
+    """
+    if max_memory is None:
+        return
+    on_device = next(network.parameters()).device.type != "cpu"
+    beside = _weights(network) if on_device else process_bytes() + LIBRARIES
+    needed = beside + alignment_bytes(entries, 0 if on_device else followed)
+    if needed > max_memory * GIB:
+        less = " leave out the pictures (--no-sight)," if followed and not on_device else ""
+        raise UsageError(
+            f"aligning the windows needs {needed / GIB:.2f} GiB and max_memory is {max_memory:g}; take fewer frames,"
+            f"{less} or allow more"
+        )
 
 
 def longest_window(network: VDPM, video: Video, max_memory: float | None, wanted: int) -> int:
@@ -108,18 +129,28 @@ def longest_window(network: VDPM, video: Video, max_memory: float | None, wanted
         frames = max(SHORTEST_WINDOW, min(frames - 1, int(0.85 * frames)))
 
 
-def forecast(network: VDPM, video: Video, windows: list[tuple[int, int, int]], disk: float, *, trial: bool) -> Forecast:
-    """For ``windows`` given as (frames, targets, moved frames). ``trial`` runs the network on a few frames of the video
-    to tell the time.
+def forecast(
+    network: VDPM,
+    video: Video,
+    windows: list[tuple[int, int, int]],
+    disk: float,
+    *,
+    sight: bool,
+    trial: bool,
+) -> Forecast:
+    """For ``windows`` given as (frames, targets, moved frames). ``sight``: cameras follow the pictures. ``trial`` runs
+    the network on a few frames of the video to tell the time.
     """
     frames, _, moved = max(windows, key=lambda window: (window[0], window[2]))
     on_device = next(network.parameters()).device.type != "cpu"
     peak = _window_peak(network, video, frames, moved)
     process = process_bytes()
-    aligning = alignment_bytes(sum(window[0] for window in windows))
+    entries, followed = sum(window[0] for window in windows), len(video) if sight else 0
+    aligning = alignment_bytes(entries, 0 if on_device else followed)
     seconds = _time(network, video, windows) if trial else None
     if on_device:
-        return Forecast(process + LIBRARIES, max(peak, _weights(network) + aligning), disk, seconds)
+        own = process + LIBRARIES + sight_bytes(followed)
+        return Forecast(own, max(peak, _weights(network) + aligning), disk, seconds)
     return Forecast(max(peak, process + LIBRARIES + aligning), 0.0, disk, seconds)
 
 

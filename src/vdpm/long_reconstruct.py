@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from vdpm.archive import ReconstructionWriter, StoredWindow, WindowEntry, WindowStore, check_output, load
-from vdpm.cost import Forecast, forecast
+from vdpm.cost import Forecast, check_alignment, forecast
 from vdpm.geometry.rigid import invert_rigid
 from vdpm.long_video.alignment import BELIEVED, Alignment, align, sharpen
 from vdpm.long_video.joining import Joined, join_windows, most_tied
@@ -69,7 +69,12 @@ class LongPlan:
     def forecast(self, *, trial: bool = False) -> Forecast:
         """Memory and disk of the run; with ``trial`` also its time, from a few frames through the network."""
         sizes = [(len(w.frames), len(w.targets), len(w.moved)) for w in self.windows]
-        return forecast(self.model, self.video, sizes, self.bytes_on_disk(), trial=trial)
+        return forecast(self.model, self.video, sizes, self.bytes_on_disk(), sight=self.config.sight, trial=trial)
+
+    def check_memory(self, max_memory: float | None) -> None:
+        """Raises UsageError where the alignment needs more than ``max_memory`` (GiB; None: any)."""
+        followed = len(self.video) if self.config.sight else 0
+        check_alignment(self.model, sum(len(window.frames) for window in self.windows), followed, max_memory)
 
     def run(
         self, output: str | Path | None = None, *, overwrite: bool = False, report: Report = silent

@@ -76,9 +76,9 @@ def reconstruct(
 
     A clip of more than 24 frames is taken in overlapping ``windows``, which are then brought into one world
     (``long_video``; a run that is killed goes on where it was when it is started again). ``max_memory``, in GiB, makes
-    windows shorter where they would need more. ``priors``: lenses, poses or a distance that are known. Shots of such a
-    clip lie in no common world: where the picture is cut, it is refused (``reconstruct_scenes`` takes it apart) unless
-    ``cuts`` says to ignore that.
+    windows shorter where they would need more, and refuses a clip that cannot be aligned in that. ``priors``: lenses,
+    poses or a distance that are known. Shots of such a clip lie in no common world: where the picture is cut, it is
+    refused (``reconstruct_scenes`` takes it apart) unless ``cuts`` says to ignore that.
 
     With ``output`` the maps are written to that folder as they are made and read from it afterwards, so that memory
     does not grow with their number; interrupted, the folder keeps the targets that were finished. Without it they are
@@ -258,20 +258,20 @@ def make_plans(
             continue
         if config.frames > longest:
             config = replace(config, length=longest, overlap=None)
-        plans.append(
-            LongPlan(
-                video=shot,
-                model=network,
-                model_name=name,
-                wanted=targets if isinstance(targets, str) else chosen_targets,  # type: ignore[arg-type]
-                sources=chosen_sources,
-                reference=reference,
-                times_per_step=targets_per_step or times_per_step(network, config.frames, shot.size),
-                config=config,
-                priors=known or Priors(),
-                seconds=dict(seconds),
-            )
+        plan = LongPlan(
+            video=shot,
+            model=network,
+            model_name=name,
+            wanted=targets if isinstance(targets, str) else chosen_targets,  # type: ignore[arg-type]
+            sources=chosen_sources,
+            reference=reference,
+            times_per_step=targets_per_step or times_per_step(network, config.frames, shot.size),
+            config=config,
+            priors=known or Priors(),
+            seconds=dict(seconds),
         )
+        plan.check_memory(max_memory)
+        plans.append(plan)
     return plans
 
 
