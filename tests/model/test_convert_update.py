@@ -14,7 +14,7 @@ from vdpm.model.convert import convert
 from vdpm.model.convert_update import convert_update
 from vdpm.model.rounding import Compacted
 
-FILES = ["base.safetensors", "config.json", "update-1.safetensors"]
+FILES = ["base.safetensors", "config.json", "update-1.safetensors.xz"]
 
 
 def nearest(model: VDPM, before: Mapping[str, Tensor]) -> Compacted:
@@ -75,7 +75,7 @@ def test_an_update_of_an_update_comes_after_it(earlier: Path, later: Path, tmp_p
     model.save_pretrained(tmp_path / "latest")
     # Into the folder itself.
     convert_update(tmp_path / "latest", tmp_path / "new", tmp_path / "new", compacted_by=nearest, overwrite=True)
-    assert files(tmp_path / "new") == [*FILES, "update-2.safetensors"]
+    assert files(tmp_path / "new") == [*FILES, "update-2.safetensors.xz"]
     assert all((tmp_path / "new" / name).read_bytes() == content for name, content in before.items())
     new, wanted = (VDPM.from_pretrained(path).state_dict() for path in (tmp_path / "new", tmp_path / "latest"))
     assert all((new[name] - value).abs().max() < 0.03 * value.abs().max() + 1e-6 for name, value in wanted.items())

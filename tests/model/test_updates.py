@@ -1,16 +1,17 @@
 """A network as a base and updates: what is stored is what is loaded, and what does not belong together is refused."""
 
+import lzma
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from vdpm.errors import CheckpointError
 from vdpm.model import VDPM
-from vdpm.model.updates import BASE_FILE, packed, unpacked, update_files, updated, write_update
+from vdpm.model.updates import BASE_FILE, UPDATE_FILE, packed, unpacked, update_files, updated, write_update
 from vdpm.model.weights import fingerprint
 
 ROWS, ENTRIES = 6, 5
@@ -47,7 +48,7 @@ def folder(tiny: VDPM, tmp_path: Path) -> Path:
     state = tiny.state_dict()
     for number in (1, 2):
         integers, rest = changed(state, number)
-        write_update(folder / f"update-{number}.safetensors", fingerprint(state), integers, rest)
+        write_update(folder / UPDATE_FILE.format(number), fingerprint(state), integers, rest)
         state = after(state, integers, rest)
     return folder
 
@@ -87,35 +88,35 @@ def test_base_file_alone_is_the_first_network(tiny: VDPM, folder: Path) -> None:
 
 def test_what_an_update_leaves_out_stays(tmp_path: Path) -> None:
     before = {"a.weight": torch.ones(ROWS, ENTRIES), "b": torch.zeros(3)}
-    write_update(tmp_path / "u.safetensors", fingerprint(before), {}, {"b": torch.full((3,), 0.5)})
-    result = updated(before, fingerprint(before), tmp_path / "u.safetensors")
+    write_update(tmp_path / "u", fingerprint(before), {}, {"b": torch.full((3,), 0.5)})
+    result = updated(before, fingerprint(before), tmp_path / "u")
     assert torch.equal(result["a.weight"], before["a.weight"])
     assert result["b"].tolist() == [0.5] * 3
 
 
 def test_missing_updates_are_named(folder: Path) -> None:
-    (folder / "update-1.safetensors").unlink()
-    assert "lacks update-1.safetensors" in refusal(folder)
-    (folder / "update-2.safetensors").unlink()
-    assert "lacks update-1.safetensors" in refusal(folder)
+    (folder / "update-1.safetensors.xz").unlink()
+    assert "lacks update-1.safetensors.xz" in refusal(folder)
+    (folder / "update-2.safetensors.xz").unlink()
+    assert "lacks update-1.safetensors.xz" in refusal(folder)
 
 
 def test_ten_updates_come_in_their_order(tmp_path: Path) -> None:
     for number in range(1, 12):
-        (tmp_path / f"update-{number}.safetensors").touch()
-    (tmp_path / "update-later.safetensors").touch()
-    assert [path.stem for path in update_files(tmp_path)] == [f"update-{number}" for number in range(1, 12)]
+        (tmp_path / UPDATE_FILE.format(number)).touch()
+    (tmp_path / "update-later.safetensors.xz").touch()
+    assert [path.name for path in update_files(tmp_path)] == [UPDATE_FILE.format(number) for number in range(1, 12)]
 
 
 def test_updates_of_other_weights_are_refused(folder: Path) -> None:
-    shutil.copy(folder / "update-2.safetensors", folder / "update-1.safetensors")
+    shutil.copy(folder / "update-2.safetensors.xz", folder / "update-1.safetensors.xz")
     assert "update of other weights" in refusal(folder)
 
 
-@pytest.mark.parametrize("kind", ["shape", "type", "name", "scale", "damaged", "infinite"])
-def test_updates_that_do_not_fit_are_refused(tiny: VDPM, folder: Path, kind: str) -> None:
-    path = folder / "update-1.safetensors"
-    stored = load_file(path)
+@pytest.mark.parametrize("kind", ["shape", "type", "name", "scale", "damaged", "cut", "huge", "infinite"])
+def test_updates_that_do_not_fit_are_refused(tiny: VDPM, folder: Path, kind: str, tmp_path: Path) -> None:
+    path = folder / "update-1.safetensors.xz"
+    stored = load(lzma.decompress(path.read_bytes()))
     name = next(name for name in stored if name.endswith("::nibbles"))
     scale = name.replace("::nibbles", "::scale")
     if kind == "shape":
@@ -128,10 +129,14 @@ def test_updates_that_do_not_fit_are_refused(tiny: VDPM, folder: Path, kind: str
         del stored[scale]
     elif kind == "infinite":
         stored[scale] = torch.full_like(stored[scale], torch.inf)
-    description = f'{{"base": "{fingerprint(tiny.state_dict())}"}}'
-    save_file(stored, path, metadata={"vdpm": description})
+    content = save(stored, metadata={"vdpm": f'{{"base": "{fingerprint(tiny.state_dict())}"}}'})
     if kind == "damaged":
-        path.write_bytes(path.read_bytes()[:-10])
+        content = content[:-10]
+    elif kind == "huge":
+        # A few kilobytes that would fill the memory.
+        content = bytes(2**26)
+    path.write_bytes(lzma.compress(content)[: -10 if kind == "cut" else None])
     said = refusal(folder)
     # The first update is found at fault where it can be told, the second where only its base can.
-    assert {"damaged": "damaged", "infinite": "update"}.get(kind, "update-1.safetensors") in said
+    expected = {"infinite": "update of other weights"} | dict.fromkeys(("damaged", "cut", "huge"), "is damaged")
+    assert expected.get(kind, "update-1.safetensors.xz") in said

@@ -125,13 +125,13 @@ def sensitivities(
 
 
 def packed_mib(model: VDPM, compacted: Compacted, *, update: bool = False) -> float:
-    """MiB of the file of weights, or of the update, as zlib packs it."""
+    """MiB of the file of weights as zlib packs it, or of the update, which is packed."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         if update:
             write_update(path, "", compacted.integers, compacted.rest)
-        else:
-            write_state(path, model.state_dict() | dict(compacted.rest), model.config, "int8", compacted.integers)
+            return path.stat().st_size / 2**20
+        write_state(path, model.state_dict() | dict(compacted.rest), model.config, "int8", compacted.integers)
         return len(zlib.compress(path.read_bytes(), PACKING)) / 2**20
 
 
