@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from vdpm.errors import UsageError
 from vdpm.geometry.alignment import Similarity
 from vdpm.geometry.map_matching import Surface, inside, match_map, match_some, surface_of
-from vdpm.geometry.pinhole import pixel_grid
+from vdpm.geometry.pinhole import pixel_grid, ways_to_rays
 from vdpm.structures import Cameras, PointMap
 
 AGREEMENT = 0.05
@@ -31,10 +31,9 @@ OUT_OF_REACH = 0.45
 """The same beyond which nothing is taken over at all."""
 STILL = 0.01
 """Way, as a share of the distance from the camera, below which a point has not moved from one window to the next."""
-FARTHEST = 0.25
-"""Way from a point to its pixel's ray, as a share of the picture's diagonal, beyond which it goes no farther."""
 TORN = 0.1
-"""The same on average over a frame from which points and cameras do not go together, and points stay where they are."""
+"""Way from points to their pixels' rays, on average over a frame, as a share of the picture's diagonal, from which
+points and cameras do not go together, and points stay where they are."""
 HELD = 256e6
 """Bytes of ways to rays, matches, borders and travelled points that are kept for the next map."""
 
@@ -122,8 +121,7 @@ class WindowedMaps:
         self.windows = list(windows)
         self.centres = cameras.centers.float()
         self.w2c, self.intrinsics = cameras.w2c.float(), cameras.intrinsics.float()
-        self.c2w, self.diagonal = cameras.c2w.float(), math.hypot(*cameras.size)
-        self.size = cameras.size
+        self.c2w, self.size = cameras.c2w.float(), cameras.size
         self._kept = _Kept(HELD)
         self._pixels: Tensor | None = None
         self._links = [
@@ -171,14 +169,9 @@ class WindowedMaps:
         """From where a window has the pixels of ``source`` at their own time to their rays, at depth 1."""
         w2c, k = self.w2c[source], self.intrinsics[source]
         local = torch.addmm(w2c[:3, 3:], w2c[:3, :3], own)
-        front = local[2] > 0
-        off = self._rays(k) - local[:2] / torch.where(front, local[2], 1.0)
-        diagonal = self.diagonal / float(k[[0, 1], [0, 1]].amin())
-        # A point at next to no depth would send what is behind it anywhere.
-        squares = off.square().sum(0).clamp(min=1e-24)
-        share = torch.where(front, ((FARTHEST * diagonal) ** 2 / squares).clamp(max=1.0).sqrt(), 0.0)
-        off *= share
-        return torch.zeros_like(off) if float((squares.sqrt() * share).mean()) > TORN * diagonal else off
+        off = ways_to_rays(local.T, self._rays(k).T, k, self.size).T
+        torn = TORN * math.hypot(*self.size) / float(k[[0, 1], [0, 1]].amin())
+        return torch.zeros_like(off) if float(off.norm(dim=0).mean()) > torn else off
 
     def _rays(self, intrinsics: Float[Tensor, "3 3"]) -> Float[Tensor, "2 pixels"]:
         """Where the pixels' rays are at depth 1."""

@@ -5,7 +5,16 @@ import math
 import pytest
 import torch
 
-from vdpm.geometry.pinhole import fov_from_intrinsics, intrinsics_from_fov, pixel_grid, project, unproject
+from vdpm.geometry.pinhole import (
+    FARTHEST,
+    fov_from_intrinsics,
+    intrinsics_from_focal,
+    intrinsics_from_fov,
+    pixel_grid,
+    project,
+    unproject,
+    ways_to_rays,
+)
 
 
 def test_pixel_centres_lie_at_half():
@@ -57,3 +66,16 @@ def test_field_of_view_round_trip(batch):
     fov_h, fov_w = (0.2 + 2 * torch.rand(2, *batch, dtype=torch.float64)).unbind()
     found = fov_from_intrinsics(intrinsics_from_fov(fov_h, fov_w, (17, 31)), (17, 31))
     torch.testing.assert_close(found, (fov_h, fov_w))
+
+
+def test_points_come_to_their_rays_but_no_farther_than_they_may():
+    size, focal = (3, 4), torch.tensor(10.0)
+    intrinsics = intrinsics_from_focal(focal, focal, size)
+    rays = torch.zeros(4, 2)
+    points = torch.tensor([[0.02, -0.04, 2.0], [0.0, 0.0, 5.0], [3.0, 4.0, 1.0], [0.1, 0.1, -1.0]])
+    off = ways_to_rays(points, rays, intrinsics, size)
+    assert torch.allclose(off[0], torch.tensor([-0.01, 0.02]))
+    assert off[1].tolist() == [0.0, 0.0]
+    # Five depths aside: only so far as a quarter of the diagonal of 5 pixels is seen, in the same direction.
+    assert torch.allclose(off[2], -FARTHEST * 0.5 * torch.tensor([0.6, 0.8]))
+    assert off[3].tolist() == [0.0, 0.0], "behind the camera"

@@ -86,16 +86,15 @@ class Convert:
     def _compacted_by(self) -> "Callable[[VDPM], Compacted] | None":
         if self.size is not None:
             return partial(self._compacted, self.size)
-        if self.step is None:
-            return None
+        return None if self.step is None else partial(self._at_step, self.step)
+
+    @staticmethod
+    def _at_step(step: float, model: "VDPM") -> "Compacted":
         from vdpm.progress import terminal_progress
         from vdpm.training.compact import compact_at_step
 
-        def at_step(model: "VDPM", step: float) -> "Compacted":
-            with terminal_progress() as report:
-                return compact_at_step(model, step, report=report)
-
-        return partial(at_step, step=self.step)
+        with terminal_progress() as report:
+            return compact_at_step(model, step, report=report)
 
     @staticmethod
     def _compacted(mib: float, model: "VDPM", before: "Mapping[str, Tensor] | None" = None) -> "Compacted":

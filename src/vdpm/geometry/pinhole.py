@@ -1,8 +1,13 @@
 """Pinhole cameras without distortion, axes as in OpenCV (x right, y down, z forward), pixel centres at +0.5."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+FARTHEST = 0.25
+"""Way from a point to its pixel's ray, as a share of the picture's diagonal, beyond which it goes no farther."""
 
 
 def pixel_grid(
@@ -37,6 +42,23 @@ def project(
     divisor = torch.where(z.abs() < torch.finfo(z.dtype).eps, torch.full_like(z, torch.finfo(z.dtype).eps), z)
     x, y = x / divisor, y / divisor
     return torch.stack((fx * x + skew * y + cx, fy * y + cy), dim=-1), z
+
+
+def ways_to_rays(
+    points: Float[Tensor, "*any 3"],
+    rays: Float[Tensor, "*any 2"],
+    intrinsics: Float[Tensor, "*batch 3 3"],
+    size: tuple[int, int],
+) -> Float[Tensor, "*any 2"]:
+    """From points in the camera to their pixels' ``rays`` (both at depth 1), at most ``FARTHEST`` of the diagonal of an
+    image of ``size`` (height, width); 0 for points that are not before the camera. Times its depth it moves a point.
+    """
+    depth = points[..., 2:]
+    front = depth > 0
+    off = torch.where(front, rays - points[..., :2] / torch.where(front, depth, 1.0), 0.0)
+    # A point at next to no depth would send what is behind it anywhere.
+    reach = FARTHEST * math.hypot(*size) / intrinsics[..., [0, 1], [0, 1]].amin()
+    return off * (reach / off.square().sum(-1, keepdim=True).sqrt().clamp(min=1e-12)).clamp(max=1.0)
 
 
 def intrinsics_from_fov(

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from vdpm.geometry.pinhole import project, unproject
+from vdpm.geometry.pinhole import project, unproject, ways_to_rays
 from vdpm.geometry.rigid import transform_points
 from vdpm.long_video.alignment import align, sharpen
 from vdpm.long_video.observations import WindowMaps, observe
@@ -20,8 +20,6 @@ and cameras do not go together, and cameras that are right would say nothing abo
 ZOOMS = 0.045
 """Spread of the logarithm of the network's focal lengths over a clip from which the lens zooms, and no one focal
 length is right. ``vdpm-small`` has 0.004 to 0.038 where it does not, in 36 clips."""
-FARTHEST = 0.25
-"""Way from a point to its pixel's ray, as a share of the picture's diagonal, beyond which it goes no farther."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +49,8 @@ class Followed:
         w2c, c2w = self.before.w2c[rows].to(points), self.cameras.c2w[rows].to(points)
         intrinsics = self.cameras.intrinsics[rows].to(points)
         there, here = transform_points(w2c, points), transform_points(w2c, own)
-        depth = here[..., 2:]
-        front = depth > 0
-        rays = unproject(torch.ones_like(depth[..., 0]), intrinsics)[..., :2]
-        off = torch.where(front, rays - here[..., :2] / torch.where(front, depth, 1.0), 0.0)
-        # A point at next to no depth would send what is behind it anywhere.
-        reach = FARTHEST * math.hypot(*self.cameras.size) / intrinsics[:, [0, 1], [0, 1]].amin()
-        off = off * (reach / off.norm(dim=-1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
+        rays = unproject(torch.ones_like(here[..., 0]), intrinsics)[..., :2]
+        off = ways_to_rays(here, rays, intrinsics, self.cameras.size)
         return transform_points(c2w, torch.cat((there[..., :2] + off * there[..., 2:], there[..., 2:]), dim=-1))
 
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vdpm.errors import CheckpointError, OutputError, UsageError
+from vdpm.errors import CheckpointError, OutputError
 from vdpm.model.config import VDPMConfig
 
 StoredType = Literal["float32", "bfloat16", "int8"]
@@ -74,19 +74,12 @@ def write_state(
             stored[name] = tensor.contiguous()
         else:
             stored[name] = tensor.to(torch.bfloat16 if dtype == "bfloat16" else torch.float32).contiguous()
-    save_tensors(path, stored, {"version": 1, "dtype": dtype, "config": config.to_dict()})
-
-
-def save_tensors(path: Path, stored: dict[str, Tensor], description: Mapping[str, Any]) -> None:
-    """Write tensors as they are to a .safetensors file with a ``description``, beside it first and then renamed.
-
-    Raises OutputError where that fails.
-    """
+    description = json.dumps({"version": 1, "dtype": dtype, "config": config.to_dict()})
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.touch()
         permissions = beside.stat().st_mode
-        save_file(stored, beside, metadata={"format": "pt", METADATA_KEY: json.dumps(description)})
+        save_file(stored, beside, metadata={"format": "pt", METADATA_KEY: description})
         # safetensors lets nobody but the owner read what it writes.
         beside.chmod(permissions)
         os.replace(beside, path)
@@ -120,10 +113,7 @@ def is_quantized(name: str, tensor: Tensor) -> bool:
     return tensor.ndim >= 2 and name.endswith(".weight") and tensor.numel() >= INT8_MIN_NUMEL
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors of a .safetensors file as they are stored, and the description that ``save_tensors`` wrote, empty where
-    there is none. Raises CheckpointError for a file that is damaged.
-    """
+def _read_safetensors(path: Path) -> StoredState:
     tensors: dict[str, Tensor] = {}
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
@@ -134,28 +124,15 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(
             f"checkpoint {path} is damaged or no safetensors file ({_first_line(error)}); fetch or save it again"
         ) from None
-    try:
-        description = json.loads(metadata.get(METADATA_KEY, "{}"))
-        if not isinstance(description, dict):
-            raise TypeError("no mapping")
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(
-            f"checkpoint {path} holds a configuration that cannot be read ({_first_line(error)}); save it again"
-        ) from None
-    return tensors, description
+    return StoredState(_restore_int8(tensors, path), _stored_config(metadata.get(METADATA_KEY), path))
 
 
-def _read_safetensors(path: Path) -> StoredState:
-    tensors, description = load_tensors(path)
-    return StoredState(_restore_int8(tensors, path), _stored_config(description, path))
-
-
-def _stored_config(description: dict[str, Any], path: Path) -> VDPMConfig | None:
-    if not description:
+def _stored_config(description: str | None, path: Path) -> VDPMConfig | None:
+    if description is None:
         return None
     try:
-        return VDPMConfig.from_dict(description["config"])
-    except (UsageError, ValueError, KeyError, TypeError) as error:
+        return VDPMConfig.from_dict(json.loads(description)["config"])
+    except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"checkpoint {path} holds a configuration that cannot be read ({_first_line(error)}); save it again"
         ) from None

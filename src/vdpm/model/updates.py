@@ -12,19 +12,20 @@ update holds the difference in integers of 4 bits with a scale for each row, of 
 fingerprint of what it is the way from.
 """
 
+import json
 import lzma
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from jaxtyping import Int8, UInt8
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from vdpm.errors import CheckpointError, OutputError
-from vdpm.model.checkpoint_file import SCALE_SUFFIX, load_tensors, save_tensors
+from vdpm.model.checkpoint_file import METADATA_KEY, SCALE_SUFFIX
 
 BASE_FILE = "base.safetensors"
 UPDATE_FILE = "update-{}.safetensors.xz"
@@ -57,8 +58,8 @@ def updated(tensors: Mapping[str, Tensor], before: str, path: Path) -> dict[str,
 
     Raises CheckpointError for a file that is damaged, belongs to other weights, or does not fit them.
     """
-    stored, description = _read(path, 2 * sum(value.numel() for value in tensors.values()) + _SPARE)
-    if description.get("base") != before:
+    stored, base = _read(path, 2 * sum(value.numel() for value in tensors.values()) + _SPARE)
+    if base != before:
         raise CheckpointError(f"{path} is an update of other weights than lie beside it; fetch the whole folder again")
     result = dict(tensors)
     for name, value in stored.items():
@@ -97,10 +98,8 @@ def write_update(
     stored = {name: value.detach().cpu().to(torch.bfloat16).contiguous() for name, value in rest.items()}
     for name, (values, scale) in integers.items():
         stored[name + NIBBLES_SUFFIX], stored[name + SCALE_SUFFIX] = packed(values.flatten(1)), scale.contiguous()
-    with TemporaryDirectory() as folder:
-        plain = Path(folder) / "update.safetensors"
-        save_tensors(plain, stored, {"version": 1, "dtype": "int4", "base": before})
-        content = lzma.compress(plain.read_bytes(), filters=_FILTERS)
+    description = json.dumps({"version": 1, "dtype": "int4", "base": before})
+    content = lzma.compress(save(stored, {"format": "pt", METADATA_KEY: description}), filters=_FILTERS)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_bytes(content)
@@ -111,7 +110,8 @@ def write_update(
         beside.unlink(missing_ok=True)
 
 
-def _read(path: Path, limit: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: Path, limit: int) -> tuple[dict[str, Tensor], str]:
+    """Tensors as they are stored, and the fingerprint of what they are to be added to."""
     try:
         if path.stat().st_size > limit:
             raise ValueError("larger than the network")
@@ -119,11 +119,11 @@ def _read(path: Path, limit: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         content = unpacking.decompress(path.read_bytes(), max_length=limit)
         if not unpacking.eof:
             raise ValueError("cut short, or larger than the network")
-        with TemporaryDirectory() as folder:
-            plain = Path(folder) / "update.safetensors"
-            plain.write_bytes(content)
-            return load_tensors(plain)
-    except (OSError, ValueError, lzma.LZMAError, CheckpointError):
+        stored = load(content)
+        # What safetensors has read has a header: its length in 8 bytes, then JSON.
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return stored, str(json.loads(header["__metadata__"][METADATA_KEY])["base"])
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, lzma.LZMAError, SafetensorError):
         raise CheckpointError(f"{path} is damaged or no update of weights; fetch the whole folder again") from None
 
 
