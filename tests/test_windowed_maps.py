@@ -106,6 +106,21 @@ def test_points_travel_through_windows_with_the_things_they_lie_on(walk: Walk, e
     assert (back.points - walk.at(6, 26)).norm(dim=-1).median() < 0.02
 
 
+def test_frames_that_two_windows_share_do_not_move_from_one_to_the_other(walk: Walk) -> None:
+    """Each window has the shape of the frame a little elsewhere, and tells a time that the other does not."""
+    pair = [window(walk, range(12), (3,)), window(walk, range(6, 18), (15,), shift=0.2)]
+    third = window(walk, range(12, 24), (21,), shift=-0.2)
+    for frame in (6, 9, 11):
+        maps = WindowedMaps([*pair, third], walk.cameras)
+        own, still = maps.read(None, frame).points, ~walk.on_ball[frame]
+        moved = [(maps.read(time, frame).points - own).norm(dim=-1)[still] for time in (3, 15, 21)]
+        assert max(float(way.max()) for way in moved[:2]) < 1e-4, "both windows have it"
+        assert float(moved[2].quantile(0.9)) < 1e-2, "points travel through the third"
+        went = (walk.ball[15] - walk.ball[3]).norm()
+        passed = (maps.read(15, frame).points - maps.read(3, frame).points).norm(dim=-1)[~still]
+        assert passed.median() == pytest.approx(float(went), rel=0.05), "what moves, moves"
+
+
 def test_what_stands_still_stays_though_windows_differ_about_it(walk: Walk) -> None:
     """Windows that put the same things a little elsewhere: that is no motion, and must not add up over borders."""
     starts = (0, 6, 12, 18)
@@ -123,8 +138,12 @@ def test_what_stands_still_stays_though_windows_differ_about_it(walk: Walk) -> N
     assert off[still].median() < 0.2, "without maps at own times it is the difference, and no more"
 
 
-def test_what_passes_in_front_of_a_wall_does_not_take_it_along() -> None:
-    """A board goes by before a wall, near enough for a hidden side of it to lie there; the camera stands still."""
+@pytest.mark.parametrize(("source", "near", "apart"), [(0, 3.8, 0.0), (8, 3.4, 0.1)])
+def test_what_passes_in_front_of_a_wall_does_not_take_it_along(source: int, near: float, apart: float) -> None:
+    """A board goes by before a wall, near enough for a hidden side of it to lie there; the camera stands still.
+
+    ``apart``: by how much more than the one before it a window has all farther away. Frame 8 is in two windows.
+    """
     width, focal = SIZE[1], torch.full((FRAMES,), 40.0)
     cameras = Cameras(torch.eye(4).repeat(FRAMES, 1, 1), intrinsics_from_focal(focal, focal, SIZE), SIZE)
     rays = unproject(torch.ones(SIZE), cameras.intrinsics[0])
@@ -134,8 +153,8 @@ def test_what_passes_in_front_of_a_wall_does_not_take_it_along() -> None:
         return ((columns >= 0) & (columns < 12)).expand(SIZE)
 
     def shown(frame: int, target: int) -> torch.Tensor:
-        points = rays * torch.where(board(frame), 3.8, 4.0)[..., None]
-        passed = torch.tensor([2 * (target - frame) * 3.8 / 40, 0.0, 0.0])
+        points = rays * torch.where(board(frame), near, 4.0)[..., None]
+        passed = torch.tensor([2 * (target - frame) * near / 40, 0.0, 0.0])
         return points + passed * board(frame)[..., None]
 
     def one(start: int) -> AlignedWindow:
@@ -143,13 +162,16 @@ def test_what_passes_in_front_of_a_wall_does_not_take_it_along() -> None:
             return PointMap(shown(source, source if target is None else target), torch.full(SIZE, 5.0))
 
         frames = tuple(range(start, start + 12))
-        similarity = Similarity(torch.tensor(1.0), torch.eye(3), torch.zeros(3))
+        away = torch.tensor([0.0, 0.0, apart * start / 6])
+        similarity = Similarity(torch.tensor(1.0), torch.eye(3), away)
         return AlignedWindow(frames, (start + 6,), frames, similarity, 1.0, read)
 
-    found = WindowedMaps([one(start) for start in (0, 6, 12, 18)], cameras).read(24, 0).points
-    off = (found - shown(0, 24)).norm(dim=-1)
-    assert off[~board(0)].max() < 0.01, "the wall stays"
-    assert off[board(0)].median() < 0.1, "the board goes all the way, which is 4.6"
+    maps = WindowedMaps([one(start) for start in (0, 6, 12, 18)], cameras)
+    went = (maps.read(24, source).points - maps.read(None, source).points).norm(dim=-1)
+    true = (shown(source, 24) - shown(source, source)).norm(dim=-1)
+    on_board = board(source)
+    assert went[~on_board].max() < 0.01, "the wall stays"
+    assert (went - true)[on_board].abs().median() < 0.1, "the board goes all the way, which is 4.6 from frame 0"
 
 
 def test_borders_do_not_break_exact_windows_at_shared_times(walk: Walk) -> None:

@@ -76,6 +76,15 @@ class _Leg(NamedTuple):
     after_time: int
 
 
+class _Shape(NamedTuple):
+    """A frame's pixels at their own time, of several windows: their ``depth`` in its camera, and from where each window
+    has them to their mean.
+    """
+
+    depth: Float[Tensor, "pixels"]
+    shifts: dict[int, Float[Tensor, "3 pixels"]]
+
+
 class _Border(NamedTuple):
     """The pixels of a shared frame before a leg, and how each goes on: a motion, the confidence after it. ``depth``:
     at the frame's own time, in its camera; None where that is not kept.
@@ -109,12 +118,15 @@ class WindowedMaps:
     from its frame's camera, it is shifted as at its own time in proportion to the depth.
 
     Where several windows show a map, their mean is taken, weighted by confidence, and confidence falls with their
-    difference. Where none shows frame i at time j, its points travel from window to window: at a time of the first
-    window each is matched with the nearest point of a frame that the next one has as well; there the same pixel
-    says how it goes on. Pixels of a shared frame are the same in both, so identity is kept across the border. A point
-    that is hidden in the shared frame moves as what is near it, or stays, with less confidence, and is matched anew in
-    the next. What stood still when it was last seen stays while the shared frame's camera cannot see it: what passes
-    in front of a wall does not take the wall along.
+    difference. At another time each window adds its own motion to the mean at the frame's own, so that a frame which
+    two windows share does not seem to move from the times of one to those of the other.
+
+    Where none shows frame i at time j, its points travel from window to window: at a time of the first window each is
+    matched with the nearest point of a frame that the next one has as well; there the same pixel says how it goes on.
+    Pixels of a shared frame are the same in both, so identity is kept across the border. A point that is hidden in the
+    shared frame moves as what is near it, or stays, with less confidence, and is matched anew in the next. What stood
+    still when it was last seen stays while the shared frame's camera cannot see it: what passes in front of a wall does
+    not take the wall along.
     """
 
     def __init__(self, windows: Sequence[AlignedWindow], cameras: Cameras) -> None:
@@ -124,6 +136,10 @@ class WindowedMaps:
         self.c2w, self.size = cameras.c2w.float(), cameras.size
         self._kept = _Kept(HELD)
         self._pixels: Tensor | None = None
+        self._telling: dict[int, list[int]] = {}
+        for number, window in enumerate(self.windows):
+            for frame in window.frames if window.kept is None else window.kept:
+                self._telling.setdefault(frame, []).append(number)
         self._links = [
             [b for b, other in enumerate(self.windows) if b != a and {*window.moved} & {*other.moved}]
             for a, window in enumerate(self.windows)
@@ -143,7 +159,7 @@ class WindowedMaps:
         shown = [
             (window, self._at(number, target, source))
             for number, window in enumerate(self.windows)
-            if (source in window.frames if target is None else target in window.targets and source in window.moved)
+            if (window.tells(source) if target is None else target in window.targets and source in window.moved)
         ]
         if shown:
             return self._blended(shown, source)
@@ -152,10 +168,12 @@ class WindowedMaps:
         return self._travelled(target, source)
 
     def _at(self, number: int, target: int | None, source: int) -> PointMap:
-        """A window's map in the common world, on the rays of its frame's camera."""
+        """A window's map in the common world, on the rays of its frame's camera; at another time, the frame as all
+        windows together have it, moved as this one says.
+        """
         window = self.windows[number]
         maps = window.read(target, source)
-        planes = window.placed(maps.points)
+        planes, confidence = window.placed(maps.points), maps.confidence
         if window.tells(source):
             off = self._kept.find((number, source))
             if off is None:
@@ -163,7 +181,32 @@ class WindowedMaps:
                 off = self._kept.keep((number, source), self._off_rays(own, source))
             depth = self.w2c[source, 2, :3] @ planes + self.w2c[source, 2, 3]
             planes = torch.addmm(planes, self.c2w[source, :3, :2], depth * off)
-        return PointMap(planes.T.view(maps.points.shape), maps.confidence)
+            if target is not None and len(self._telling[source]) > 1:
+                # Windows differ about where a frame lies by more than it moves. That is no motion: each tells what
+                # moves from the frame's own time, and what stands still stays, whichever window tells the time.
+                planes += (shift := self._shape(source).shifts[number])
+                agreement = self._agreement(shift.square().sum(0), planes.T, source)
+                confidence = 1 + (confidence - 1).clamp(min=0) * agreement.view(confidence.shape)
+        return PointMap(planes.T.view(maps.points.shape), confidence)
+
+    def _shape(self, source: int) -> _Shape:
+        """The pixels of ``source`` at their own time as all windows together have them."""
+        found = self._kept.find(("shape", source))
+        if found is None:
+            maps = {number: self._at(number, None, source) for number in self._telling[source]}
+            points = self._blended([(self.windows[number], one) for number, one in maps.items()], source).points
+            shifts = {number: (points - one.points).flatten(0, 1).T.contiguous() for number, one in maps.items()}
+            depth = (points @ self.w2c[source, 2, :3] + self.w2c[source, 2, 3]).flatten()
+            found = self._kept.keep(("shape", source), _Shape(depth, shifts))
+        return found
+
+    def _agreement(
+        self, squares: Float[Tensor, "*pixels"], points: Float[Tensor, "*pixels 3"], source: int
+    ) -> Float[Tensor, "*pixels"]:
+        """What share of the confidence is left where windows lie off their mean, ``points``, by root ``squares``."""
+        # Sums of squares, since PyTorch's norm of three values a row takes ten times as long.
+        reach = (points - self.centres[source]).square().sum(-1).clamp(min=1e-18)
+        return 1 / (1 + (2 / AGREEMENT) ** 2 * squares / reach)
 
     def _off_rays(self, own: Float[Tensor, "3 pixels"], source: int) -> Float[Tensor, "2 pixels"]:
         """From where a window has the pixels of ``source`` at their own time to their rays, at depth 1."""
@@ -171,7 +214,7 @@ class WindowedMaps:
         local = torch.addmm(w2c[:3, 3:], w2c[:3, :3], own)
         off = ways_to_rays(local.T, self._rays(k).T, k, self.size).T
         torn = TORN * math.hypot(*self.size) / float(k[[0, 1], [0, 1]].amin())
-        return torch.zeros_like(off) if float(off.norm(dim=0).mean()) > torn else off
+        return torch.zeros_like(off) if float(off.square().sum(0).sqrt().mean()) > torn else off
 
     def _rays(self, intrinsics: Float[Tensor, "3 3"]) -> Float[Tensor, "2 pixels"]:
         """Where the pixels' rays are at depth 1."""
@@ -195,11 +238,9 @@ class WindowedMaps:
         points = torch.stack([found.points for _, found in maps])
         confidence = torch.stack([found.confidence for _, found in maps])
         mean = (share[..., None] * points).sum(0)
-        spread = (share * (points - mean).square().sum(-1)).sum(0).sqrt()
-        reach = (mean - self.centres[source]).norm(dim=-1).clamp(min=1e-9)
-        agreement = 1 / (1 + (2 * spread / (AGREEMENT * reach)).square())
-        believed = max(window.weight for window, _ in maps)
-        return self._doubted(PointMap(mean, (share * confidence).sum(0)), believed * agreement)
+        spread = (share * (points - mean).square().sum(-1)).sum(0)
+        believed = max(window.weight for window, _ in maps) * self._agreement(spread, mean, source)
+        return self._doubted(PointMap(mean, (share * confidence).sum(0)), believed)
 
     def _doubted(self, maps: PointMap, belief: Tensor | float) -> PointMap:
         return PointMap(maps.points.contiguous(), 1 + (maps.confidence - 1).clamp(min=0) * belief)
@@ -224,11 +265,12 @@ class WindowedMaps:
     def _at_the_start(self, leg: _Leg, source: int) -> _Travellers:
         points, confidence = self._at(leg.window, leg.time, source)
         planes, pixels = points.flatten(0, 1).T.contiguous(), confidence.numel()
-        reach = (planes - self.centres[source][:, None]).norm(dim=0).clamp(min=1e-9)
+        reach = (planes - self.centres[source][:, None]).square().sum(0).sqrt().clamp(min=1e-9)
         held = torch.ones(pixels, dtype=torch.bool)
         still = torch.zeros(pixels, dtype=torch.bool)
         if self.windows[leg.window].tells(source):
-            still = (points - self._at(leg.window, None, source).points).norm(dim=-1).flatten() < STILL * reach
+            way = (points - self.read(None, source).points).square().sum(-1).sqrt()
+            still = way.flatten() < STILL * reach
         return _Travellers(planes, confidence.flatten(), torch.arange(pixels), held, reach, still)
 
     def _passed(self, before: _Travellers, leg: _Leg, frame: int) -> _Travellers:
@@ -278,12 +320,7 @@ class WindowedMaps:
             before, after = self._at(leg.window, leg.time, leg.shared), self._at(leg.after, leg.after_time, leg.shared)
             motion, depth = after.points - before.points, None
             if all(self.windows[end].tells(leg.shared) for end in (leg.window, leg.after)):
-                # Windows differ about where the frame lies by more than it moves. That is no motion: each tells
-                # its own part, to and from the frame's own time, and what stands still stays over any number of them.
-                own = self._at(leg.window, None, leg.shared).points
-                motion -= self._at(leg.after, None, leg.shared).points - own
-                w2c = self.w2c[leg.shared]
-                depth = (own @ w2c[2, :3] + w2c[2, 3]).flatten()
+                depth = self._shape(leg.shared).depth
             motion = motion.flatten(0, 1).T.contiguous()
             found = self._kept.keep(leg, _Border(surface_of(before.points), motion, after.confidence.flatten(), depth))
         return found
