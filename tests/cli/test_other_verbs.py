@@ -103,6 +103,9 @@ def test_convert_refuses_what_is_no_checkpoint(run: Run, tmp_path: Path) -> None
         (("--dtype", "int8", "--size", -5), "-5"),
         (("--dtype", "int8", "--step", 0.5, "--size", 5), "one of them"),
         (("--update-of", "vdpm-small"), "--size"),
+        (("--update-of", "vdpm-small", "--steps-of", "vdpm-small"), "--dtype int8"),
+        (("--dtype", "int8", "--steps-of", "vdpm-small"), "--update-of"),
+        (("--dtype", "int8", "--steps-of", "vdpm-small", "--update-of", "vdpm-small", "--size", 3), "without --size"),
     ],
 )
 def test_convert_refuses_a_step_or_size_that_makes_no_sense(

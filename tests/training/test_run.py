@@ -41,8 +41,6 @@ def test_recipes_are_valid_and_named() -> None:
         ({"seed": -1}, "seed is -1"),
         ({"seed": SEEDS}, "training seeds go from 0 to 255"),
         ({"ema_decay": 1.0}, "ema_decay is 1.0"),
-        ({"round_step": 1.5}, "round_step is 1.5"),
-        ({"round_step": 0.5, "optimizer": OptimizerConfig(kind="adamw")}, "use Muon"),
         ({"model": "vdpm-huge"}, "no preset"),
         ({"buckets": (Bucket(frames=6, height=100, width=128, batch=2),)}, "multiples of 8"),
         (

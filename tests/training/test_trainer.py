@@ -119,14 +119,3 @@ def test_refusals(tmp_path: Path) -> None:
         dataclasses.replace(RUN, seed=300)
     with pytest.raises(UsageError, match="at least one bucket"):
         dataclasses.replace(RUN, buckets=())
-
-
-def test_matrices_are_rounded_in_passes_while_the_rate_falls(tmp_path: Path) -> None:
-    falling = OptimizerConfig(lr=2e-3, warmup_steps=2, cooldown_steps=2)
-    plain, rounded = (dataclasses.replace(RUN, optimizer=falling, round_step=step) for step in (0.0, 1.0))
-    for name, config in (("plain", plain), ("rounded", rounded)):
-        trainer(tmp_path / name, config).run()
-    first, second = losses(tmp_path / "plain"), losses(tmp_path / "rounded")
-    # Of four steps only the last one begins with less than two left.
-    assert first[:3] == second[:3]
-    assert first[3] != second[3]

@@ -3,7 +3,6 @@ import torch
 from torch import Tensor, nn
 
 from fixtures.tiny_run import ALONE
-from vdpm.model.rounding import grid_scales
 from vdpm.training.config import OptimizerConfig
 from vdpm.training.parameters import ALIGNMENT, FlatParameters
 from vdpm.training.update import Update
@@ -118,40 +117,3 @@ def test_what_was_kept_can_be_restored(kind: str) -> None:
         later.restore({}, {}, 0)
     with pytest.raises(ValueError, match="its optimiser keeps"):
         later.restore(kept[1], {"momentum": {}, "else": {}}, 1)
-
-
-def test_passes_see_rounded_matrices_and_updates_move_the_matrices_themselves() -> None:
-    model, plain = Small(), Small()
-    updates = [Update(FlatParameters(m, ALONE, muon=True), OptimizerConfig(lr=0.01)) for m in (model, plain)]
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    with updates[0].rounded(0.5):
-        for index, block in enumerate(model.blocks):
-            matrix = before[f"blocks.{index}.weight"]
-            scale = grid_scales(matrix, 0.5)[:, None]
-            assert not torch.equal(block.weight, matrix)
-            torch.testing.assert_close(block.weight.detach(), (matrix / scale).round() * scale)
-        assert torch.equal(model.state_dict()["head.weight"], before["head.weight"])
-        model(batch()).backward()
-        gradient = model.blocks[0].weight.grad.clone()
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, before[name]), name
-    plain(batch()).backward()
-    assert not torch.allclose(gradient, plain.blocks[0].weight.grad)
-    # The gradient at the rounded matrices moves the ones that were kept.
-    with torch.no_grad():
-        for ours, theirs in zip(model.parameters(), plain.parameters()):
-            if ours.grad is not None:
-                theirs.grad = ours.grad.clone()
-    for update in updates:
-        update(0.01, 0.9)
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, plain.state_dict()[name]), name
-
-
-def test_matrices_come_back_when_a_pass_fails() -> None:
-    model = Small()
-    update = Update(FlatParameters(model, ALONE, muon=True), OptimizerConfig())
-    before = model.blocks[0].weight.detach().clone()
-    with pytest.raises(RuntimeError), update.rounded(1.0):
-        raise RuntimeError
-    assert torch.equal(model.blocks[0].weight, before)

@@ -46,6 +46,10 @@ class Convert:
     """With --size: weights of an earlier state of the same network. DIR gets their file as it is, and beside it an
     update: what is to be added, in small integers. A repository that holds the earlier file grows by --size alone."""
 
+    steps_of: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
+    """With --update-of, in place of --size: round to the nearest integers with the steps of the last update in DIR. Of
+    weights that vdpm train --round-as DIR has trained nothing is lost."""
+
     overwrite: bool = False
     """Replace the weights in a folder that exists; other files in it stay."""
 
@@ -53,19 +57,19 @@ class Convert:
         from vdpm.model.convert import convert
         from vdpm.model.convert_update import convert_update
 
-        for name, value in (("--step", self.step), ("--size", self.size)):
+        for name, value in (("--step", self.step), ("--size", self.size), ("--steps-of", self.steps_of)):
             if value is not None and self.dtype != "int8":
                 raise UsageError(f"{name} is for integers; add --dtype int8")
         if self.step is not None and self.size is not None:
             raise UsageError("--step and --size both tell how coarse the integers are; give one of them")
+        if self.steps_of is not None and (self.update_of is None or self.size is not None):
+            raise UsageError("--steps-of goes with --update-of and without --size, which finds steps of its own")
         if self.update_of is not None:
-            if self.size is None:
-                raise UsageError("--update-of needs a --size for the update; add one (3, say)")
             report = convert_update(
                 self.source,
                 self.update_of,
                 self.destination,
-                compacted_by=partial(self._compacted, self.size),
+                compacted_by=self._update_by(),
                 overwrite=self.overwrite,
             )
         else:
@@ -82,6 +86,15 @@ class Convert:
             print(f"{len(report.initialized)} tensors are random: train before use")
         else:
             print(f"Next: vdpm reconstruct VIDEO -o DIR --model {self.destination}")
+
+    def _update_by(self) -> "Callable[[VDPM, Mapping[str, Tensor]], Compacted]":
+        from vdpm.model.update_grid import update_with_steps_of
+
+        if self.steps_of is not None:
+            return partial(update_with_steps_of, self.steps_of)
+        if self.size is None:
+            raise UsageError("--update-of needs a --size for the update (3, say), or --steps-of another one")
+        return partial(self._compacted, self.size)
 
     def _compacted_by(self) -> "Callable[[VDPM], Compacted] | None":
         if self.size is not None:

@@ -65,8 +65,9 @@ class Train:
     """Processes that read --data in the background, for each GPU; 4 if not given."""
     cuda_graphs: bool | None = None
     """Record the forward and backward pass of compiled shapes as CUDA graphs, if not the recipe's."""
-    round_step: float | None = None
-    """Learn to live with vdpm convert --step: while the rate falls, matrices are rounded so in every pass."""
+    round_as: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
+    """Learn to live with being stored as an update: a folder made by vdpm convert --update-of. While the rate falls,
+    every pass computes with weights rounded as that update's are; vdpm convert --steps-of DIR then loses nothing."""
 
     def run(self) -> None:
         from vdpm.data.mixture import DataSource
@@ -95,7 +96,7 @@ class Train:
             parallel=self.parallel,
             attention=self.attention,
             cuda_graphs=self.cuda_graphs,
-            round_step=self.round_step,
+            round_as=self.round_as,
             data=[DataSource.parse(text) for text in self.data],
             scenes_share=self.scenes_share,
             workers=self.workers,

@@ -187,12 +187,6 @@ def grid_scales(rows: Float[Tensor, "*rows inputs"], step: float) -> Float[Tenso
     return torch.maximum(row_scales(rows), step * rows.square().mean(-1).sqrt())
 
 
-def on_grid(matrices: Float[Tensor, "*rows inputs"], step: float) -> Float[Tensor, "*rows inputs"]:
-    """Every entry moved to the nearest integer of its row's grid."""
-    scale = grid_scales(matrices, step)[..., None]
-    return (matrices / scale.clamp_min(1e-30)).round() * scale
-
-
 def feedback_of(moments: Float[Tensor, "inputs inputs"]) -> Feedback:
     """How errors in a matrix are made good whose inputs have these second moments; they need not be regular."""
     moments = moments.cpu().double()

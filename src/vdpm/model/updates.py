@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from jaxtyping import Int8, UInt8
+from jaxtyping import Float, Int8, UInt8
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -58,7 +58,7 @@ def updated(tensors: Mapping[str, Tensor], before: str, path: Path) -> dict[str,
 
     Raises CheckpointError for a file that is damaged, belongs to other weights, or does not fit them.
     """
-    stored, base = _read(path, 2 * sum(value.numel() for value in tensors.values()) + _SPARE)
+    stored, base = _read(path, _limit(tensors))
     if base != before:
         raise CheckpointError(f"{path} is an update of other weights than lie beside it; fetch the whole folder again")
     result = dict(tensors)
@@ -85,6 +85,18 @@ def updated(tensors: Mapping[str, Tensor], before: str, path: Path) -> dict[str,
     return result
 
 
+def scales_of_update(tensors: Mapping[str, Tensor], before: str, path: Path) -> dict[str, Float[Tensor, "rows"]]:
+    """The scales of the rows of each matrix that the update of ``path`` holds in integers.
+
+    ``tensors``, ``before`` and what is raised as in ``updated``.
+    """
+    updated(tensors, before, path)  # refuses what does not fit
+    stored, _ = _read(path, _limit(tensors))
+    return {
+        name.removesuffix(SCALE_SUFFIX): value.float() for name, value in stored.items() if name.endswith(SCALE_SUFFIX)
+    }
+
+
 def write_update(
     path: Path,
     before: str,
@@ -108,6 +120,10 @@ def write_update(
         raise OutputError(f"cannot write {path} ({error.strerror}); free space or choose another folder") from None
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _limit(tensors: Mapping[str, Tensor]) -> int:
+    return 2 * sum(value.numel() for value in tensors.values()) + _SPARE
 
 
 def _read(path: Path, limit: int) -> tuple[dict[str, Tensor], str]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vdpm.errors import CheckpointError, OutputError
 
-FORMAT = "vdpm-training-4"
+FORMAT = "vdpm-training-5"
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,10 @@ class TrainingState:
     ``moments``: what the optimisers keep, by kind, then by parameter; ``updates``: how many steps they have taken (bad
     ones are skipped). ``step``: where the data stands, since every scene follows from seed, step and rank;
     ``position``: where the schedule stands, in steps. ``generators``: states of PyTorch's own generators, by device.
-    ``clips``: how many training clips have been shown, over all ranks and runs; ``scenes``: how many scenes they were
-    made of; ``averaged``: updates in the average; ``seeds``: all whose scenes have been used. ``config``, ``network``:
-    the run's and the network's settings.
+    ``clips``: how many training clips have been shown, over all ranks and runs; ``scenes``: how many scenes they
+    were made of; ``averaged``: updates in the average; ``grid``: the fingerprint of the grid that all of them were
+    made on, or nothing; ``seeds``: all whose scenes have been used. ``config``, ``network``: the run's and the
+    network's settings.
     """
 
     weights: dict[str, Tensor]
@@ -38,6 +39,7 @@ class TrainingState:
     clips: int
     scenes: int
     averaged: int
+    grid: str
     seeds: list[int]
     seconds: float
     config: dict[str, Any]

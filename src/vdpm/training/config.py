@@ -128,9 +128,7 @@ class TrainConfig:
     part of every tensor ("shard", FSDP2; AdamW only). ``cuda_graphs``: replay forward and backward pass of compiled
     shapes as one recorded graph. ``attention``: which kernels to prefer. ``max_bad_steps``: more steps than that with
     a non-finite gradient, which are skipped and counted, stop the run. ``picture_every``: steps between pictures for
-    TensorBoard. ``round_step``: while the rate falls (with a cosine: throughout), the network computes with the
-    blocks' matrices rounded as ``vdpm convert --step`` will round those of backbone and decoder (to nearest), so that
-    it learns to live with it; 0 for not (Muon only).
+    TensorBoard.
     """
 
     name: str
@@ -151,7 +149,6 @@ class TrainConfig:
     parallel: Literal["replicate", "shard"] = "replicate"
     cuda_graphs: bool = False
     attention: Attention = "auto"
-    round_step: float = 0.0
     ema_decay: float = 0.999
     bfloat16: bool = True
     compile: bool = True
@@ -181,10 +178,6 @@ class TrainConfig:
             raise UsageError(
                 f"{what}, which no GPU has with parallel 'shard'; use AdamW without cuda_graphs, or replicate"
             )
-        if not 0 <= self.round_step <= 1:
-            raise UsageError(f"round_step is {self.round_step}; it lies between 0 (no rounding) and 1")
-        if self.round_step > 0 and self.optimizer.kind != "muon":
-            raise UsageError("round_step rounds the matrices that Muon moves; use Muon, or leave it 0")
         if self.optimizer.cooldown_steps > self.steps:
             raise UsageError(
                 f"the learning rate would fall over {self.optimizer.cooldown_steps} steps of a run of {self.steps}; "

@@ -48,12 +48,18 @@ class TrainedParameters(ABC):
         """Multiply what was collected by ``factor``."""
 
     @abstractmethod
+    def values(self) -> list[Tensor]:
+        """All values, to be changed in place: few tensors, which together hold every parameter once."""
+
+    @torch.no_grad()
     def average_towards(self, average: list[Tensor], weight: Float[Tensor, ""]) -> None:
         """Move ``average``, made by ``copies``, by ``weight`` of the way towards the present values."""
+        for kept, value in zip(average, self.values(), strict=True):
+            kept.lerp_(value, weight)
 
-    @abstractmethod
     def copies(self) -> list[Tensor]:
-        """A copy of all values, as ``average_towards`` takes it."""
+        """A copy of all ``values``."""
+        return [value.clone() for value in self.values()]
 
     @abstractmethod
     def value_in(self, copies: list[Tensor]) -> ValueOf:
@@ -138,12 +144,8 @@ class FlatParameters(TrainedParameters):
     def scale_gradients(self, factor: Float[Tensor, ""]) -> None:
         self._gradient.mul_(factor / self._ranks.world)
 
-    @torch.no_grad()
-    def average_towards(self, average: list[Tensor], weight: Float[Tensor, ""]) -> None:
-        average[0].lerp_(self._flat, weight)
-
-    def copies(self) -> list[Tensor]:
-        return [self._flat.detach().clone()]
+    def values(self) -> list[Tensor]:
+        return [self._flat]
 
     def value_in(self, copies: list[Tensor]) -> ValueOf:
         def value_of(tensor: nn.Parameter) -> Tensor | None:
@@ -221,13 +223,8 @@ class ShardedParameters(TrainedParameters):
     def scale_gradients(self, factor: Float[Tensor, ""]) -> None:
         torch._foreach_mul_(self._gradients, factor)
 
-    @torch.no_grad()
-    def average_towards(self, average: list[Tensor], weight: Float[Tensor, ""]) -> None:
-        for kept, local in zip(average, self._local.values()):
-            kept.lerp_(local, weight)
-
-    def copies(self) -> list[Tensor]:
-        return [local.detach().clone() for local in self._local.values()]
+    def values(self) -> list[Tensor]:
+        return [local.detach() for local in self._local.values()]
 
     def value_in(self, copies: list[Tensor]) -> ValueOf:
         by_tensor = {id(tensor): value for tensor, value in zip(self.tensors, copies)}

@@ -12,6 +12,7 @@ import torch
 from vdpm.data.mixture import DataSource
 from vdpm.errors import CheckpointError, OutputError, UsageError
 from vdpm.model import VDPM
+from vdpm.model.update_grid import UpdateGrid, read_update_grid
 from vdpm.training.config import Attention, TrainConfig
 from vdpm.training.distributed import join_ranks, leave_ranks
 from vdpm.training.onward import Beginning, Progress, begin
@@ -39,7 +40,7 @@ def train(
     parallel: Literal["replicate", "shard"] | None = None,
     attention: Attention | None = None,
     cuda_graphs: bool | None = None,
-    round_step: float | None = None,
+    round_as: str | None = None,
     data: Sequence[DataSource] = (),
     scenes_share: float | None = None,
     workers: int | None = None,
@@ -47,15 +48,17 @@ def train(
     """Train ``config`` into the folder ``output`` (``state.pt``, ``model/``, ``onward/``, ``log.jsonl``,
     ``tensorboard/``).
 
-    ``init``: weights to start from instead of random ones: the folder of a run or its ``onward``, which hold weights,
-    average and counts, or plain weights (folder, file or preset name), with ``init_average`` for their average and
-    ``clips_seen`` clips already seen by them; give another ``seed`` then, so that new scenes come. ``resume``: go on
-    from ``output/state.pt``, with the recipe and seed it was begun with. ``cooldown_share``: of the schedule, in place
-    of ``cooldown_steps``. ``minutes``: spend this time, from the first line
-    of the log, instead of a number of steps; the schedule follows the clock. ``within``: the same, with all that
-    comes before that line (compiling above all) counted. Under ``torchrun`` the run spreads over its processes. The
-    other arguments replace what the recipe says, where they are not None: ``data`` the data sets that clips are drawn
-    from beside our own scenes, which have ``scenes_share``, read by ``workers`` processes a GPU.
+    ``init``: weights to start from instead of random ones: the folder of a run or its ``onward``, which hold
+    weights, average and counts, or plain weights (folder, file or preset name), with ``init_average`` for their
+    average and ``clips_seen`` clips already seen by them; give another ``seed`` then, so that new scenes come.
+    ``resume``: go on from ``output/state.pt``, with the recipe and seed it was begun with. ``cooldown_share``: of
+    the schedule, in place of ``cooldown_steps``. ``minutes``: spend this time, from the first line of the log,
+    instead of a number of steps; the schedule follows the clock. ``within``: the same, with all that comes before
+    that line (compiling above all) counted. ``round_as``: folder of an update (``vdpm convert --update-of``); while
+    the rate falls, the network is trained as one on that update's grid would compute. Under ``torchrun`` the run
+    spreads over its processes. The other arguments replace what the recipe says, where they are not None: ``data``
+    the data sets that clips are drawn from beside our own scenes, which have ``scenes_share``, read by ``workers``
+    processes a GPU.
     Raises UsageError for settings that make no sense, CheckpointError for weights that do not fit the recipe,
     OutputError when ``output`` cannot be written, or already holds a run and ``resume`` is off.
     """
@@ -101,10 +104,10 @@ def train(
         parallel=config.parallel if parallel is None else parallel,
         attention=config.attention if attention is None else attention,
         cuda_graphs=config.cuda_graphs if cuda_graphs is None else cuda_graphs,
-        round_step=config.round_step if round_step is None else round_step,
         ema_decay=config.ema_decay if ema_decay is None else ema_decay,
         scene_uses=config.scene_uses if scene_uses is None else scene_uses,
     )
+    grid = None if round_as is None else _grid(round_as, config)
     ranks = join_ranks(device)
     try:
         torch.manual_seed(config.seed)
@@ -123,9 +126,24 @@ def train(
             deadline=deadline,
             average=beginning.average,
             progress=_progress(beginning.progress, config, clips_seen, init),
+            grid=grid,
         ).run()
     finally:
         leave_ranks(ranks)
+
+
+def _grid(source: str, config: TrainConfig) -> UpdateGrid:
+    """The grid of the update in ``source``, for a run that can be trained on it."""
+    if config.optimizer.schedule != "cosine" and config.optimizer.cooldown_steps == 0:
+        raise UsageError("--round-as rounds while the learning rate falls; add a --cooldown-share")
+    if config.parallel == "shard" or config.freeze_patch_encoder:
+        raise UsageError("--round-as needs a recipe that trains the whole network, and whole on each GPU")
+    grid = read_update_grid(source)
+    with torch.device("meta"):
+        network = VDPM(config.network).state_dict()
+    if {name: value.shape for name, value in grid.base.items()} != {name: v.shape for name, v in network.items()}:
+        raise CheckpointError(f"{source} is an update of another network than {config.network.name}; make one of that")
+    return grid
 
 
 def _progress(known: Progress, config: TrainConfig, clips_seen: int | None, source: str | None) -> Progress:

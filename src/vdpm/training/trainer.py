@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -22,6 +22,7 @@ from torch import Tensor
 from vdpm.data.mixture import in_words
 from vdpm.errors import CheckpointError, VDPMError
 from vdpm.model import VDPM
+from vdpm.model.update_grid import UpdateGrid
 from vdpm.model.vdpm import VDPMOutput
 from vdpm.structures import Snippet
 from vdpm.training.acceleration import COMPILE, RecordedStep, attention_kernels
@@ -30,6 +31,7 @@ from vdpm.training.board import Board
 from vdpm.training.checkpoint import TrainingState, load_state, save_state
 from vdpm.training.config import Bucket, TrainConfig
 from vdpm.training.distributed import Ranks, largest_over_ranks, mean_over_ranks, share_weights
+from vdpm.training.grid import ParametersGrid
 from vdpm.training.journal import Journal
 from vdpm.training.objective import objective
 from vdpm.training.onward import NEW, ONWARD, STATE_FILE, Progress, decay_after, write_onward
@@ -57,7 +59,8 @@ class Trainer:
     ``model`` starts from its given weights, its average from ``average`` (trained parameters and any others by name;
     None: from those weights), with ``progress`` behind them; ``resume`` loads ``output/state.pt`` on top. With
     ``seconds``, counted from the first line of the log, or ``deadline``, a moment of ``time.monotonic()``, the schedule
-    follows the clock instead of the steps. SIGTERM and Ctrl-C stop early, with everything saved.
+    follows the clock instead of the steps. With ``grid``, while the rate falls, passes see what an update on it would
+    hold of the weights, and the average begins anew. SIGTERM and Ctrl-C stop early, with everything saved.
     Raises CheckpointError when the state to resume is of another run.
     """
 
@@ -73,6 +76,7 @@ class Trainer:
         deadline: float | None = None,
         average: Mapping[str, Tensor] | None = None,
         progress: Progress = NEW,
+        grid: UpdateGrid | None = None,
     ) -> None:
         self.model, self.config, self.output, self.ranks = model.to(ranks.device), config, output, ranks
         self.limit, self.deadline = seconds, deadline
@@ -82,6 +86,8 @@ class Trainer:
         self.position = 0.0
         """Where the schedule stands, in steps: the step itself, unless the clock rules."""
         self.stop_signal: int | None = None
+        self.grid, self.averaged_on = grid, ""
+        """The second: the grid's fingerprint, once the average is one of passes on it."""
         self.supply = SceneSupply(config, ranks)
         state = load_state(output / STATE_FILE) if resume else None
         if state is not None:
@@ -92,6 +98,7 @@ class Trainer:
             model.compile_blocks(**COMPILE)
         self.objective = torch.compile(objective, **COMPILE) if config.compile else objective
         self.update = Update(_trained(model, config, ranks), config.optimizer)
+        self.on_grid = None if grid is None else ParametersGrid(self.update.parameters, grid)
         if state is not None:
             self._restore_update(state)
         elif average is not None:
@@ -125,7 +132,7 @@ class Trainer:
         stopping = False
         while self.position < self.config.steps and not stopping:
             bucket, snippet = self.supply.batch(self.step, self.position)
-            with _compiled(self.config.compile and bucket.compiled), self.update.rounded(self._round_step()):
+            with _compiled(self.config.compile and bucket.compiled), self._rounded():
                 losses = self._forward_backward(bucket, snippet)
             totals = _add(totals, losses, self._update())
             self.step += 1
@@ -164,9 +171,16 @@ class Trainer:
 
     # ---- one step
 
-    def _round_step(self) -> float:
+    def _rounded(self) -> AbstractContextManager[None]:
+        """Inside, the weights are what an update would hold of them, while the rate falls."""
         falling = is_falling(self.position, self.config.steps, self.config.optimizer)
-        return self.config.round_step if falling else 0.0
+        if self.on_grid is None or not falling:
+            self.averaged_on = ""
+            return nullcontext()
+        if not self.averaged_on:
+            # Weights from before do not live on the grid: nothing of them may stay in the average.
+            self.averaged, self.averaged_on = 0, self.on_grid.fingerprint
+        return self.on_grid.entered()
 
     def _forward_backward(self, bucket: Bucket, snippet: Snippet) -> dict[str, Tensor]:
         """Losses of the batch, and its gradients in the parameters."""
@@ -234,6 +248,7 @@ class Trainer:
                 clips=self.clips,
                 scenes=self.scenes,
                 averaged=self.averaged,
+                grid=self.averaged_on,
                 seeds=self.seeds,
                 seconds=self.seconds,
                 config=self.config.to_json(),
@@ -243,6 +258,8 @@ class Trainer:
         )
         with torch.device("meta"):
             averaged = VDPM(self.model.config)
+        if self.grid is not None and self.averaged_on:
+            average = self.grid.nearest_to(average)
         averaged.load_state_dict(average, assign=True)
         averaged.save_pretrained(self.output / "model", dtype="bfloat16")
         progress = Progress(self.clips, self.scenes, self.averaged, tuple(self.seeds))
@@ -269,6 +286,13 @@ class Trainer:
         self.position = float(state.position)
 
     def _restore_update(self, state: TrainingState) -> None:
+        own = "" if self.on_grid is None else self.on_grid.fingerprint
+        if state.grid and state.grid != own:
+            raise CheckpointError(
+                f"{self.output / STATE_FILE}: its average is one of passes rounded as another update; resume with the "
+                "--round-as it was begun with"
+            )
+        self.averaged_on = state.grid
         try:
             self.update.restore(self._trained_of(state.average), state.moments, state.updates)
             _set_generators(state.generators, self.ranks.device)

@@ -3,14 +3,12 @@
 Whether a step is skipped is decided on the device: the processor never waits for the answer.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from vdpm.model.rounding import on_grid
 from vdpm.training.config import OptimizerConfig
 from vdpm.training.optimizer import build_optimizers, set_learning_rate
 from vdpm.training.parameters import TrainedParameters, ValueOf
@@ -51,23 +49,6 @@ class Update:
             optimizer.zero_grad(set_to_none=True)
         self.parameters.average_towards(self.average, (1 - decay) * (1 - skipped))
         return taken
-
-    @contextmanager
-    def rounded(self, step: float) -> Iterator[None]:
-        """Inside, the stacks of matrices stand on the grid that ``step`` gives (``model.rounding``); 0 leaves them.
-
-        Gradients of what is computed there are taken for those of the matrices themselves (straight through).
-        """
-        kept = [matrices.detach().clone() for matrices in self.parameters.matrices] if step > 0 else []
-        with torch.no_grad():
-            for matrices in self.parameters.matrices if step > 0 else ():
-                matrices.copy_(on_grid(matrices, step))
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for matrices, values in zip(self.parameters.matrices, kept):
-                    matrices.copy_(values)
 
     @property
     def lr(self) -> float:

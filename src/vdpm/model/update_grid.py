@@ -1,0 +1,100 @@
+"""The grid of an update: which networks a file with its steps can hold, and the one of them that is nearest to another.
+
+Training computes with that network while its learning rate falls (``training.grid``), so that what is stored at the end
+is what has been trained.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vdpm.errors import CheckpointError
+from vdpm.model.checkpoint_file import read_state
+from vdpm.model.rounding import Compacted
+from vdpm.model.updates import REACH, scales_of_update, updated
+from vdpm.model.vdpm import VDPM
+from vdpm.model.weights import fingerprint, locate_weights
+
+SMALLEST_SCALE = 1e-30
+"""Stands for a scale of 0, of rows that an update leaves as they are."""
+
+
+@dataclass(frozen=True)
+class UpdateGrid:
+    """``base``: the tensors that an update is added to; ``scales`` [rows] of the matrices that it holds in integers,
+    each the distance from integer to integer. Of everything else it holds the difference in bfloat16."""
+
+    base: Mapping[str, Tensor]
+    scales: Mapping[str, Tensor]
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for two grids that are."""
+        return fingerprint({**self.base, **{f"scales of {name}": value for name, value in self.scales.items()}})
+
+    def scale_of(self, name: str) -> Tensor:
+        """The scale of each entry of the tensor ``name``, to be broadcast; 0 where it is not held in integers."""
+        if name not in self.scales:
+            return torch.zeros(())
+        return self.scales[name].clamp_min(SMALLEST_SCALE).reshape(-1, *[1] * (self.base[name].ndim - 1))
+
+    def nearest_to(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What is loaded of an update that holds ``tensors``."""
+        return {name: on_grid(value.float(), self.base[name], self.scale_of(name)) for name, value in tensors.items()}
+
+    def update_to(self, tensors: Mapping[str, Tensor]) -> Compacted:
+        """The same as it is stored: the way from the base."""
+        integers, rest = {}, {}
+        for name, value in tensors.items():
+            way = value.detach().cpu().float() - self.base[name]
+            if name in self.scales:
+                integers[name] = nearest(way, self.scale_of(name)).to(torch.int8), self.scales[name]
+            else:
+                rest[name] = way.to(torch.bfloat16).float()
+        return Compacted(integers, rest)
+
+
+def read_update_grid(source: str | Path) -> UpdateGrid:
+    """The grid of the last update of the folder or preset ``source``.
+
+    Raises CheckpointError where it holds no update, or one that does not fit what it belongs to.
+    """
+    located = locate_weights(source)
+    if not located.updates:
+        raise CheckpointError(f"{source} holds no update; give a folder made by vdpm convert --update-of")
+    *earlier, last = located.updates
+    base = read_state(located.file).tensors
+    for path in earlier:
+        base = updated(base, fingerprint(base), path)
+    scales = scales_of_update(base, fingerprint(base), last)
+    return UpdateGrid({name: value.float() for name, value in base.items()}, scales)
+
+
+def update_with_steps_of(source: str | Path, model: VDPM, before: Mapping[str, Tensor]) -> Compacted:
+    """The update from ``before`` to ``model``, to the nearest integers with the steps of the last one in ``source``.
+
+    Raises CheckpointError where ``source`` holds none, or one of another network.
+    """
+    grid = read_update_grid(source)
+    if {name: value.shape for name, value in grid.base.items()} != {
+        name: value.shape for name, value in before.items()
+    }:
+        raise CheckpointError(f"{source} is an update of another network; take the steps of one of the same")
+    return UpdateGrid(before, grid.scales).update_to(model.state_dict())
+
+
+def on_grid(
+    values: Float[Tensor, "*shape"], base: Float[Tensor, "*shape"], scale: Float[Tensor, "..."]
+) -> Float[Tensor, "*shape"]:
+    """What is loaded of ``values`` stored as an update of ``base``; where ``scale`` is 0, not in integers."""
+    way = values - base
+    return base + torch.where(scale > 0, nearest(way, scale) * scale, way.to(torch.bfloat16).float())
+
+
+def nearest(way: Float[Tensor, "*shape"], scale: Float[Tensor, "..."]) -> Float[Tensor, "*shape"]:
+    """The integers of -7 to 7 for the differences ``way``."""
+    return (way / scale.clamp_min(SMALLEST_SCALE)).round().clamp(-REACH, REACH)

@@ -1,0 +1,90 @@
+"""What an update can hold: the nearest of it is what is stored and loaded."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vdpm.errors import CheckpointError
+from vdpm.model import VDPM
+from vdpm.model.convert_update import convert_update
+from vdpm.model.update_grid import UpdateGrid, on_grid, read_update_grid, update_with_steps_of
+
+
+@pytest.fixture
+def folder(tiny: VDPM, tmp_path: Path) -> Path:
+    """``earlier``, and ``later`` as an update of it with steps of 2 ** -6."""
+    tiny.save_pretrained(tmp_path / "earlier")
+    before = {name: value.clone() for name, value in tiny.state_dict().items()}
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for value in tiny.parameters():
+            value.add_(0.02 * torch.randn(value.shape, generator=generator))
+    tiny.save_pretrained(tmp_path / "later")
+    scales = {name: torch.full((len(value),), 2.0**-6) for name, value in before.items() if value.ndim >= 2}
+    convert_update(
+        tmp_path / "later",
+        tmp_path / "earlier",
+        tmp_path / "update",
+        compacted_by=lambda model, before: UpdateGrid(before, scales).update_to(model.state_dict()),
+    )
+    return tmp_path
+
+
+def test_entries_go_to_the_nearest_integer_within_reach() -> None:
+    base = torch.tensor([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]])
+    values = torch.tensor([[1.1, 1.4, 9.0], [2.1, 1.0, 2.0]])
+    scale = torch.tensor([[0.25], [0.5]])
+    assert on_grid(values, base, scale).tolist() == [[1.0, 1.5, 2.75], [2.0, 1.0, 2.0]]
+    # What is no matrix keeps 8 binary digits of its difference.
+    found = on_grid(torch.tensor([1.0 + 2.0**-3 + 2.0**-12]), torch.ones(1), torch.zeros(()))
+    assert found.tolist() == [1.0 + 2.0**-3]
+
+
+def test_what_is_loaded_is_the_nearest_and_stored_again_the_same(folder: Path) -> None:
+    grid = read_update_grid(folder / "update")
+    loaded = VDPM.from_pretrained(folder / "update").state_dict()
+    later = VDPM.from_pretrained(folder / "later").state_dict()
+    for found in (grid.nearest_to(later), grid.nearest_to(loaded)):
+        assert all(torch.equal(found[name], value) for name, value in loaded.items())
+    for source in ("later", "update"):
+        convert_update(
+            folder / source,
+            folder / "earlier",
+            folder / "again",
+            compacted_by=lambda model, before: update_with_steps_of(folder / "update", model, before),
+            overwrite=(folder / "again").exists(),
+        )
+        again = VDPM.from_pretrained(folder / "again").state_dict()
+        assert all(torch.equal(again[name], value) for name, value in loaded.items()), source
+
+
+def test_rows_with_a_scale_of_zero_stay() -> None:
+    base, later = {"x.weight": torch.ones(2, 3)}, {"x.weight": torch.full((2, 3), 1.6)}
+    grid = UpdateGrid(base, {"x.weight": torch.tensor([0.0, 0.5])})
+    assert grid.nearest_to(later)["x.weight"].tolist() == [[1.0] * 3, [1.5] * 3]
+    integers, scale = grid.update_to(later).integers["x.weight"]
+    assert (base["x.weight"] + integers * scale[:, None]).tolist() == [[1.0] * 3, [1.5] * 3]
+
+
+def test_the_grid_of_the_last_update_counts(folder: Path) -> None:
+    """Of two, the base is the network with the first."""
+    grid = read_update_grid(folder / "update")
+    convert_update(
+        folder / "earlier",
+        folder / "update",
+        folder / "two",
+        compacted_by=lambda model, before: UpdateGrid(
+            before, {name: 2 * scale for name, scale in grid.scales.items()}
+        ).update_to(model.state_dict()),
+    )
+    second = read_update_grid(folder / "two")
+    loaded = VDPM.from_pretrained(folder / "update").state_dict()
+    assert all(torch.equal(second.base[name], value) for name, value in loaded.items())
+    assert all(torch.equal(second.scales[name], 2 * scale) for name, scale in grid.scales.items())
+    assert second.fingerprint != grid.fingerprint == read_update_grid(folder / "update").fingerprint
+
+
+def test_folders_without_an_update_have_no_grid(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no update"):
+        read_update_grid(folder / "later")
