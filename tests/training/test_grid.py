@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fixtures.tiny_run import ALONE, RUN, TINY, losses
+from fixtures.two_ranks import on_two_ranks
 from vdpm.errors import CheckpointError, UsageError, VDPMError
 from vdpm.model import VDPM
 from vdpm.model.convert_update import convert_update
@@ -19,6 +20,7 @@ from vdpm.model.rounding import Compacted, grid_scales
 from vdpm.model.update_grid import UpdateGrid, read_update_grid, update_with_steps_of
 from vdpm.training.checkpoint import load_state
 from vdpm.training.config import LossConfig, OptimizerConfig, TrainConfig
+from vdpm.training.distributed import join_ranks, leave_ranks
 from vdpm.training.grid import ParametersGrid
 from vdpm.training.onward import ONWARD, begin
 from vdpm.training.parameters import FlatParameters
@@ -172,7 +174,7 @@ def test_a_run_cut_and_resumed_is_the_same_to_the_bit(start: Path, tmp_path: Pat
     run = Trainer(VDPM.from_pretrained(start / "start"), config, tmp_path / "whole", ALONE, grid=grid)
     save = run.save
 
-    def keep() -> None:
+    def keep(wait: bool = True) -> None:
         save()
         if run.step == cut:
             shutil.copytree(tmp_path / "whole", tmp_path / "cut")
@@ -190,6 +192,22 @@ def test_a_run_cut_and_resumed_is_the_same_to_the_bit(start: Path, tmp_path: Pat
     for name, value in whole.weights.items():
         assert torch.equal(value, resumed.weights[name]), name
         assert torch.equal(whole.average[name], resumed.average[name]), name
+
+
+def in_each_of_two(folder: Path) -> None:
+    ranks = join_ranks("cpu")
+    grid = read_update_grid(folder / "update")
+    run = Trainer(VDPM.from_pretrained(folder / "start"), FALLING, folder / "two", ranks, grid=grid)
+    run.run()
+    torch.save(run.model.state_dict(), folder / f"rank{ranks.rank}.pt")
+    leave_ranks(ranks)
+
+
+def test_ranks_stay_together_on_the_grid(start: Path) -> None:
+    on_two_ranks(in_each_of_two, start)
+    one, other = (torch.load(start / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert load_state(start / "two/state.pt").averaged == 2
 
 
 def test_what_does_not_go_together_is_refused(start: Path, tmp_path: Path) -> None:

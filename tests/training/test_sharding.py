@@ -1,17 +1,14 @@
 """Two processes on the CPU: a network cut up learns what a replicated one does, and its state goes anywhere."""
 
 import dataclasses
-import os
-import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
 
 from fixtures.tiny_run import ALONE, RUN, TINY, losses, trainer
+from fixtures.two_ranks import on_two_ranks
 from vdpm.errors import UsageError
 from vdpm.model import VDPM
 from vdpm.training.checkpoint import load_state
@@ -42,20 +39,6 @@ def both(output: Path) -> None:
     run(dataclasses.replace(SHARDED, steps=2), "cut")
     run(SHARDED, "cut", resume=True)
     leave_ranks(ranks)
-
-
-def on_two_ranks(work: Callable[[Path], None], output: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(begin, (work, output, port), nprocs=2)
-
-
-def begin(rank: int, work: Callable[[Path], None], output: Path, port: int) -> None:
-    torch.set_num_threads(1)
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in place.items()})
-    work(output)
 
 
 def test_a_sharded_run_is_the_replicated_run_and_goes_on_on_any_number_of_ranks(tmp_path: Path) -> None:
