@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -28,16 +29,17 @@ from vdpm.structures import Snippet
 from vdpm.training.acceleration import COMPILE, RecordedStep, attention_kernels
 from vdpm.training.batch import reference_first
 from vdpm.training.board import Board
-from vdpm.training.checkpoint import TrainingState, load_state, save_state
+from vdpm.training.checkpoint import TrainingState, load_state
 from vdpm.training.config import Bucket, TrainConfig
 from vdpm.training.distributed import Ranks, largest_over_ranks, mean_over_ranks, share_weights
 from vdpm.training.grid import ParametersGrid
 from vdpm.training.journal import Journal
 from vdpm.training.objective import objective
-from vdpm.training.onward import NEW, ONWARD, STATE_FILE, Progress, decay_after, write_onward
+from vdpm.training.onward import NEW, STATE_FILE, Progress, decay_after
 from vdpm.training.optimizer import is_falling, learning_rate
 from vdpm.training.parameters import FlatParameters, ShardedParameters, TrainedParameters
 from vdpm.training.pictures import picture
+from vdpm.training.saving import Writer, write_run
 from vdpm.training.sharding import shard_network, whole_state
 from vdpm.training.supply import SceneSupply
 from vdpm.training.update import Update
@@ -105,6 +107,7 @@ class Trainer:
             self._restore_average(average)
         self.journal = Journal(output / "log.jsonl", after=self.step)
         self.board = Board(output, self.step)
+        self.writer = Writer()
         self._recorded: dict[Bucket, RecordedStep] = {}
 
     def run(self) -> None:
@@ -114,6 +117,7 @@ class Trainer:
             with attention_kernels(self.config.attention):
                 self._run()
         finally:
+            self.writer.close()
             self.supply.close()
             self.board.close()
             for number, handler in before.items():
@@ -156,12 +160,13 @@ class Trainer:
                     self.position = began + share * (self.config.steps - began)
                 self._log(totals, self.clips - clips_logged, now - logged)
                 totals, clips_logged, logged = None, self.clips, now
+                self.writer.check()
                 stopping = largest_over_ranks(float(self.stop_signal is not None), self.ranks) > 0
                 # Clocks differ: where every rank has a part of the weights, all must save at once.
                 overdue = largest_over_ranks(now - saved, self.ranks) > self.config.save_every_seconds
                 if overdue and not stopping:
                     self.seconds += now - saved
-                    self.save()
+                    self.save(wait=False)
                     saved = time.monotonic()
         self.seconds += time.monotonic() - saved
         self.save()
@@ -227,8 +232,9 @@ class Trainer:
 
     # ---- files
 
-    def save(self) -> None:
-        """Write ``state.pt``, the averaged weights as a model folder, and ``onward/``; every rank must call it."""
+    def save(self, wait: bool = True) -> None:
+        """Write the run's files; every rank must call it. ``wait`` until they are whole, or go on at once: then the
+        next call, or the next line of the log, raises what went wrong."""
         if self.ranks.world > 1 and self.config.parallel == "replicate" and not self.ranks.is_main:
             return
         weights = whole_state(self.model, self.ranks)
@@ -236,34 +242,26 @@ class Trainer:
         moments = self.update.moments()
         if not self.ranks.is_main:
             return
-        save_state(
-            TrainingState(
-                weights=weights,
-                average=average,
-                moments=moments,
-                updates=self.update.updates,
-                generators=_generators(self.ranks.device),
-                step=self.step,
-                position=float(self.position),
-                clips=self.clips,
-                scenes=self.scenes,
-                averaged=self.averaged,
-                grid=self.averaged_on,
-                seeds=self.seeds,
-                seconds=self.seconds,
-                config=self.config.to_json(),
-                network=self.model.config.to_dict(),
-            ),
-            self.output / STATE_FILE,
+        state = TrainingState(
+            weights=weights,
+            average=average,
+            moments=moments,
+            updates=self.update.updates,
+            generators=_generators(self.ranks.device),
+            step=self.step,
+            position=float(self.position),
+            clips=self.clips,
+            scenes=self.scenes,
+            averaged=self.averaged,
+            grid=self.averaged_on,
+            seeds=self.seeds,
+            seconds=self.seconds,
+            config=self.config.to_json(),
+            network=self.model.config.to_dict(),
         )
-        with torch.device("meta"):
-            averaged = VDPM(self.model.config)
-        if self.grid is not None and self.averaged_on:
-            average = self.grid.nearest_to(average)
-        averaged.load_state_dict(average, assign=True)
-        averaged.save_pretrained(self.output / "model", dtype="bfloat16")
-        progress = Progress(self.clips, self.scenes, self.averaged, tuple(self.seeds))
-        write_onward(self.output / ONWARD, weights, average, self.model.config, progress)
+        self.writer.start(partial(write_run, self.output, state, self.grid if self.averaged_on else None))
+        if wait:
+            self.writer.finish()
 
     def _restore_network(self, state: TrainingState) -> None:
         network = {k: v for k, v in self.model.config.to_dict().items() if k not in NAMES_ONLY}
