@@ -88,6 +88,18 @@ def test_sureness_is_that_of_places_in_noise() -> None:
         assert 0.3 < told.median() < 3
 
 
+def test_blur_is_a_convolution_with_a_gaussian() -> None:
+    ramp = torch.arange(float(WIDTH)).expand(1, HEIGHT, WIDTH)
+    assert torch.allclose(blurred(ramp, 2.0)[:, :, 6:-6], ramp[:, :, 6:-6], atol=1e-3), "a slope stays"
+    point = torch.zeros(1, HEIGHT, WIDTH)
+    point[0, 30, 40] = 1.0
+    spread = blurred(point, 2.0)[0]
+    rows, columns = torch.meshgrid(torch.arange(HEIGHT) - 30, torch.arange(WIDTH) - 40, indexing="ij")
+    assert float((spread * rows**2).sum()) == pytest.approx(4, rel=0.05)
+    assert float((spread * columns**2).sum()) == pytest.approx(4, rel=0.05)
+    assert float(spread.sum()) == pytest.approx(1, abs=1e-5)
+
+
 def test_grey_is_luma() -> None:
     frames = torch.zeros(1, 2, 2, 3, dtype=torch.uint8)
     frames[..., 1] = 255

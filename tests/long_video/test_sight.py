@@ -104,6 +104,22 @@ def test_padding_is_not_taken_for_something_that_stands_still() -> None:
         assert bool(((rows < 8 + EDGE) | (rows > SIZE[0] - 8 - EDGE)).any()) == (mask is None)
 
 
+def test_each_pixel_is_found_as_if_it_were_alone() -> None:
+    """Frames of which few pixels are followed, beside one of which all are."""
+    pictures, truth = filmed()
+    start = told_wrong(truth)
+    everything = Search(pictures, start, (2, 5), None)
+    everything.look(start, (2, 5))
+    followed = torch.rand(start.followed.shape, generator=torch.Generator().manual_seed(3)) < 0.2
+    followed[7] = True
+    some = Search(pictures, start, (2, 5), None)
+    some.look(replace(start, followed=followed), (2, 5))
+    wanted = everything.found.sure & followed[:, None]
+    assert 100 < wanted.sum() < 0.5 * everything.found.sure.sum()
+    assert torch.equal(some.found.sure, wanted)
+    assert torch.allclose(some.found.places[wanted], everything.found.places[wanted], atol=1e-3)
+
+
 def test_far_frames_hold_what_near_ones_let_drift(monkeypatch: pytest.MonkeyPatch) -> None:
     """With matches of two frames ahead alone the end is farther off than with all that there are."""
     pictures, truth = filmed()

@@ -43,16 +43,27 @@ def grey(frames: UInt8[Tensor, "frames height width 3"]) -> Float[Tensor, "frame
 def blurred(pictures: Float[Tensor, "frames height width"], sigma: float) -> Float[Tensor, "frames height width"]:
     """By a Gaussian; borders are continued."""
     reach = round(3 * sigma)
-    kernel = torch.exp(-(torch.arange(-reach, reach + 1, device=pictures.device) ** 2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    across = F.conv2d(F.pad(pictures[:, None], (reach, reach, 0, 0), mode="replicate"), kernel[None, None, None])
-    return F.conv2d(F.pad(across, (0, 0, reach, reach), mode="replicate"), kernel[None, None, :, None])[:, 0]
+    kernel = torch.exp(-(torch.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
+    shares = (kernel / kernel.sum()).tolist()
+    height, width = pictures.shape[-2:]
+
+    def summed(parts: list[Tensor]) -> Tensor:
+        # Picture by picture moved and added: a convolution of a single channel takes several times as long.
+        whole = shares[0] * parts[0]
+        for share, part in zip(shares[1:], parts[1:]):
+            whole.add_(part, alpha=share)
+        return whole
+
+    wide = F.pad(pictures[:, None], (reach, reach, 0, 0), mode="replicate")[:, 0]
+    across = summed([wide[..., k : k + width] for k in range(len(shares))])
+    high = F.pad(across[:, None], (0, 0, reach, reach), mode="replicate")[:, 0]
+    return summed([high[:, k : k + height] for k in range(len(shares))])
 
 
 def match_patches(
     first: Float[Tensor, "pairs height width"],
     second: Float[Tensor, "pairs height width"],
-    at: Float[Tensor, "points 2"],
+    at: Float[Tensor, "*pairs points 2"],
     guess: Float[Tensor, "pairs points 2"],
     half: int,
     warps: Float[Tensor, "pairs points 3 2"] | None = None,
@@ -63,29 +74,36 @@ def match_patches(
     there, with A the first two rows and b the last; as they are unless told. A wall seen from aside is narrower, and a
     patch that did not follow that would slide along it.
     """
+    height, width = first.shape[-2:]
     offset = torch.arange(-half, half + 1, device=first.device, dtype=first.dtype)
-    grid = torch.stack(torch.meshgrid(offset, offset, indexing="xy"), dim=-1).flatten(0, 1)
+    grid = torch.stack(torch.meshgrid(offset, offset, indexing="xy")).flatten(1)
+    count = grid.shape[1]
+    unit = 2 / grid.new_tensor((width, height))
 
-    def patch(pictures: Tensor, places: Tensor, offsets: Tensor = grid) -> Tensor:
-        height, width = pictures.shape[-2:]
-        scaled = 2 * (places[:, :, None] + offsets) / grid.new_tensor((width, height)) - 1
+    def patch(pictures: Tensor, places: Tensor, offsets: Float[Tensor, "*any 2 n"]) -> Float[Tensor, "pairs points n"]:
+        """``offsets`` in the unit of ``grid_sample``, x and y apart: adding numbers two by two takes far longer."""
+        scaled = ((places * unit - 1)[..., None] + offsets).mT
         return F.grid_sample(pictures[:, None], scaled, padding_mode="border", align_corners=False)[:, 0]
 
     at = at.expand_as(guess).to(first.dtype)
+    here = grid * unit[:, None]
     shift = 0.5 * torch.eye(2, device=first.device, dtype=first.dtype)
-    gradient = torch.stack([_centred(patch(first, at + side) - patch(first, at - side)) for side in shift], dim=-1)
-    mine = _centred(patch(first, at))
-    tensor = gradient.mT @ gradient / len(grid)
+    gradient = torch.stack(
+        [_centred(patch(first, at + side, here) - patch(first, at - side, here)) for side in shift], dim=-2
+    )
+    mine = _centred(patch(first, at, here))
+    tensor = gradient @ gradient.mT / count
     trace = tensor.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
     inverse = torch.linalg.inv(tensor + (EDGE * trace + 1e-9) * torch.eye(2).to(tensor))
     places = guess.to(first.dtype)
     warps = torch.eye(3)[:, :2].to(tensor).expand(*places.shape[:2], 3, 2) if warps is None else warps
-    there, warps = grid @ warps[..., :2, :].mT / (1 + grid @ warps[..., 2:, :].mT).clamp(min=0.5), warps[..., :2, :]
+    there = warps[..., :2, :] @ grid / (1 + warps[..., 2:, :] @ grid).clamp(min=0.5) * unit[:, None]
+    warps = warps[..., :2, :]
     for _ in range(STEPS):
         other = _centred(patch(second, places, there))
         contrast = (other * mine).sum(-1) / other.square().sum(-1).clamp(min=1e-9)
         off = mine - contrast.clamp(0.5, 2)[..., None] * other
-        step = warps @ inverse @ (gradient.mT @ off[..., None] / len(grid))
+        step = warps @ inverse @ (gradient @ off[..., None] / count)
         places = places + step[..., 0].clamp(-LONGEST_STEP, LONGEST_STEP)
     other = _centred(patch(second, places, there))
     alike = (other * mine).sum(-1) / (other.norm(dim=-1) * mine.norm(dim=-1)).clamp(min=1e-9)
@@ -95,7 +113,7 @@ def match_patches(
     (a, b), (c, d) = warps[..., 0, :].unbind(-1), warps[..., 1, :].unbind(-1)
     area = (a * d - b * c)[..., None, None]
     back = torch.stack((d, -b, -c, a), dim=-1).unflatten(-1, (2, 2)) / torch.where(area.abs() < 1e-6, 1.0, area)
-    inverse = back.mT @ tensor @ back * (len(grid) / (ALIKE_NOISE**2 * noise))[..., None, None]
+    inverse = back.mT @ tensor @ back * (count / (ALIKE_NOISE**2 * noise))[..., None, None]
     return Matches(places, alike, torch.linalg.solve(torch.eye(2).to(tensor) + FINEST**2 * inverse, inverse))
 
 

@@ -11,7 +11,7 @@ nothing. What moves by itself is an outlier among what stands still.
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from vdpm.geometry.rigid import cross_matrix, invert_rigid, rotation_matrix_to_vector
@@ -124,8 +124,17 @@ class _Sight:
 
     def errors(self, scene: Scene, found: Sightings) -> Float[Tensor, "frames ahead samples"]:
         """Distance from where pixels were found, over what is reckoned with."""
-        parts = torch.arange(len(scene.c2w)).split(TOGETHER)
-        return torch.cat([_off(found, rows, scene.seen(rows, self.others[rows, 1:]))[1] for rows in parts])
+        errors = torch.zeros_like(found.places[..., 0], dtype=scene.c2w.dtype)
+        for rows in torch.arange(len(scene.c2w)).split(TOGETHER):
+            used, others = self._used(found, rows)
+            errors[rows[:, None], used] = _off(found, rows, used, scene.seen(rows, others))[1]
+        return errors
+
+    def _used(self, found: Sightings, rows: Int[Tensor, "rows"]) -> tuple[Int[Tensor, "used"], Tensor]:
+        """Which of ``AHEAD`` anything of some frames was found in, and the frames that these are, [rows, used]."""
+        sure = Sightings(found.places[rows], found.sureness[rows]).sure
+        used = sure.any(2).any(0).nonzero()[:, 0]
+        return used, self.others[rows[:, None], used + 1]
 
     def cost(self, scene: Scene, errors: Tensor, scales: Tensor) -> float:
         """Geman and McClure's of the errors, and what leaving the start costs."""
@@ -135,7 +144,7 @@ class _Sight:
 
     def step(self, scene: Scene, found: Sightings, scales: Tensor, damping: float) -> Scene:
         """One step of Gauss and Newton."""
-        count, samples, ahead = *self.known.shape, len(AHEAD)
+        count, ahead = len(self.known), len(AHEAD)
         like = scene.c2w
         lens, turn, shift, depth = self._away(scene)
         blocks, rhs = like.new_zeros(self.pairs, 6, 6), like.new_zeros(count, 6)
@@ -143,36 +152,37 @@ class _Sight:
         lines, pivots = [], []
         width = 6 * (ahead + 1) + 1
         for rows in torch.arange(count).split(TOGETHER):
-            seen = scene.seen(rows, self.others[rows, 1:])
-            off, size = _off(found, rows, seen)
-            jacobian, by_depth = self._derivatives(scene, rows, seen, off)
-            softened = scales[:, None] * (1 + (size / (2 * scales[:, None])).square())
-            weight = found.sureness[rows].to(like) / softened[..., None, None].square()
+            used, others = self._used(found, rows)
+            seen, limit = scene.seen(rows, others), scales[used, None]
+            off, size = _off(found, rows, used, seen)
+            jacobian, by_depth = self._derivatives(scene, others, seen, off)
+            softened = limit * (1 + (size / (2 * limit)).square())
+            weight = found.sureness[rows[:, None], used].to(like) / softened[..., None, None].square()
             heavy = weight @ jacobian
             products = heavy.flatten(2, 3).mT @ jacobian.flatten(2, 3)
             # All of a frame: its own pose, those ahead, the lens, the right hand side.
             whole = like.new_zeros(len(rows), width + 1, width + 1)
-            line = like.new_zeros(len(rows), samples, width + 1)
-            along = (heavy.mT @ by_depth[..., None])[..., 0]
-            for number in range(ahead):
-                here = torch.tensor([*range(6), *range(6 * number + 6, 6 * number + 12), width - 1, width])
+            for number, far in enumerate(used.tolist()):
+                here = torch.tensor([*range(6), *range(6 * far + 6, 6 * far + 12), width - 1, width])
                 whole[:, here[:, None], here] += products[:, number]
-                line[..., here] += along[:, number]
-            pivot = (by_depth[..., None, :] @ weight @ by_depth[..., None])[..., 0, 0].sum(1) + 1 / DEPTH**2
+            weighed = weight @ by_depth[..., None]
+            along = (weighed.mT @ jacobian)[..., 0, :]
+            line = like.new_zeros(*depth[rows].shape, width + 1)
+            line[..., :6], line[..., -2:] = along[..., :6].sum(1), along[..., 12:].sum(1)
+            line[..., 6:-2].unflatten(-1, (ahead, 6))[:, :, used] = along[..., 6:12].transpose(1, 2)
+            pivot = (by_depth * weighed[..., 0]).sum(1).sum(-1) + 1 / DEPTH**2
             line[..., -1] += depth[rows] / DEPTH
             whole -= (line / pivot[..., None]).mT @ line
             lines.append(line.float())
             pivots.append(pivot)
             frames = self.others[rows]
             free = self.free[frames] * self.within[rows]
-            for a in range(ahead + 1):
-                mine = slice(6 * a, 6 * a + 6)
-                rhs.index_add_(0, frames[:, a], free[:, a, None] * whole[:, mine, -1])
-                column.index_add_(0, frames[:, a], free[:, a, None] * whole[:, mine, -2])
-                for b in range(ahead + 1):
-                    both = (free[:, a] * free[:, b])[:, None, None]
-                    at = self.place[frames[:, a], frames[:, b] - frames[:, a] + self.reach]
-                    blocks.index_add_(0, at.clamp(min=0), both * whole[:, mine, 6 * b : 6 * b + 6])
+            of_poses = whole[:, : width - 1].unflatten(1, (-1, 6)) * free[..., None, None]
+            rhs.index_add_(0, frames.flatten(), of_poses[..., -1].flatten(0, 1))
+            column.index_add_(0, frames.flatten(), of_poses[..., -2].flatten(0, 1))
+            both = of_poses[..., : width - 1].unflatten(3, (-1, 6)).transpose(2, 3) * free[:, None, :, None, None]
+            at = self.place[frames[:, :, None], frames[:, None] - frames[:, :, None] + self.reach]
+            blocks.index_add_(0, at.clamp(min=0).flatten(), both.flatten(0, 2))
             corner, corner_rhs = corner + whole[:, -2, -2].sum(), corner_rhs + whole[:, -2, -1].sum()
         self._hold_steps(scene, turn, shift, blocks, rhs)
         own = self.place[torch.arange(count), self.reach]
@@ -193,18 +203,20 @@ class _Sight:
             log_depth.append(-(line.to(like) @ moves[..., None])[..., 0] / pivot)
         return scene.moved(poses, focal, torch.cat(log_depth))
 
-    def _derivatives(self, scene: Scene, rows: Tensor, seen: Seen, off: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the places by own pose, other pose, lens, with the residual behind, [frames, ahead, samples, 2, 14], and
+    def _derivatives(self, scene: Scene, others: Tensor, seen: Seen, off: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the places by own pose, other pose, lens, with the residual behind, [frames, used, samples, 2, 14], and
         by the depth.
         """
-        others, x = self.others[rows, 1:], seen.x
+        x = seen.x
         by_x = scene.by_point(x, others)
-        by_q = by_x @ seen.relative[:, :, None, :3, :3]
+        by_q = (by_x.flatten(2, 3) @ seen.relative[..., :3, :3]).view_as(by_x)
         q = seen.q[:, None].expand_as(x)
         sideways = torch.cat((q[..., :2], torch.zeros_like(q[..., :1])), dim=-1)
         centre = scene.intrinsics[others][:, :, None, :2, 2]
         by_lens = (seen.place - centre) - (by_q @ sideways[..., None])[..., 0]
-        columns = (by_q, -by_q @ cross_matrix(q), -by_x, by_x @ cross_matrix(x), by_lens[..., None], off[..., None])
+        # What turns by a small w moves by w x p, and r . (w x p) = (p x r) . w.
+        turned, turned_there = torch.linalg.cross(q[..., None, :], by_q), torch.linalg.cross(x[..., None, :], by_x)
+        columns = (by_q, turned, -by_x, -turned_there, by_lens[..., None], off[..., None])
         return torch.cat(columns, dim=-1), (by_q @ q[..., None])[..., 0]
 
     def _away(self, scene: Scene) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -234,10 +246,13 @@ class _Sight:
                 blocks.index_add_(0, self.place[a, b - a + self.reach], by_a.mT @ by_b)
 
 
-def _off(found: Sightings, rows: Tensor, seen: Seen) -> tuple[Tensor, Tensor]:
-    """By how many pixels those of some frames lie from where they were found, and that over what is reckoned with."""
-    off = seen.place - found.places[rows]
-    size = (off[..., None, :] @ found.sureness[rows].to(off) @ off[..., None])[..., 0, 0].clamp(min=0).sqrt()
+def _off(found: Sightings, rows: Tensor, used: Tensor, seen: Seen) -> tuple[Tensor, Tensor]:
+    """By how many pixels those of some frames lie from where they were found in the frames ``used``, and that over what
+    is reckoned with.
+    """
+    off = seen.place - found.places[rows[:, None], used]
+    sureness = found.sureness[rows[:, None], used].to(off)
+    size = (off[..., None, :] @ sureness @ off[..., None])[..., 0, 0].clamp(min=0).sqrt()
     return off, size
 
 

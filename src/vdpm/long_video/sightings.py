@@ -35,7 +35,7 @@ class Sightings(NamedTuple):
     @property
     def sure(self) -> Bool[Tensor, "frames ahead samples"]:
         """Pixels that were found."""
-        return self.sureness.diagonal(dim1=-2, dim2=-1).sum(-1) > 0
+        return self.sureness[..., 0, 0] + self.sureness[..., 1, 1] > 0
 
 
 class Search:
@@ -85,19 +85,26 @@ class Search:
         warps: Tensor,
         sought: Tensor,
     ) -> None:
+        # Of each frame those that are sought, and as many more as the fullest frame has. Far ahead few are.
+        some = sought.int().argsort(dim=1, descending=True, stable=True)[:, : int(sought.sum(1).max())]
+        each = torch.arange(len(rows))[:, None]
+        at, begin, warps, sought = (
+            scene.pixels.float()[some],
+            guess[each, some].float(),
+            warps[each, some],
+            sought[each, some],
+        )
         others = grey(self.pictures[rows + far])
-        found = begin = guess.float()
+        found = begin
         for mine, (sigma, half) in zip(own, LEVELS):
-            matches = match_patches(
-                mine[rows % TOGETHER], blurred(others, sigma), scene.pixels.float(), found, half, warps.float()
-            )
+            matches = match_patches(mine[rows % TOGETHER], blurred(others, sigma), at, found, half, warps.float())
             found = matches.places
         sureness = matches.sureness
         clear = sureness.diagonal(dim1=-2, dim2=-1).sum(-1) > 1 / VAGUE**2
         good = sought & clear & (matches.alike > ALIKE) & ((found - begin).norm(dim=-1) < ASTRAY) & self._inside(found)
-        number = self.ahead.index(far)
-        self.found.places[rows, number] = torch.where(good[..., None], found, 0.0)
-        self.found.sureness[rows, number] = torch.where(good[..., None, None], sureness, 0.0)
+        place = rows[:, None], self.ahead.index(far), some
+        self.found.places[place] = torch.where(good[..., None], found, 0.0)
+        self.found.sureness[place] = torch.where(good[..., None, None], sureness, 0.0)
 
     def _inside(self, places: Float[Tensor, "*any 2"]) -> Bool[Tensor, "*any"]:
         return ((places > self.low) & (places < self.high)).all(-1)
