@@ -154,19 +154,47 @@ def test_what_is_saved_is_what_an_update_holds(start: Path, tmp_path: Path) -> N
     assert max(apart) < 0.02
 
 
+def test_where_the_rate_falls_from_the_start_the_updates_own_network_begins(start: Path, tmp_path: Path) -> None:
+    """Not the nearest integers: those that were chosen for it. Inside their reach weights stay as they are."""
+
+    def upwards(model: VDPM, before: Mapping[str, Tensor]) -> Compacted:
+        up = {name: value + 0.3 * STEP * value.square().mean().sqrt() for name, value in model.state_dict().items()}
+        scales = coarse(model, before).integers
+        return UpdateGrid(before, {name: scale for name, (_, scale) in scales.items()}).update_to(up)
+
+    convert_update(start / "start", start / "before", tmp_path / "update", compacted_by=upwards)
+    held, grid = VDPM.from_pretrained(tmp_path / "update").state_dict(), read_update_grid(tmp_path / "update")
+    before = VDPM.from_pretrained(start / "start").state_dict()
+    assert any(not torch.equal(value, held[name]) for name, value in grid.nearest_to(before).items())
+    whole = dataclasses.replace(FALLING, optimizer=dataclasses.replace(FALLING.optimizer, cooldown_steps=6))
+    run = Trainer(VDPM.from_pretrained(start / "start"), whole, tmp_path / "run", ALONE, grid=grid)
+    weights = run.update.weights()
+    for name, value in grid.nearest_to(weights).items():
+        if name in grid.scales:
+            assert torch.equal(value, held[name]), name
+            near = (before[name] - held[name]).abs() < 0.48 * grid.scale_of(name)
+            assert torch.equal(weights[name][near], before[name][near]), name
+            assert near.float().mean() > 0.3, name
+        else:
+            assert torch.equal(weights[name], before[name]), name
+    # Only there: a run that rounds later begins with the weights that it was given.
+    later = Trainer(VDPM.from_pretrained(start / "start"), FALLING, tmp_path / "later", ALONE, grid=grid)
+    assert all(torch.equal(value, before[name]) for name, value in later.update.weights().items())
+
+
 def test_the_average_begins_anew_where_rounding_does(start: Path, tmp_path: Path) -> None:
     run = run_from(start, tmp_path / "run", round_as=str(start / "update"), clips_seen=1000)
     plain = run_from(start, tmp_path / "plain", clips_seen=1000)
-    # The last two of six steps begin with less than three left.
-    assert losses(run)[:4] == losses(plain)[:4]
-    assert losses(run)[4] != losses(plain)[4]
+    # Of six steps the last three.
+    assert losses(run)[:3] == losses(plain)[:3]
+    assert losses(run)[3] != losses(plain)[3]
     state, other = (load_state(folder / "state.pt") for folder in (run, plain))
-    assert (state.averaged, other.averaged) == (2, 6)
-    assert json.loads((run / ONWARD / "progress.json").read_text())["averaged"] == 2
+    assert (state.averaged, other.averaged) == (3, 6)
+    assert json.loads((run / ONWARD / "progress.json").read_text())["averaged"] == 3
     assert (bool(state.grid), other.grid) == (True, "")
 
 
-@pytest.mark.parametrize("cut", [3, 4, 5])
+@pytest.mark.parametrize("cut", [2, 3, 5])
 def test_a_run_cut_and_resumed_is_the_same_to_the_bit(start: Path, tmp_path: Path, cut: int) -> None:
     """Before rounding has begun, when it is about to, and after."""
     grid = read_update_grid(start / "update")
@@ -187,7 +215,7 @@ def test_a_run_cut_and_resumed_is_the_same_to_the_bit(start: Path, tmp_path: Pat
     assert (
         (whole.step, whole.averaged, whole.grid)
         == (resumed.step, resumed.averaged, resumed.grid)
-        == (6, 2, grid.fingerprint)
+        == (6, 3, grid.fingerprint)
     )
     for name, value in whole.weights.items():
         assert torch.equal(value, resumed.weights[name]), name
@@ -207,7 +235,7 @@ def test_ranks_stay_together_on_the_grid(start: Path) -> None:
     on_two_ranks(in_each_of_two, start)
     one, other = (torch.load(start / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
-    assert load_state(start / "two/state.pt").averaged == 2
+    assert load_state(start / "two/state.pt").averaged == 3
 
 
 def test_what_does_not_go_together_is_refused(start: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from vdpm.training.config import OptimizerConfig, TrainConfig
 from vdpm.training.onward import ONWARD, Progress, begin, decay_after, write_onward
 from vdpm.training.optimizer import build_optimizers
 from vdpm.training.run import train
+from vdpm.training.saving import Writer
 from vdpm.training.supply import SceneSupply
 from vdpm.training.trainer import Trainer
 
@@ -50,7 +51,7 @@ def uncut(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Ten
     run = Trainer(VDPM(TINY), SLICE, folder / "first", ALONE)
     run.run()
     run.config = dataclasses.replace(SLICE, seed=1)
-    run.supply = SceneSupply(run.config, ALONE)
+    run.supply, run.writer = SceneSupply(run.config, ALONE), Writer()
     run.update.optimizers = build_optimizers(run.update.parameters, run.config.optimizer)
     run.step, run.position, run.output = 0, 0.0, folder / "second"
     run.journal.path, run.journal.after = folder / "second" / "log.jsonl", 0

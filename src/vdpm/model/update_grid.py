@@ -26,10 +26,12 @@ SMALLEST_SCALE = 1e-30
 @dataclass(frozen=True)
 class UpdateGrid:
     """``base``: the tensors that an update is added to; ``scales`` [rows] of the matrices that it holds in integers,
-    each the distance from integer to integer. Of everything else it holds the difference in bfloat16."""
+    each the distance from integer to integer. Of everything else it holds the difference in bfloat16. ``held``: the
+    network of the update that the grid is from, which stands on it."""
 
     base: Mapping[str, Tensor]
     scales: Mapping[str, Tensor]
+    held: Mapping[str, Tensor] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -70,8 +72,9 @@ def read_update_grid(source: str | Path) -> UpdateGrid:
     base = read_state(located.file).tensors
     for path in earlier:
         base = updated(base, fingerprint(base), path)
-    scales = scales_of_update(base, fingerprint(base), last)
-    return UpdateGrid({name: value.float() for name, value in base.items()}, scales)
+    before = fingerprint(base)
+    held, scales = updated(base, before, last), scales_of_update(base, before, last)
+    return UpdateGrid({name: value.float() for name, value in base.items()}, scales, held)
 
 
 def update_with_steps_of(source: str | Path, model: VDPM, before: Mapping[str, Tensor]) -> Compacted:

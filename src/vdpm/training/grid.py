@@ -9,12 +9,15 @@ from vdpm.errors import CheckpointError
 from vdpm.model.update_grid import UpdateGrid, on_grid
 from vdpm.training.parameters import TrainedParameters
 
+WITHIN = 0.48
+"""How far from its integer a weight may begin, in steps; from 0.5 on it would be rounded to the next one."""
+
 
 class ParametersGrid:
     """``grid`` laid out as the trained ``parameters`` are. Raises CheckpointError for the grid of another network."""
 
     def __init__(self, parameters: TrainedParameters, grid: UpdateGrid) -> None:
-        self._parameters, self.fingerprint = parameters, grid.fingerprint
+        self._parameters, self.fingerprint, self._held = parameters, grid.fingerprint, grid.held
         self._base, self._scale = parameters.copies(), parameters.copies()
         scales = {name: grid.scale_of(name).expand_as(value) for name, value in grid.base.items()}
         try:
@@ -22,6 +25,20 @@ class ParametersGrid:
             parameters.fill(parameters.value_in(self._scale), scales)
         except ValueError as error:
             raise CheckpointError(f"the update to round as is of another network ({error})") from None
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Move the matrices as little as needed to be rounded to those of the grid's own network, if it has one.
+
+        Its integers may have been chosen together, to change the maps least, where the nearest ones change them more.
+        """
+        if self._held is None:
+            return
+        targets = self._parameters.copies()
+        self._parameters.fill(self._parameters.value_in(targets), self._held)
+        for value, target, scale in zip(self._parameters.values(), targets, self._scale, strict=True):
+            inside = torch.clamp(value, target - WITHIN * scale, target + WITHIN * scale)
+            value.copy_(torch.where(scale > 0, inside, value))
 
     @contextmanager
     def entered(self) -> Iterator[None]:

@@ -113,7 +113,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 def is_falling(step: float | int, total: int, config: OptimizerConfig) -> bool:
     """Whether the learning rate falls at position ``step`` of a schedule of ``total`` steps."""
-    return config.schedule == "cosine" or max(0, total - step) < config.cooldown_steps
+    return config.schedule == "cosine" or (config.cooldown_steps > 0 and total - step <= config.cooldown_steps)
 
 
 def learning_rate(step: float | int, total: int, config: OptimizerConfig) -> float:

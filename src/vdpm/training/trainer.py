@@ -62,7 +62,8 @@ class Trainer:
     None: from those weights), with ``progress`` behind them; ``resume`` loads ``output/state.pt`` on top. With
     ``seconds``, counted from the first line of the log, or ``deadline``, a moment of ``time.monotonic()``, the schedule
     follows the clock instead of the steps. With ``grid``, while the rate falls, passes see what an update on it would
-    hold of the weights, and the average begins anew. SIGTERM and Ctrl-C stop early, with everything saved.
+    hold of the weights, and the average begins anew; if it falls from the start, they begin as the grid's own network.
+    SIGTERM and Ctrl-C stop early, with everything saved.
     Raises CheckpointError when the state to resume is of another run.
     """
 
@@ -105,6 +106,8 @@ class Trainer:
             self._restore_update(state)
         elif average is not None:
             self._restore_average(average)
+        if state is None and self.on_grid is not None and self._falls():
+            self.on_grid.settle()
         self.journal = Journal(output / "log.jsonl", after=self.step)
         self.board = Board(output, self.step)
         self.writer = Writer()
@@ -176,10 +179,12 @@ class Trainer:
 
     # ---- one step
 
+    def _falls(self) -> bool:
+        return is_falling(self.position, self.config.steps, self.config.optimizer)
+
     def _rounded(self) -> AbstractContextManager[None]:
         """Inside, the weights are what an update would hold of them, while the rate falls."""
-        falling = is_falling(self.position, self.config.steps, self.config.optimizer)
-        if self.on_grid is None or not falling:
+        if self.on_grid is None or not self._falls():
             self.averaged_on = ""
             return nullcontext()
         if not self.averaged_on:
