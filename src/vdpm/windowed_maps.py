@@ -29,7 +29,7 @@ SAME_THING = 0.15
 in sight does, and what nothing is near to stays."""
 OUT_OF_REACH = 0.45
 """The same beyond which nothing is taken over at all."""
-STILL = 0.01
+STILL = 0.02
 """Way, as a share of the distance from the camera, below which a point has not moved from one window to the next."""
 TORN = 0.1
 """Way from points to their pixels' rays, on average over a frame, as a share of the picture's diagonal, from which
