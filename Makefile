@@ -3,11 +3,13 @@
 # make lint   ruff, mypy, import-linter
 #
 # PYTHON=python3.12 picks the interpreter, VENV=/elsewhere the environment, PIP_FLAGS="..." goes to pip
-# (for instance an index with CPU-only builds of PyTorch), DEMO_OUT=folder takes the demo's result.
+# (for instance an index with CPU-only builds of PyTorch), DEMO_OUT=folder takes the demo's result, WORKERS=8 tests
+# with so many processes at once (some 2 GB each).
 
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_OUT ?= demo_out
+WORKERS ?= 2
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet $(PIP_FLAGS) -c constraints.txt
@@ -18,7 +20,7 @@ demo: $(VENV)/.installed
 	$(BIN)/vdpm demo -o $(DEMO_OUT) --overwrite
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
