@@ -105,7 +105,7 @@ def test_convert_refuses_what_is_no_checkpoint(run: Run, tmp_path: Path) -> None
         (("--update-of", "vdpm-small"), "--size"),
         (("--update-of", "vdpm-small", "--steps-of", "vdpm-small"), "--dtype int8"),
         (("--dtype", "int8", "--steps-of", "vdpm-small"), "--update-of"),
-        (("--dtype", "int8", "--steps-of", "vdpm-small", "--update-of", "vdpm-small", "--size", 3), "without --size"),
+        (("--dtype", "int8", "--steps-of", "vdpm-small", "--update-of", "vdpm-small", "--step", 0.5), "one of them"),
     ],
 )
 def test_convert_refuses_a_step_or_size_that_makes_no_sense(

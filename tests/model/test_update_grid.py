@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vdpm.errors import CheckpointError
+from vdpm.errors import CheckpointError, UsageError
 from vdpm.model import VDPM
 from vdpm.model.convert_update import convert_update
 from vdpm.model.update_grid import UpdateGrid, on_grid, read_update_grid, update_with_steps_of
@@ -88,3 +88,29 @@ def test_the_grid_of_the_last_update_counts(folder: Path) -> None:
 def test_folders_without_an_update_have_no_grid(folder: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no update"):
         read_update_grid(folder / "later")
+
+
+def test_known_steps_are_multiplied_by_one_factor_to_reach_a_size(folder: Path) -> None:
+    grid = read_update_grid(folder / "update")
+    later = VDPM.from_pretrained(folder / "later")
+    found = {}
+    for share in (0.7, 1.3):
+        mib = share * (folder / "update" / "update-1.safetensors.xz").stat().st_size / 2**20
+        convert_update(
+            folder / "later",
+            folder / "earlier",
+            folder / f"{share}",
+            compacted_by=lambda model, before: update_with_steps_of(folder / "update", model, before, mib),
+        )
+        size = (folder / f"{share}" / "update-1.safetensors.xz").stat().st_size / 2**20
+        # In so small a network entries change their integer many at a time.
+        assert 0.9 * mib < size <= mib
+        scales = read_update_grid(folder / f"{share}").scales
+        factors = {float(ratio) for name in scales for ratio in scales[name] / grid.scales[name]}
+        assert len(factors) == 1
+        found[share] = factors.pop()
+    assert found[1.3] < 1 < found[0.7]
+    with pytest.raises(UsageError, match=r"no smaller than .* MiB"):
+        update_with_steps_of(folder / "update", later, grid.base, 1e-4)
+    with pytest.raises(UsageError, match="above 0"):
+        update_with_steps_of(folder / "update", later, grid.base, -1.0)

@@ -47,8 +47,8 @@ class Convert:
     update: what is to be added, in small integers. A repository that holds the earlier file grows by --size alone."""
 
     steps_of: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
-    """With --update-of, in place of --size: round to the nearest integers with the steps of the last update in DIR. Of
-    weights that vdpm train --round-as DIR has trained nothing is lost."""
+    """With --update-of: round to the nearest integers with the steps of the last update in DIR. Of weights that vdpm
+    train --round-as DIR has trained nothing is lost. With --size all of these steps are multiplied by one factor."""
 
     overwrite: bool = False
     """Replace the weights in a folder that exists; other files in it stay."""
@@ -60,10 +60,11 @@ class Convert:
         for name, value in (("--step", self.step), ("--size", self.size), ("--steps-of", self.steps_of)):
             if value is not None and self.dtype != "int8":
                 raise UsageError(f"{name} is for integers; add --dtype int8")
-        if self.step is not None and self.size is not None:
-            raise UsageError("--step and --size both tell how coarse the integers are; give one of them")
-        if self.steps_of is not None and (self.update_of is None or self.size is not None):
-            raise UsageError("--steps-of goes with --update-of and without --size, which finds steps of its own")
+        if self.step is not None and (self.size is not None or self.steps_of is not None):
+            other = "--size" if self.steps_of is None else "--steps-of"
+            raise UsageError(f"--step and {other} both tell how coarse the integers are; give one of them")
+        if self.steps_of is not None and self.update_of is None:
+            raise UsageError("--steps-of goes with --update-of; name the weights that the update is to belong to")
         if self.update_of is not None:
             report = convert_update(
                 self.source,
@@ -88,10 +89,8 @@ class Convert:
             print(f"Next: vdpm reconstruct VIDEO -o DIR --model {self.destination}")
 
     def _update_by(self) -> "Callable[[VDPM, Mapping[str, Tensor]], Compacted]":
-        from vdpm.model.update_grid import update_with_steps_of
-
         if self.steps_of is not None:
-            return partial(update_with_steps_of, self.steps_of)
+            return partial(self._with_steps, self.steps_of, self.size)
         if self.size is None:
             raise UsageError("--update-of needs a --size for the update (3, say), or --steps-of another one")
         return partial(self._compacted, self.size)
@@ -100,6 +99,14 @@ class Convert:
         if self.size is not None:
             return partial(self._compacted, self.size)
         return None if self.step is None else partial(self._at_step, self.step)
+
+    @staticmethod
+    def _with_steps(steps_of: str, mib: float | None, model: "VDPM", before: "Mapping[str, Tensor]") -> "Compacted":
+        from vdpm.model.update_grid import update_with_steps_of
+        from vdpm.progress import terminal_progress
+
+        with terminal_progress() as report:
+            return update_with_steps_of(steps_of, model, before, mib, report)
 
     @staticmethod
     def _at_step(step: float, model: "VDPM") -> "Compacted":

@@ -4,6 +4,7 @@ Training computes with that network while its learning rate falls (``training.gr
 is what has been trained.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vdpm.errors import CheckpointError
+from vdpm.errors import CheckpointError, UsageError
 from vdpm.model.checkpoint_file import read_state
-from vdpm.model.rounding import Compacted
-from vdpm.model.updates import REACH, scales_of_update, updated
+from vdpm.model.rounding import SCALE_DIGITS, Compacted, few_digits
+from vdpm.model.updates import REACH, scales_of_update, update_content, updated
 from vdpm.model.vdpm import VDPM
 from vdpm.model.weights import fingerprint, locate_weights
+from vdpm.progress import Report, silent
 
 SMALLEST_SCALE = 1e-30
 """Stands for a scale of 0, of rows that an update leaves as they are."""
+MOST_FACTOR = 16.0
+"""Steps are multiplied or divided by at most this to reach a size."""
+ROUNDS = 9
+SLACK = 0.005
+"""By how much of it a file may be smaller than wanted."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +84,53 @@ def read_update_grid(source: str | Path) -> UpdateGrid:
     return UpdateGrid({name: value.float() for name, value in base.items()}, scales, held)
 
 
-def update_with_steps_of(source: str | Path, model: VDPM, before: Mapping[str, Tensor]) -> Compacted:
+def update_with_steps_of(
+    source: str | Path,
+    model: VDPM,
+    before: Mapping[str, Tensor],
+    mib: float | None = None,
+    report: Report = silent,
+) -> Compacted:
     """The update from ``before`` to ``model``, to the nearest integers with the steps of the last one in ``source``.
 
-    Raises CheckpointError where ``source`` holds none, or one of another network.
+    ``mib``: all steps are multiplied by one factor, the smallest with which the file takes no more MiB. Raises
+    CheckpointError where ``source`` holds none, or one of another network, UsageError for a size out of reach.
     """
     grid = read_update_grid(source)
     if {name: value.shape for name, value in grid.base.items()} != {
         name: value.shape for name, value in before.items()
     }:
         raise CheckpointError(f"{source} is an update of another network; take the steps of one of the same")
-    return UpdateGrid(before, grid.scales).update_to(model.state_dict())
+    grid = UpdateGrid(before, grid.scales)
+    return grid.update_to(model.state_dict()) if mib is None else _of_size(grid, model.state_dict(), mib, report)
+
+
+def _of_size(grid: UpdateGrid, tensors: Mapping[str, Tensor], mib: float, report: Report) -> Compacted:
+    if not (math.isfinite(mib) and mib > 0):
+        raise UsageError(f"a size of {mib:g} MiB; it must be above 0")
+    low, high = -math.log(MOST_FACTOR), math.log(MOST_FACTOR)
+    best, least = _at(grid, tensors, high)
+    if least > mib:
+        raise UsageError(f"the update can be no smaller than {least:.2f} MiB with these steps; {mib:g} is too little")
+    for done in range(ROUNDS):
+        report("a factor for the steps", done, ROUNDS)
+        middle = (low + high) / 2
+        tried, size = _at(grid, tensors, middle)
+        if size > mib:
+            low = middle
+        else:
+            high, best = middle, tried
+            if size > mib * (1 - SLACK):
+                break
+    report("a factor for the steps", ROUNDS, ROUNDS)
+    return best
+
+
+def _at(grid: UpdateGrid, tensors: Mapping[str, Tensor], logarithm: float) -> tuple[Compacted, float]:
+    """The update with all steps times the exponential of ``logarithm``, and its MiB."""
+    scales = {name: few_digits(value * math.exp(logarithm), SCALE_DIGITS) for name, value in grid.scales.items()}
+    update = UpdateGrid(grid.base, scales).update_to(tensors)
+    return update, len(update_content("", update.integers, update.rest)) / 2**20
 
 
 def on_grid(

@@ -107,11 +107,7 @@ def write_update(
     matrices, and differences of other tensors, which are stored in bfloat16; all packed by LZMA. Raises OutputError
     where that fails.
     """
-    stored = {name: value.detach().cpu().to(torch.bfloat16).contiguous() for name, value in rest.items()}
-    for name, (values, scale) in integers.items():
-        stored[name + NIBBLES_SUFFIX], stored[name + SCALE_SUFFIX] = packed(values.flatten(1)), scale.contiguous()
-    description = json.dumps({"version": 1, "dtype": "int4", "base": before})
-    content = lzma.compress(save(stored, {"format": "pt", METADATA_KEY: description}), filters=_FILTERS)
+    content = update_content(before, integers, rest)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_bytes(content)
@@ -120,6 +116,19 @@ def write_update(
         raise OutputError(f"cannot write {path} ({error.strerror}); free space or choose another folder") from None
     finally:
         beside.unlink(missing_ok=True)
+
+
+def update_content(
+    before: str,
+    integers: Mapping[str, tuple[Int8[Tensor, "..."], Tensor]],
+    rest: Mapping[str, Tensor],
+) -> bytes:
+    """What ``write_update`` writes."""
+    stored = {name: value.detach().cpu().to(torch.bfloat16).contiguous() for name, value in rest.items()}
+    for name, (values, scale) in integers.items():
+        stored[name + NIBBLES_SUFFIX], stored[name + SCALE_SUFFIX] = packed(values.flatten(1)), scale.contiguous()
+    description = json.dumps({"version": 1, "dtype": "int4", "base": before})
+    return lzma.compress(save(stored, {"format": "pt", METADATA_KEY: description}), filters=_FILTERS)
 
 
 def _limit(tensors: Mapping[str, Tensor]) -> int:
