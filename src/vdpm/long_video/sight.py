@@ -11,13 +11,14 @@ nothing. What moves by itself is an outlier among what stands still.
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from vdpm.geometry.rigid import cross_matrix, invert_rigid, rotation_matrix_to_vector
 from vdpm.long_video.elimination import BlockSystem
+from vdpm.long_video.sighted_places import Line, SightedPlaces
 from vdpm.long_video.sightings import TOGETHER, Search, Sightings
-from vdpm.long_video.still_scene import Scene, Seen
+from vdpm.long_video.still_scene import Scene
 
 STAGES = ((2, 5, 10, 16), (30, 60, 120))
 """Frames after each in which its pixels are looked for: near ones first, since those far off are found from where
@@ -68,35 +69,40 @@ def follow_sight(
     one), and so does the lens with ``lens_fixed``. ``content``: where pictures show the video, if not everywhere.
     ``rival``: the scene that ``before`` is measured on, if not the one that is moved.
     """
-    sight, search = _Sight(scene, fixed, lens_fixed), Search(pictures, scene, AHEAD, content)
+    search, looked = Search(pictures, scene, AHEAD, content), 0
     here, found = scene, search.found
     for stage in STAGES:
         search.look(here, stage)
+        looked += len(stage)
+        sight = _Sight(scene, found, AHEAD[:looked], fixed, lens_fixed)
         if bool(found.sure.any()):
-            here = sight.solved(here, found)
+            here = sight.solved(here)
     if not bool(found.sure.any()):
         return Sighted(scene, 0.0, 0.0, 0.0, found.sure.any(1))
-    before, after = (float(sight.errors(one, found)[found.sure].median()) for one in (rival or scene, here))
+    before, after = (float(sight.errors(one)[found.sure].median()) for one in (rival or scene, here))
     near = len(STAGES[0])
-    asked = float(sight.within[:, 1 : near + 1].sum()) * scene.depth.shape[1]
+    asked = float(sight.within[:, :near].sum()) * scene.depth.shape[1]
     return Sighted(here, float(found.sure[:, :near].sum()) / asked, before, after, found.sure.any(1))
 
 
 class _Sight:
-    """Least squares over poses, a factor of all focal lengths, and depths, which are eliminated."""
+    """Least squares over poses, a factor of all focal lengths, and depths, which are eliminated. ``ahead``: those of
+    the frames ahead in which something may have been found.
+    """
 
-    def __init__(self, start: Scene, fixed: Tensor, lens_fixed: bool) -> None:
+    def __init__(self, start: Scene, found: Sightings, ahead: tuple[int, ...], fixed: Tensor, lens_fixed: bool) -> None:
         self.start, self.free, self.lens_fixed = start, (~fixed).to(start.c2w), lens_fixed
         self.known = start.depth > 0
         count = len(start.c2w)
-        ahead = torch.tensor((0, *AHEAD))
-        self.others = torch.arange(count)[:, None] + ahead
-        self.within = self.others < count
-        self.others = self.others.clamp(max=count - 1)
+        others = torch.arange(count)[:, None] + torch.tensor(ahead)
+        self.within = others < count
+        others = others.clamp(max=count - 1)
+        self.sure = found.sure[:, : len(ahead)]
+        self.parts = [SightedPlaces.of(found, rows, others) for rows in torch.arange(count).split(TOGETHER)]
         self.steps = invert_rigid(start.c2w[:-1]) @ start.c2w[1:]
         middle = torch.where(self.known, start.depth, torch.nan).nanmedian(dim=1).values.nan_to_num(1.0)
         self.length = (STEP * self.steps[:, :3, 3].norm(dim=-1) + STILL * middle[:-1]).clamp(min=1e-9)
-        apart = sorted({int(b - a) for a in ahead for b in ahead} | {-1, 0, 1})
+        apart = sorted({b - a for a in (0, *ahead) for b in (0, *ahead)} | {-1, 0, 1})
         pairs = [(a, a + step) for a in range(count) for step in apart if 0 <= a + step < count]
         self.place = torch.full((count, 2 * apart[-1] + 1), -1)
         first, second = torch.tensor(pairs).T
@@ -104,15 +110,14 @@ class _Sight:
         self.reach, self.pairs = apart[-1], len(pairs)
         self.blocks = BlockSystem(torch.tensor(pairs), [0] * count, 6)
 
-    def solved(self, scene: Scene, found: Sightings) -> Scene:
+    def solved(self, scene: Scene) -> Scene:
         """From ``scene`` on to where its pixels are found."""
-        sure, damping = found.sure, 1e-4
-        errors = self.errors(scene, found)
+        damping, errors = 1e-4, self.errors(scene)
         for _ in range(ROUNDS):
-            scales = _scales(errors, sure)
+            scales = _scales(errors, self.sure)
             cost = self.cost(scene, errors, scales)
-            proposal = self.step(scene, found, scales, damping)
-            errors_there = self.errors(proposal, found)
+            proposal = self.step(scene, scales, damping)
+            errors_there = self.errors(proposal)
             there = self.cost(proposal, errors_there, scales)
             if not there < cost:
                 damping *= 10
@@ -122,65 +127,45 @@ class _Sight:
                 break
         return scene
 
-    def errors(self, scene: Scene, found: Sightings) -> Float[Tensor, "frames ahead samples"]:
+    def errors(self, scene: Scene) -> Float[Tensor, "frames ahead samples"]:
         """Distance from where pixels were found, over what is reckoned with."""
-        errors = torch.zeros_like(found.places[..., 0], dtype=scene.c2w.dtype)
-        for rows in torch.arange(len(scene.c2w)).split(TOGETHER):
-            used, others = self._used(found, rows)
-            errors[rows[:, None], used] = _off(found, rows, used, scene.seen(rows, others))[1]
+        errors = torch.zeros(self.sure.shape)
+        for part in self.parts:
+            errors[part.rows[:, None], part.used] = part.off(scene)
         return errors
-
-    def _used(self, found: Sightings, rows: Int[Tensor, "rows"]) -> tuple[Int[Tensor, "used"], Tensor]:
-        """Which of ``AHEAD`` anything of some frames was found in, and the frames that these are, [rows, used]."""
-        sure = Sightings(found.places[rows], found.sureness[rows]).sure
-        used = sure.any(2).any(0).nonzero()[:, 0]
-        return used, self.others[rows[:, None], used + 1]
 
     def cost(self, scene: Scene, errors: Tensor, scales: Tensor) -> float:
         """Geman and McClure's of the errors, and what leaving the start costs."""
         lens, turn, shift, depth = self._away(scene)
-        image = (errors.square() / (errors.square() + 4 * scales[:, None].square())).sum() * 4
+        squares = errors.square()
+        image = (squares / (squares + 4 * scales[:, None].square())).sum(dtype=turn.dtype) * 4
         return float(image + lens.square() + turn.square().sum() + shift.square().sum() + depth.square().sum())
 
-    def step(self, scene: Scene, found: Sightings, scales: Tensor, damping: float) -> Scene:
+    def step(self, scene: Scene, scales: Tensor, damping: float) -> Scene:
         """One step of Gauss and Newton."""
-        count, ahead = len(self.known), len(AHEAD)
-        like = scene.c2w
+        count, like = len(self.known), scene.c2w
         lens, turn, shift, depth = self._away(scene)
         blocks, rhs = like.new_zeros(self.pairs, 6, 6), like.new_zeros(count, 6)
         column, corner, corner_rhs = like.new_zeros(count, 6), 1 / LENS**2 * like.new_ones(()), lens / LENS
-        lines, pivots = [], []
-        width = 6 * (ahead + 1) + 1
-        for rows in torch.arange(count).split(TOGETHER):
-            used, others = self._used(found, rows)
-            seen, limit = scene.seen(rows, others), scales[used, None]
-            off, size = _off(found, rows, used, seen)
-            jacobian, by_depth = self._derivatives(scene, others, seen, off)
-            softened = limit * (1 + (size / (2 * limit)).square())
-            weight = found.sureness[rows[:, None], used].to(like) / softened[..., None, None].square()
-            heavy = weight @ jacobian
-            products = heavy.flatten(2, 3).mT @ jacobian.flatten(2, 3)
-            # All of a frame: its own pose, those ahead, the lens, the right hand side.
-            whole = like.new_zeros(len(rows), width + 1, width + 1)
-            for number, far in enumerate(used.tolist()):
-                here = torch.tensor([*range(6), *range(6 * far + 6, 6 * far + 12), width - 1, width])
-                whole[:, here[:, None], here] += products[:, number]
-            weighed = weight @ by_depth[..., None]
-            along = (weighed.mT @ jacobian)[..., 0, :]
-            line = like.new_zeros(*depth[rows].shape, width + 1)
-            line[..., :6], line[..., -2:] = along[..., :6].sum(1), along[..., 12:].sum(1)
-            line[..., 6:-2].unflatten(-1, (ahead, 6))[:, :, used] = along[..., 6:12].transpose(1, 2)
-            pivot = (by_depth * weighed[..., 0]).sum(1).sum(-1) + 1 / DEPTH**2
-            line[..., -1] += depth[rows] / DEPTH
-            whole -= (line / pivot[..., None]).mT @ line
-            lines.append(line.float())
-            pivots.append(pivot)
-            frames = self.others[rows]
-            free = self.free[frames] * self.within[rows]
-            of_poses = whole[:, : width - 1].unflatten(1, (-1, 6)) * free[..., None, None]
+        eliminated = []
+        for part in self.parts:
+            # Of all pairs of a frame with others, the lens, and the right hand side, with the depths eliminated.
+            whole, line, pivot = _without_depths(part.line(scene, scales), depth[part.rows])
+            own = part.turned(scene)
+            eliminated.append((line, pivot, own))
+            # From motions between two frames to those of either: the own pose comes first.
+            frames = torch.cat((part.rows[:, None], part.others), dim=1)
+            free = self.free[frames]
+            free[:, 1:] *= self.within[part.rows][:, part.used]
+            used = len(part.used)
+            by_pose = like.new_zeros(len(frames), used, 6, used + 1, 6)
+            by_pose[:, :, :, 0] = own
+            by_pose[:, range(used), :, range(1, used + 1)] = -torch.eye(6).to(like)
+            by_pose = (by_pose * free[:, None, None, :, None]).flatten(3, 4).flatten(1, 2)
+            of_poses = (by_pose.mT @ whole[:, :-2]).unflatten(1, (-1, 6))
             rhs.index_add_(0, frames.flatten(), of_poses[..., -1].flatten(0, 1))
             column.index_add_(0, frames.flatten(), of_poses[..., -2].flatten(0, 1))
-            both = of_poses[..., : width - 1].unflatten(3, (-1, 6)).transpose(2, 3) * free[:, None, :, None, None]
+            both = (of_poses[..., :-2] @ by_pose[:, None]).unflatten(3, (-1, 6)).transpose(2, 3)
             at = self.place[frames[:, :, None], frames[:, None] - frames[:, :, None] + self.reach]
             blocks.index_add_(0, at.clamp(min=0).flatten(), both.flatten(0, 2))
             corner, corner_rhs = corner + whole[:, -2, -2].sum(), corner_rhs + whole[:, -2, -1].sum()
@@ -193,31 +178,14 @@ class _Sight:
         poses, focal = self.blocks.solve(
             blocks, rhs, column[..., None][..., :dense], corner.expand(dense, dense), corner_rhs.expand(dense)
         )
-        poses, focal = -poses, -focal.sum()
+        poses, focal = -poses * self.free[:, None], -focal.sum()
         log_depth = []
-        for rows, line, pivot in zip(torch.arange(count).split(TOGETHER), lines, pivots):
-            by_frame = (
-                poses[self.others[rows]] * (self.free[self.others[rows]] * self.within[rows])[..., None]
-            ).flatten(1)
-            moves = torch.cat((by_frame, focal.expand(len(rows), 1), like.new_ones(len(rows), 1)), dim=1)
-            log_depth.append(-(line.to(like) @ moves[..., None])[..., 0] / pivot)
-        return scene.moved(poses, focal, torch.cat(log_depth))
-
-    def _derivatives(self, scene: Scene, others: Tensor, seen: Seen, off: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the places by own pose, other pose, lens, with the residual behind, [frames, used, samples, 2, 14], and
-        by the depth.
-        """
-        x = seen.x
-        by_x = scene.by_point(x, others)
-        by_q = (by_x.flatten(2, 3) @ seen.relative[..., :3, :3]).view_as(by_x)
-        q = seen.q[:, None].expand_as(x)
-        sideways = torch.cat((q[..., :2], torch.zeros_like(q[..., :1])), dim=-1)
-        centre = scene.intrinsics[others][:, :, None, :2, 2]
-        by_lens = (seen.place - centre) - (by_q @ sideways[..., None])[..., 0]
-        # What turns by a small w moves by w x p, and r . (w x p) = (p x r) . w.
-        turned, turned_there = torch.linalg.cross(q[..., None, :], by_q), torch.linalg.cross(x[..., None, :], by_x)
-        columns = (by_q, turned, -by_x, -turned_there, by_lens[..., None], off[..., None])
-        return torch.cat(columns, dim=-1), (by_q @ q[..., None])[..., 0]
+        for part, (line, pivot, own) in zip(self.parts, eliminated):
+            motion = (own @ poses[part.rows][:, None, :, None])[..., 0] - poses[part.others]
+            ones = like.new_ones(len(motion), 1)
+            moves = torch.cat((motion.flatten(1), focal * ones, ones), dim=1)
+            log_depth.append(-(moves.to(line)[:, None] @ line)[:, 0] / pivot)
+        return scene.moved(poses, focal, torch.cat(log_depth).to(like))
 
     def _away(self, scene: Scene) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """How far from the start, over what is reckoned with: lens, turns and lengths of steps, depths."""
@@ -246,14 +214,25 @@ class _Sight:
                 blocks.index_add_(0, self.place[a, b - a + self.reach], by_a.mT @ by_b)
 
 
-def _off(found: Sightings, rows: Tensor, used: Tensor, seen: Seen) -> tuple[Tensor, Tensor]:
-    """By how many pixels those of some frames lie from where they were found in the frames ``used``, and that over what
-    is reckoned with.
+def _without_depths(line: Line, depth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Normal equations of some frames' pairs, the lens and the right hand side, what couples them to the depths,
+    [frames, 6 x used + 2, samples], and the depths' own. ``depth``: by how far they have left the start.
     """
-    off = seen.place - found.places[rows[:, None], used]
-    sureness = found.sureness[rows[:, None], used].to(off)
-    size = (off[..., None, :] @ sureness @ off[..., None])[..., 0, 0].clamp(min=0).sqrt()
-    return off, size
+    by_motion, by_depth = line
+    frames, used = by_motion.shape[:2]
+    along = (by_motion * by_depth[:, :, None]).sum(3)
+    coupled = torch.cat((along[:, :, :6].flatten(1, 2), along[:, :, 6:].sum(1)), dim=1)
+    coupled[:, -1] += depth / DEPTH
+    pivot = by_depth.square().sum((1, 2)) + 1 / DEPTH**2
+    rows = by_motion.flatten(3).double()
+    products = rows @ rows.mT
+    whole = products.new_zeros(frames, 6 * used + 2, 6 * used + 2)
+    for number in range(used):
+        here = torch.tensor([*range(6 * number, 6 * number + 6), 6 * used, 6 * used + 1])
+        whole[:, here[:, None], here] += products[:, number]
+    exact = coupled.double()
+    whole -= (exact / pivot.double()[:, None]) @ exact.mT
+    return whole, coupled, pivot
 
 
 def _scales(errors: Tensor, sure: Tensor) -> Float[Tensor, "ahead"]:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from vdpm.long_video.patches import LEVELS, blurred, grey, match_patches
+from vdpm.long_video.patches import LEVELS, Patches, Pursuit, blurred, cut_patches, grey
 from vdpm.long_video.still_scene import Scene
 
 ALIKE = 0.9
@@ -63,7 +63,8 @@ class Search:
         count = len(scene.c2w)
         usable = self._inside(scene.pixels) & scene.followed & (scene.depth > 0)
         for rows in torch.arange(count).split(TOGETHER):
-            own = [blurred(grey(self.pictures[rows]), sigma) for sigma, _ in LEVELS]
+            mine = grey(self.pictures[rows])
+            own = [cut_patches(blurred(mine, sigma), scene.pixels, half) for sigma, half in LEVELS]
             for far in ahead:
                 kept = rows[rows + far < count]
                 if not len(kept):
@@ -80,7 +81,7 @@ class Search:
         scene: Scene,
         rows: Int[Tensor, "rows"],
         far: int,
-        own: list[Tensor],
+        own: list[Patches],
         guess: Tensor,
         warps: Tensor,
         sought: Tensor,
@@ -88,17 +89,14 @@ class Search:
         # Of each frame those that are sought, and as many more as the fullest frame has. Far ahead few are.
         some = sought.int().argsort(dim=1, descending=True, stable=True)[:, : int(sought.sum(1).max())]
         each = torch.arange(len(rows))[:, None]
-        at, begin, warps, sought = (
-            scene.pixels.float()[some],
-            guess[each, some].float(),
-            warps[each, some],
-            sought[each, some],
+        begin, warps, sought = guess[each, some].float(), warps[each, some].float(), sought[each, some]
+        others, mine = grey(self.pictures[rows + far]), (rows % TOGETHER)[:, None]
+        coarse, fine = (
+            Pursuit(patches.of(mine, some), blurred(others, sigma), half, warps)
+            for patches, (sigma, half) in zip(own, LEVELS)
         )
-        others = grey(self.pictures[rows + far])
-        found = begin
-        for mine, (sigma, half) in zip(own, LEVELS):
-            matches = match_patches(mine[rows % TOGETHER], blurred(others, sigma), at, found, half, warps.float())
-            found = matches.places
+        matches = fine.matches(coarse.places(begin))
+        found = matches.places
         sureness = matches.sureness
         clear = sureness.diagonal(dim1=-2, dim2=-1).sum(-1) > 1 / VAGUE**2
         good = sought & clear & (matches.alike > ALIKE) & ((found - begin).norm(dim=-1) < ASTRAY) & self._inside(found)
