@@ -209,7 +209,8 @@ def test_chosen_sources_of_a_long_clip(
     if targets == "auto":
         assert some.maps.targets == result.maps.targets
         far = some.maps.targets[-1]
-        assert torch.allclose(some.maps.at(far, 1).points, result.maps.at(far, 1).points, atol=1e-5)
+        # The network rounds otherwise where it moves fewer frames at once: by up to 2e-5 on some processors.
+        assert torch.allclose(some.maps.at(far, 1).points, result.maps.at(far, 1).points, atol=1e-4)
     assert not list(out.rglob("rest.npy")), "maps that only the alignment needs go"
     size = sum(path.stat().st_size for path in (out / "windows").rglob("*.npy"))
     assert size == pytest.approx(make_plan(

@@ -106,6 +106,8 @@ class BlockSystem:
         end[border:, border:rest], end[border:, rest] = corner.cpu(), corner_rhs.cpu()
         end[:border, rest] = rhs[self._groups[last]].flatten()
 
+        # Of each level's part L of L L^T, and L^-1 times what stands to its right.
+        factors: list[Tensor] = []
         solved: list[Tensor] = []
         carried: Tensor | None = None
         for level in range(last):
@@ -124,10 +126,12 @@ class BlockSystem:
                 diagonal = diagonal - carried[:, :width]
                 right = right - carried[:, width:]
             coupling = self._block(blocks, level, level + 1) if level + 1 < last else right[:, :0]
-            solved.append(torch.linalg.solve(diagonal, torch.cat((coupling, right), dim=1)))
+            factors.append(_factor(diagonal))
+            left = torch.linalg.solve_triangular(factors[-1], torch.cat((coupling, right), dim=1), upper=False)
+            solved.append(left)
             onward = coupling.shape[1]
-            carried = coupling.T @ solved[-1]
-            end = end - right[:, :rest].T @ solved[-1][:, onward:]
+            carried = left[:, :onward].T @ left
+            end = end - left[:, onward:-1].T @ left[:, onward:]
         found_end = torch.linalg.solve(end[:, :rest], end[:, rest]) if rest else end[:, 0]
 
         found = torch.zeros_like(rhs)
@@ -137,6 +141,7 @@ class BlockSystem:
             left = solved[level]
             onward = left.shape[1] - rest - 1
             after = left[:, -1] - left[:, onward:-1] @ found_end - left[:, :onward] @ after[:onward]
+            after = torch.linalg.solve_triangular(factors[level].T, after[:, None], upper=True)[:, 0]
             found[self._groups[level]] = after.view(-1, size)
         return found.to(home), found_end[border:].to(home)
 
@@ -148,3 +153,15 @@ class BlockSystem:
             number, row, column = places
             part[row, column] = blocks[number]
         return part.transpose(1, 2).reshape(height * self.size, width * self.size)
+
+
+def _factor(matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """Cholesky's; where rounding leaves ``matrix`` not positive definite, with a little more on its diagonal."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    more = torch.finfo(matrix.dtype).eps
+    while bool(failed) and more < 1:
+        factor, failed = torch.linalg.cholesky_ex(
+            matrix + more * matrix.diagonal().abs().amax() * torch.eye(len(matrix))
+        )
+        more *= 10
+    return factor

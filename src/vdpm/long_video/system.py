@@ -30,6 +30,7 @@ from vdpm.geometry.rigid import (
     rotation_vector_to_matrix,
 )
 from vdpm.long_video.elimination import BlockSystem
+from vdpm.long_video.motions import LENS_COLUMN, RIGHT, THIRD, by_motion, moves
 from vdpm.long_video.observations import Observations
 from vdpm.long_video.state import LENS, AdjustmentConfig, State, moved
 
@@ -38,9 +39,6 @@ NEAREST = 1e-3
 
 PART, PART_ON_DEVICE = 96, 2048
 """Entries (frames of windows) whose derivatives are in memory at once; on a device more, where each call costs."""
-LENS_COLUMN, RIGHT = 14, 15
-"""Columns of the derivatives: by the shared focal length, and the residual itself. Before them 7 of the frame and 7 of
-the window."""
 
 LENS_DOUBT = 0.05
 """Least error of a network's focal lengths that is reckoned with, as a share, however well its windows agree: where the
@@ -49,7 +47,7 @@ points leave the lens open (a camera that hardly moves), its word must hold."""
 
 @dataclass(frozen=True, eq=False)
 class _Residuals:
-    """``image``: x and y of r; ``unit``: 1 / (s_w |p - c|); ``q``: points in their cameras, with ``z`` their depth;
+    """``image``: x^2 + y^2 of r; ``unit``: 1 / (s_w |p - c|); ``q``: points in their cameras, with ``z`` their depth;
     ``camera``: rotation and centre of the window's camera against the frame's, the latter over ``middle``. ``lens``:
     logarithm of the focal length over what the windows say of it.
     """
@@ -126,11 +124,12 @@ class System:
         shift = (w2c[:, :3, :3] @ state.windows.translation[seen.window][..., None])[..., 0] + w2c[:, :3, 3]
         to_camera = Similarity(scale, rotation, shift)
         q = to_camera.apply(seen.points)
-        z = q[..., 2]
+        (x, y, z), (across, down) = q.unbind(-1), self._rays(state)[seen.frame].unbind(-1)
+        z = z.contiguous()
         unit = 1 / (scale[:, None] * self.reach)
         middle = scale * self.typical
         in_front = z * unit > NEAREST
-        image = unit[..., None] * (q[..., :2] - self._rays(state)[seen.frame] * z[..., None])
+        image = unit.square() * ((x - across * z).square() + (y - down * z).square())
         off = rotation @ seen.c2w[:, :3, :3]
         centre = to_camera.apply(seen.c2w[:, None, :3, 3])[:, 0]
         camera = torch.cat((rotation_matrix_to_vector(off), centre / middle[:, None]), dim=-1)
@@ -172,7 +171,7 @@ class System:
     def squares(self, found: _Residuals, weights: _Weights) -> Float[Tensor, ""]:
         """Weighted squares with the weights held."""
         depth = found.unit * (found.z - self._depths(found, weights.point)[self.seen.frame])
-        square = found.image.square().sum(-1) + depth.square()
+        square = found.image + depth.square()
         # Points that went behind the camera cost what the worst cost that does not.
         square = torch.where(found.in_front, square, 1.0)
         head = weights.camera * found.camera.square().sum(-1) + weights.lens * found.lens.square()
@@ -189,23 +188,27 @@ class System:
         gg, g = like.new_zeros(()), like.new_zeros(())
         rays = self._rays(state)
         of_frame, of_window = slice(0, own), slice(7, 14)
+        motions = moves(found.to_camera, ~self.fixed[seen.frame], own_lens=own == 7)
         for part in self.parts:
-            window, frame = seen.window[part.entries], seen.frame[part.entries]
+            window, frame, motion = seen.window[part.entries], seen.frame[part.entries], motions[part.entries]
             weight = torch.where(found.in_front[part.entries], weights.point[part.entries], 0.0)
-            jacobian, depth_row = self._jacobian(part, found, weight, rays[frame])
-            heavy = weight.repeat(1, 3)[..., None] * jacobian
-            products = heavy.mT @ jacobian + head[part.entries]
+            unit, z = found.unit[part.entries], found.z[part.entries]
+            heavy = weight * unit.square()
+            total = _sum(heavy, part.rows, len(part.frames)).clamp(min=1e-30)
+            depth = (_sum(heavy * z, part.rows, len(part.frames)) / total)[part.rows]
+            columns = by_motion(found.q[part.entries], rays[frame], unit, depth, weight.sqrt())
+            flat = columns.flatten(2)
+            products = motion.mT @ (flat @ flat.mT) @ motion + head[part.entries]
             # Depths eliminated: what the third residual loses to the mean over the windows of its frame.
-            unit = found.unit[part.entries]
-            total = _sum(weight * unit.square(), part.rows, len(part.frames)).clamp(min=1e-30).sqrt()
-            lost = (weight * unit / total[part.rows])[..., None] * depth_row[..., :14]
-            lost_frame = _sum(lost[..., of_frame], part.rows, len(part.frames))
-            lost_window = lost[..., of_window]
-            ff.index_add_(0, frame, products[:, of_frame, of_frame])
-            ff.index_add_(0, part.frames, -lost_frame.mT @ lost_frame)
-            fw[part.entries] = products[:, of_frame, of_window] - lost_frame[part.rows].mT @ lost_window
+            lost = (heavy / total[part.rows]).sqrt()[:, None] * columns[:, THIRD, 2]
+            third = motion[:, THIRD, :14]
             a, b = part.pairs
-            ww.index_add_(0, part.block, -lost_window[a].mT @ lost_window[b])
+            between = third[a].mT @ (lost[a] @ lost[b].mT) @ third[b]
+            ff.index_add_(0, frame, products[:, of_frame, of_frame])
+            ff.index_add_(0, frame[a], -between[:, of_frame, of_frame])
+            fw[part.entries] = products[:, of_frame, of_window]
+            fw.index_add_(0, part.entries[b], -between[:, of_frame, of_window])
+            ww.index_add_(0, part.block, -between[:, of_window, of_window])
             ww.index_add_(0, self.alone[window], products[:, of_window, of_window])
             f.index_add_(0, frame, products[:, of_frame, RIGHT])
             w.index_add_(0, window, products[:, of_window, RIGHT])
@@ -214,36 +217,6 @@ class System:
             gg += products[:, LENS_COLUMN, LENS_COLUMN].sum()
             g += products[:, LENS_COLUMN, RIGHT].sum()
         return _Normal(ff, fw, ww, f, w, fg, wg, gg, g)
-
-    def _jacobian(self, part: _Part, found: _Residuals, weight: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
-        """Derivatives of the three residuals of each point, [entries, 3 x samples, 16], and those of the third alone.
-
-        Columns: pose and focal length of the frame, similarity of the window, the shared focal length, the residual.
-        """
-        entries = part.entries
-        q, p, unit, z = found.q[entries], self.seen.points[entries], found.unit[entries], found.z[entries]
-        heavy = weight * unit.square()
-        depth = _sum(heavy * z, part.rows, len(part.frames)) / _sum(heavy, part.rows, len(part.frames)).clamp(min=1e-30)
-        zero = torch.zeros_like(unit)
-        rows = (
-            torch.stack((unit, zero, -unit * rays[..., 0]), -1),
-            torch.stack((zero, unit, -unit * rays[..., 1]), -1),
-            torch.stack((zero, zero, unit), -1),
-        )
-        by_q = torch.stack(rows, 1)
-        residual = torch.stack((*found.image[entries].unbind(-1), unit * (z - depth[part.rows])), 1)[..., None]
-        # T_i <- T_i exp(xi): q moves by -(t + w x q). S_w <- S_w exp(xi): q moves by s R (t + w x p + l p), and the
-        # unit shrinks by l.
-        scale, rotation = found.to_camera.scale[entries], found.to_camera.rotation[entries]
-        by_p = (by_q.flatten(1, 2) @ (scale[:, None, None] * rotation)).view_as(by_q)
-        turn = torch.linalg.cross(by_q, q[:, None].expand_as(by_q))
-        by_scale = (by_p * p[:, None]).sum(-1, keepdim=True) - residual
-        by_lens = torch.stack((*(unit * z)[..., None].mul(rays).unbind(-1), zero), 1)[..., None]
-        free = (~self.fixed)[self.seen.frame[entries]].to(p.dtype)[:, None, None, None]
-        own_lens = by_lens if self.own == 7 else torch.zeros_like(by_lens)
-        columns = (-by_q * free, turn * free, own_lens, by_p, torch.linalg.cross(p[:, None].expand_as(by_p), by_p))
-        jacobian = torch.cat((*columns, by_scale, by_lens, residual), dim=-1)
-        return jacobian.flatten(1, 2), jacobian[:, 2]
 
     def _heads(self, found: _Residuals, weights: _Weights) -> Float[Tensor, "entries 16 16"]:
         """The products of what camera heads say: rotation by the left, centre over the entry's median depth, lens."""
@@ -361,7 +334,7 @@ class System:
         # Against a few others with the same noise the difference is larger than against the truth.
         share = torch.sqrt(others / total.clamp(min=1e-30))
         depth = torch.where(alone, torch.zeros_like(mean), found.unit * (found.z - mean) * share)
-        return (found.image.square().sum(-1) + depth.square()).sqrt()
+        return (found.image + depth.square()).sqrt()
 
     def _depths(self, found: _Residuals, weight: Tensor) -> Tensor:
         """The best depth of each sampled pixel, [frames, samples]."""
