@@ -16,10 +16,11 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Annotated, Any, NoReturn
 
-from vdpm.errors import UsageError, VDPMError, is_out_of_memory
+from vdpm.errors import OutputError, UsageError, VDPMError, is_out_of_memory
+from vdpm.progress import Stream
 
 INTERNAL_ERROR = 70
 """EX_SOFTWARE of sysexits.h."""
@@ -32,16 +33,18 @@ class Terminated(KeyboardInterrupt):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments == ["--version"]:
-        from vdpm import __version__
-
-        print(f"vdpm {__version__}")
-        return 0
+    _open_what_is_closed()
     try:
-        with _terminated_by_sigterm(), warnings.catch_warnings():
+        told: Any = _Told(sys.stdout)
+        with _terminated_by_sigterm(), warnings.catch_warnings(), redirect_stdout(told):
             if "VDPM_TRACEBACK" not in os.environ:
                 warnings.simplefilter("ignore")
-            _parse(arguments or ["--help"]).run()
+            if arguments == ["--version"]:
+                from vdpm import __version__
+
+                print(f"vdpm {__version__}")
+            else:
+                _parse(arguments or ["--help"]).run()
             sys.stdout.flush()
     except VDPMError as error:
         return _fail(str(error), error.exit_code)
@@ -50,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:
-        # Whoever read the output has gone. Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read the output has gone.
+        _drop_output()
         return 0
     except Exception as error:
         if is_out_of_memory(error):
@@ -124,26 +127,92 @@ def _parse(arguments: list[str]) -> Any:
     except SystemExit as leave:
         if not leave.code:
             raise
-        raise UsageError(f"{_without_box(complaint.getvalue())}; --help tells more") from None
+        said = _without_box(complaint.getvalue(), " ".join(with_way(arguments)))
+        raise UsageError(f"{said}; --help tells more") from None
 
 
-def _without_box(text: str) -> str:
+def _without_box(text: str, typed: str) -> str:
     """What tyro says in a framed box of several lines, as one line: what is wrong, without the helps of options that
-    stand farther in, and the first option that may have been meant. Where a terminal takes ASCII alone there are rules
-    in place of the frame.
+    stand farther in, and the first option of the verb ``typed`` that may have been meant. Where a terminal takes ASCII
+    alone there are rules in place of the frame.
     """
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\u2502", " ").replace("\u2500", "-")
     parts: list[list[str]] = [[]]
+    options: list[tuple[str, list[str]]] = []
     for line in plain.splitlines():
         inside = line.strip()
         if set(inside) == {"-"} or line.startswith("\u256d"):
             parts.append([])
-        elif inside and not line.startswith((9 * " ", "\u2570")):
+        elif line.startswith(9 * " "):
+            if options and (where := re.fullmatch(r"in vdpm (.*) --help", inside)):
+                options[-1][1].append(where[1])
+        elif inside and not line.startswith("\u2570"):
             parts[-1].append(inside)
+            options.append((inside, []))
     # The first part is the title, or what stands before the frame.
-    said = " ".join(parts[min(1, len(parts) - 1)]).rstrip(".")
-    meant = [part[1] for part in parts if len(part) > 1 and part[0].startswith("Perhaps you meant")]
+    said = _plainly(parts[min(1, len(parts) - 1)])
+    meant = [option for option, verbs in options if any(f"{typed} ".startswith(f"{verb} ") for verb in verbs)]
     return f"{said}; perhaps you meant {meant[0]}" if meant else said
+
+
+def _plainly(lines: list[str]) -> str:
+    """What tyro says of a mistake, in words of the command line and not of Python's types."""
+    said = " ".join(lines).rstrip(".")
+    wrong = re.match(r"Error parsing (\S+): ", said)
+    if wrong is not None:
+        given = re.search(r"instantiated from \[(.*?)\]", said) or re.search(r"('[^']*')$", said)
+        kinds = {"INT INT": "two whole numbers", "int()": "a whole number", "to float": "a number"}
+        kind = next((words for sign, words in kinds.items() if sign in said), None)
+        return f"{wrong[1]} {given[1]} is not {kind}" if given and kind else said
+    if said.startswith("Unrecognized or misplaced options: "):
+        unknown = [line.partition(" (applied to ")[0] for line in lines[1:] if " (applied to " in line]
+        return f"Unrecognized options: {', '.join(unknown)}"
+    return said
+
+
+def _open_what_is_closed() -> None:
+    """Standard streams that were closed before we began (``>&-``, a service) lead nowhere instead: printing must not
+    fail, and no file of ours may be opened in their place, where a library would write its messages.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+
+
+class _Told:
+    """Standard output, whose own errors (a full disk behind ``> file``) are told from those of other files."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._telling():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._telling():
+            self._stream.flush()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _drop_output()
+            reason = (error.strerror or str(error)).lower()
+            raise OutputError(f"standard output cannot be written ({reason}); send it elsewhere") from error
+
+
+def _drop_output() -> None:
+    """Standard output leads nowhere from now on. Python would complain again when it flushes at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _fail(message: str, code: int) -> int:

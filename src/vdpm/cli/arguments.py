@@ -17,7 +17,8 @@ def parse_frames(text: str, option: str, words: tuple[str, ...] = ("all", "none"
     for part in text.split(","):
         first, dash, last = (piece.strip() for piece in part.partition("-"))
         if not first.isdecimal() or (dash and not last.isdecimal()) or max(len(first), len(last)) > 9:
-            raise UsageError(f"{option} {text!r} is not {', '.join(words)}, or frame numbers such as 0,4,9 or 0-8")
+            named = f"{', '.join(words)}, or " if words else ""
+            raise UsageError(f"{option} {text!r} is not {named}frame numbers such as 0,4,9 or 0-8")
         a, b = int(first), int(last) if dash else int(first)
         if b < a:
             raise UsageError(f"{option} {text!r}: the range {part.strip()} runs backwards; write {b}-{a}")
@@ -33,11 +34,11 @@ def beside(folder: Path, ending: str) -> Path:
     return place.with_name(f"{place.name}{ending}")
 
 
-def check_file(path: Path, overwrite: bool, suffixes: tuple[str, ...]) -> None:
+def check_file(path: Path, overwrite: bool, suffixes: tuple[str, ...] = ()) -> None:
     """Call before work that takes long. Raises OutputError where a file asked for at ``path`` may not go, and
-    UsageError for a name without one of ``suffixes``.
+    UsageError for a name without one of ``suffixes`` where there are any.
     """
-    if path.suffix.lower() not in suffixes:
+    if suffixes and path.suffix.lower() not in suffixes:
         raise UsageError(f"{path}: the name must end with {' or '.join(suffixes)}")
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; name a file")
