@@ -177,6 +177,12 @@ def test_options_that_mean_nothing_are_refused() -> None:
     [
         {"scale": 0.0},
         {"scale": float("nan")},
+        {"scale": float("inf")},
+        {"scale": 1e30},
+        {"first_frame": 10**20},
+        {"first_frame": -(10**10)},
+        {"start": float("nan")},
+        {"end": float("nan")},
         {"stride": 0},
         {"drop_percent": 100.0},
         {"tracks": -1},

@@ -81,7 +81,11 @@ def chosen_cloud(
         max_points=options.max_points or max_points,
     )
     if len(cloud) == 0:
-        raise UsageError(f"no point has a confidence of {options.min_confidence:g}; lower --min-confidence")
+        if options.stride is not None and options.stride > 1:
+            few, less = f" among every {options.stride} pixels", "--stride or "
+        else:
+            few, less = "", ""
+        raise UsageError(f"no point{few} has a confidence of {options.min_confidence:g}; lower {less}--min-confidence")
     return cloud
 
 
