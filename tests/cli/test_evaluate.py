@@ -63,3 +63,12 @@ def test_mistakes(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
         assert done.code == code, (words, done.err)
         assert len(done.err.splitlines()) == 1
         assert done.out == ""
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_scoring(
+    run: Run, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_out, "score_batch", None)
+    for place in (tmp_path, tmp_path / "no" / "s.json"):
+        done = run("evaluate", "--model", tiny_folder, "--family", "rigid", "--clips", 1, "-o", place)
+        assert (done.code, len(done.err.splitlines())) == (5, 1), done.err

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from fixtures.outcome import Run
+from vdpm.cli.scenes import Scenes
 from vdpm.data import read_snippet
 from vdpm.synthetic.families import FAMILIES, family_seeds
 from vdpm.synthetic.generator import generate
@@ -58,3 +59,17 @@ def test_mistakes_are_told_before_anything_is_written(run: Run, tmp_path: Path) 
         assert len(done.err.splitlines()) == 1
         assert not (tmp_path / "out").exists()
     assert run("scenes", "-o", tmp_path / "file", "--snippets", 1).code == 5
+
+
+def test_a_picture_goes_only_where_it_may(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.png").write_text("mine")
+    for place, code, said in (("mine.png", 5, "--overwrite"), ("no/a.png", 5, "no folder"), ("a.txt", 2, ".png")):
+        with monkeypatch.context() as patch:
+            patch.setattr(Scenes, "_draw", None)  # told before anything is drawn
+            done = run("scenes", "-o", tmp_path / place, "--count", 1, "--frames", 2, "--size", 16, 24)
+        assert done.code == code, done.err
+        assert said in done.err
+    assert (tmp_path / "mine.png").read_text() == "mine"
+    words = ("--count", 1, "--frames", 2, "--size", 16, 24, "--overwrite")
+    assert run("scenes", "-o", tmp_path / "mine.png", *words).code == 0
+    assert (tmp_path / "mine.png").read_bytes().startswith(b"\x89PNG")

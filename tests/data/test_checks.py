@@ -17,7 +17,7 @@ from native.waymo import driving_clip
 from PIL import Image
 
 from vdpm.cli import main
-from vdpm.data import write_snippet
+from vdpm.data import checks, write_snippet
 from vdpm.data.checks import DatasetCheck, check_dataset, write_report
 from vdpm.errors import OutputError, UsageError
 from vdpm.geometry.rigid import invert_rigid
@@ -228,6 +228,20 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "points.npy" in told.out
     assert told.err.splitlines()[-1].startswith("vdpm: error: ")
     assert main(["data", "check", str(tmp_path), "--dataset", "cinema"]) == 2
+    assert main(["data", "check", str(tmp_path / "clips"), "--sequences", "0"]) == 2
+
+
+def test_a_place_for_the_report_is_told_before_the_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "check_dataset", None)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    for place in (tmp_path / "full", tmp_path / "full" / "notes.txt", tmp_path / "full" / "notes.txt" / "report"):
+        assert main(["data", "check", str(tmp_path), "-o", str(place)]) == 5
+        said = capsys.readouterr()
+        assert (said.out, said.err.count("\n")) == ("", 1)
+        assert str(place) in said.err
 
 
 @pytest.mark.shared

@@ -46,9 +46,11 @@ class Data:
     """Give up above this share of corrupt files."""
 
     def run(self) -> None:
-        from vdpm.data.checks import check_dataset, write_report
+        from vdpm.data.checks import check_dataset, check_report_folder, write_report
         from vdpm.progress import terminal_progress
 
+        if self.output is not None:
+            check_report_folder(self.output)  # rather now than after the check
         with terminal_progress() as report:
             check = check_dataset(
                 self.dataset,

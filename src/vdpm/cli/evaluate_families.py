@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from vdpm.cli.arguments import check_file
 from vdpm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Families:
     """Which family of scenes."""
     clips: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """How many snippets of each family, the first ones; all of the manifest's (200) where not given."""
-    size: tuple[int, int] | None = None
+    size: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")] = None
     """Height and width of the frames, if not the manifest's; the figures are then not those of the family."""
     own_time: Literal["time_variant", "decoded"] = "time_variant"
     """What answers for a frame at its own time: its map P, or the decoder asked for that time."""
@@ -56,6 +57,8 @@ class Families:
 
         if (self.clips is not None and self.clips < 1) or (self.batch is not None and self.batch < 1):
             raise UsageError("--clips and --batch must be at least 1")
+        if self.output is not None:
+            check_file(self.output, overwrite=True)  # rather now than after the scoring
         options = ProtocolOptions(self.own_time, horizon=self.horizon)
         manifests = [load_manifest(name) for name in (FAMILIES if self.family == "all" else [self.family])]
         wanted = [len(manifest.seeds(self.clips)) for manifest in manifests]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from vdpm.cli.arguments import parse_frames
+from vdpm.cli.arguments import check_file, parse_frames
 from vdpm.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ class Scenes:
     """
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="PNG|DIR")]
-    """Picture to write; with --snippets the folder that gets one folder a scene."""
+    """Picture to write (.png), one that exists is kept unless --overwrite is given; with --snippets the folder that
+    gets one folder a scene."""
 
     family: Literal["training", "rigid", "articulated", "unseen"] = "training"
     """The scenes that networks are trained on, or a held-out family."""
@@ -38,7 +39,7 @@ class Scenes:
     frames: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Frames of each clip, 6 or the family's where not given; a sheet shows at most four."""
 
-    size: tuple[int, int] | None = None
+    size: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")] = None
     """Height and width of a frame in pixels, 96 128 or the family's where not given."""
 
     targets: str = "all"
@@ -46,6 +47,9 @@ class Scenes:
 
     visible: bool = False
     """Also say for each point of a snippet whether the target's frame sees it; takes several times as long."""
+
+    overwrite: bool = False
+    """Replace a picture that exists."""
 
     def run(self) -> None:
         from vdpm.synthetic import SceneConfig, training_seeds
@@ -63,6 +67,7 @@ class Scenes:
         held_out = self.family in FAMILIES
         seeds = family_seeds(self.family, count, self.seed) if held_out else training_seeds(self.seed, count)
         if self.snippets is None:
+            check_file(self.output, self.overwrite, (".png",))
             self._draw(config, seeds.tolist())
         else:
             self._write(config, seeds.tolist())

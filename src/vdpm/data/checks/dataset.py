@@ -43,7 +43,12 @@ def check_dataset(
     Raises UsageError for numbers below 1, InputError where there is no such data, TooManyCorrupt past ``max_corrupt``.
     ``undistort``: see ``open_dataset``.
     """
-    for name, value in (("sequences", sequences or 1), ("pairs", pairs), ("gap", gap), ("frames", frames - 1)):
+    for name, value in (
+        ("sequences", 1 if sequences is None else sequences),
+        ("pairs", pairs),
+        ("gap", gap),
+        ("frames", frames - 1),
+    ):
         if value < 1:
             raise UsageError(f"{name}: at least {2 if name == 'frames' else 1} is needed")
     quarantine = Quarantine(max_share=max_corrupt)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -20,13 +21,21 @@ MAX_SIDE = 320
 """Pixels of one picture's longer side."""
 
 
+def check_report_folder(folder: Path) -> None:
+    """Call before the check, which may take hours. Raises OutputError where no report may be written to ``folder``."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder}: exists and is not an empty folder; choose another")
+    parent = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: cannot be made, {parent} is not a folder to write to; choose another")
+
+
 def write_report(check: DatasetCheck, folder: Path) -> Path:
     """Writes report.json, report.md and pictures/ into ``folder``, which may exist if it holds nothing else.
 
     Raises OutputError where it holds something, or cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder}: exists and is not an empty folder; choose another")
+    check_report_folder(folder)
     try:
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
         pictures: dict[str, list[tuple[str, str]]] = {}
