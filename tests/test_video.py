@@ -266,3 +266,9 @@ def test_frames_of_another_kind_are_named() -> None:
     assert len(said) == 4, done
     for line, word in zip(said, ("float64 must be uint8", "RGB", "vdpm.video_from_frames", "vdpm.video_from_frames")):
         assert word in line
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
+def test_no_picture_is_made_smaller_than_a_patch(fit: str) -> None:
+    with pytest.raises(UsageError, match="size 13 must be at least 14"):
+        choose_transform((480, 640), size=13, fit=fit, multiple=14)

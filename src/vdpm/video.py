@@ -179,7 +179,11 @@ def choose_frames(
 def choose_transform(
     source_size: Size, pixel_aspect: float = 1.0, *, size: int | None = None, fit: str = "pad", multiple: int = 8
 ) -> ImageTransform:
-    """How pictures of ``source_size`` (height, width) come to the network's size; see ``read_video``."""
+    """How pictures of ``source_size`` (height, width) come to the network's size; see ``read_video``.
+
+    Raises UsageError for a ``size`` below ``multiple``.
+    """
+    _check_size(size, multiple)
     height, width = source_size[0], source_size[1] * pixel_aspect
     if size is None:
         aspect = max(height, width) / min(height, width)
@@ -290,7 +294,11 @@ def _check_arguments(
         raise UsageError(f"max_frames {max_frames} must be at least 1")
     if multiple < 1:
         raise UsageError(f"multiple {multiple} must be at least 1")
-    if size is not None and size < multiple:
-        raise UsageError(f"size {size} must be at least {multiple}, the multiple of both sides")
+    _check_size(size, multiple)
     if fit not in ("pad", "crop", "stretch"):
         raise UsageError(f"fit {fit!r} is unknown; use pad, crop or stretch")
+
+
+def _check_size(size: int | None, multiple: int) -> None:
+    if size is not None and size < multiple:
+        raise UsageError(f"size {size} must be at least {multiple}, the multiple of both sides")

@@ -128,6 +128,14 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     assert "pip install 'vdpm[app]'" in said
 
 
+@pytest.mark.parametrize("size", [0, -1, 10**9])
+def test_a_size_that_no_job_could_have(capsys: pytest.CaptureFixture[str], size: int) -> None:
+    assert complaint(capsys, "--port", 0, "--size", size) == (
+        2,
+        f"vdpm: error: --size {size} must be from 8 to 2048 pixels\n",
+    )
+
+
 def test_weights_that_are_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     code, said = complaint(capsys, "--port", 0, "--model", "no_such_folder")
     assert code == 4

@@ -94,6 +94,8 @@ class TestBoth:
         ("render", "--camera", "upwards"),
         ("render", "--at", 9),
         ("render", "--fps", 0),
+        ("render", "--min-confidence", "nan"),
+        ("page", "--min-confidence", "nan"),
         ("render", "--show", "depth", "--camera", "swing"),
     ],
 )

@@ -143,3 +143,9 @@ def test_only_pairs_can_be_asked_of_by_pairs() -> None:
     with pytest.raises(UsageError, match="leave --window out"):
         OfNetwork(tiny_network(), "it", Fit(window=8), pairwise=True)
     assert OfNetwork(tiny_network(), "it", Fit(window=2), pairwise=True).name == "it by pairs"
+
+
+@pytest.mark.parametrize("size", [0, -1, 10**9])
+def test_sizes_that_no_network_takes(size: int) -> None:
+    with pytest.raises(UsageError, match=f"--size {size} must be from 1 to 2048"):
+        Fit(size=size)

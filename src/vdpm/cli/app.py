@@ -75,6 +75,12 @@ class App:
             raise UsageError(f"--port {self.port} must be from 0 to 65535")
         if not 0 < self.max_upload < 1e7:
             raise UsageError(f"--max-upload {self.max_upload:g} must be a number of megabytes above 0")
+        if self.size is not None:
+            from vdpm.reconstruct import MAX_SIZE
+
+            # Rather now than in each job, which says what is the least for its network.
+            if not 8 <= self.size <= MAX_SIZE:
+                raise UsageError(f"--size {self.size} must be from 8 to {MAX_SIZE} pixels")
         if self.model != App.model:
             from vdpm.model.weights import locate_weights
 

@@ -23,7 +23,7 @@ from vdpm.geometry.image_transform import ImageTransform
 from vdpm.long_video.windows import WindowConfig
 from vdpm.model import VDPM
 from vdpm.network_choice import choose_device, load_network, long_side
-from vdpm.reconstruct import DEFAULT_MAX_FRAMES, reconstruct
+from vdpm.reconstruct import DEFAULT_MAX_FRAMES, MAX_SIZE, reconstruct
 from vdpm.structures import Video
 from vdpm.video import choose_transform
 
@@ -42,6 +42,10 @@ class Fit:
     fit: Literal["pad", "stretch"] = "pad"
     resize: Literal["bilinear", "nearest"] = "bilinear"
     window: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None and not 1 <= self.size <= MAX_SIZE:
+            raise UsageError(f"--size {self.size} must be from 1 to {MAX_SIZE} pixels")
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,6 +97,8 @@ def choose_points(
         raise UsageError(f"--points {max_points} must be at least 1")
     if not 1 <= max_frames <= 64:
         raise UsageError(f"--frames {max_frames} must be from 1 to 64")
+    if math.isnan(min_confidence):
+        raise UsageError("--min-confidence nan must be a number; 1 is the least that occurs")
     maps = reconstruction.maps
     sources, times = tuple(evenly(maps.sources, max_frames)), tuple(evenly(maps.targets, max_frames))
     shown = at_times(reconstruction, times)
