@@ -11,6 +11,10 @@ from vdpm.long_video.observations import Observations
 from vdpm.long_video.state import AdjustmentConfig, State
 from vdpm.long_video.system import System
 
+ENOUGH = 1e-5
+"""Share of the cost that an iteration must gain for another. With a tenth of it cameras come no nearer to the truth
+(ATE 0.26395 and 0.10266 for 0.26394 and 0.10262 on two scenes, before pictures), in up to half as many rounds more."""
+
 
 @dataclass(frozen=True, eq=False)
 class Adjusted:
@@ -57,7 +61,7 @@ def adjust(
                 break
             damping *= 8
         costs.append(min(cost, proposed))
-        if not improved or cost - proposed < 1e-6 * cost:
+        if not improved or cost - proposed < ENOUGH * cost:
             break
     weights = system.weights(residuals)
     return Adjusted(state, weights.window, weights.entry, costs, time.perf_counter() - begin)

@@ -87,6 +87,7 @@ def observe(
     wanted as well, each of the pixel that it lies in.
     """
     at = sample_pixels(content, samples)
+    sides = _Sides(at, content)
     height, width = content.shape
     marked = torch.tensor([(min(max(0, int(x)), width - 1), min(max(0, int(y)), height - 1)) for x, y in marks])
     marked = marked.long().view(-1, 2)
@@ -99,7 +100,7 @@ def observe(
             points.append(maps.points[at[:, 1], at[:, 0]].double())
             at_marks.append(maps.points[marked[:, 1], marked[:, 0]].double())
             weights.append(maps.confidence[at[:, 1], at[:, 0]].double().clamp(max=SUREST))
-            slope.append(_slope(maps.points, window.cameras.c2w[row], at, content))
+            slope.append(sides.slope(maps.points, window.cameras.c2w[row]))
             c2w.append(window.cameras.c2w[row].double())
             intrinsics.append(window.cameras.intrinsics[row].double())
     table = torch.tensor(entries)
@@ -120,23 +121,24 @@ def observe(
     )
 
 
-def _slope(
-    points: Float[Tensor, "height width 3"],
-    c2w: Float[Tensor, "4 4"],
-    at: Int[Tensor, "samples 2"],
-    content: Bool[Tensor, "height width"],
-) -> Float[Tensor, "samples 2"]:
-    """Of the logarithm of the depth at pixels ``at`` (x, y), a pixel; 0 where a side has none."""
-    height, width = content.shape
-    by_axis = []
-    for axis in (0, 1):
-        sides = []
-        for aside in (-ASIDE, ASIDE):
-            x, y = (at + aside * (torch.arange(2) == axis)).unbind(-1)
-            x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
-            depth = (points[y, x] - c2w[:3, 3].to(points)) @ c2w[:3, 2].to(points)
-            sides.append((depth, content[y, x] & (depth > 0), torch.stack((x, y), dim=-1)[:, axis]))
-        (before, shown_before, first), (after, shown_after, last) = sides
-        share = (after.clamp(min=1e-30) / before.clamp(min=1e-30)).log() / (last - first).clamp(min=1)
-        by_axis.append(torch.where(shown_before & shown_after, share, 0.0))
-    return torch.stack(by_axis, dim=-1).double()
+class _Sides:
+    """What lies to either side of pixels ``at`` (x, y), whose depths tell slopes; looked up once for all maps."""
+
+    def __init__(self, at: Int[Tensor, "samples 2"], content: Bool[Tensor, "height width"]) -> None:
+        height, width = content.shape
+        # By axis, before and after, pixel, (x, y).
+        steps = ASIDE * torch.stack((-torch.eye(2), torch.eye(2)), dim=1).long()
+        places = at + steps[:, :, None]
+        x, y = places[..., 0].clamp(0, width - 1), places[..., 1].clamp(0, height - 1)
+        moved = torch.stack(((x[0, 1] - x[0, 0]), (y[1, 1] - y[1, 0])))
+        self.number, self.apart = y * width + x, moved.clamp(min=1)
+        self.shown = content[y, x].all(1)
+
+    def slope(self, points: Float[Tensor, "height width 3"], c2w: Float[Tensor, "4 4"]) -> Float[Tensor, "samples 2"]:
+        """Of the logarithm of the depth, a pixel; 0 where a side has none."""
+        c2w = c2w.to(points)
+        found = points.reshape(-1, 3).index_select(0, self.number.flatten())
+        depth = ((found - c2w[:3, 3]) @ c2w[:3, 2]).view(self.number.shape)
+        logarithm = depth.clamp(min=1e-30).log()
+        share = (logarithm[:, 1] - logarithm[:, 0]) / self.apart
+        return torch.where(self.shown & (depth > 0).all(1), share, 0.0).T.double()
