@@ -34,6 +34,11 @@ arguments = parser.parse_args()
 saved = (arguments.video / "reconstruction.json").exists()
 result = vdpm.load(arguments.video) if saved else vdpm.reconstruct(arguments.video, progress=True)
 
+height, width = result.transform.source_size
+for x, y in arguments.pixels:
+    if not (0 <= x < width and 0 <= y < height):
+        parser.error(f"pixel {x:g},{y:g} is outside of the video's picture of {width} x {height}")
+
 names = [f"{x:g},{y:g}" for x, y in arguments.pixels]
 chosen = torch.tensor(arguments.pixels)
 tracks = vdpm.tracks(result, source=0, queries=result.transform.points_to_output(chosen))

@@ -5,7 +5,8 @@
 Poses are in a world with x forward, y left and z up (ROS, REP 103) whose origin is the first camera; depth and lens are
 those of the video's own pixels. ``--metres`` is the length of one unit of the result, measured on something of known
 size: a video alone does not tell it. Written are trajectory.txt (TUM: seconds x y z qx qy qz qw, of the camera's
-optical frame) and depth/00000.png (16 bit, millimetres, 0 where unsure); printed is the nearest thing that moves.
+optical frame) and depth/00000.png (16 bit, millimetres, 0 where unsure or beyond 65 m); printed is the nearest thing
+that moves.
 """
 
 import argparse
@@ -81,6 +82,8 @@ def main() -> None:
     parser.add_argument("--metres", type=float, default=1.0, help="length of one unit of the result")
     parser.add_argument("--min-confidence", type=float, default=1.5, help="below it depth is unknown")
     arguments = parser.parse_args()
+    if not 0 < arguments.metres < float("inf"):
+        parser.error(f"--metres {arguments.metres:g} must be above 0, the length of one unit of the result")
     saved = (arguments.video / "reconstruction.json").exists()
     result = vdpm.load(arguments.video) if saved else vdpm.reconstruct(arguments.video, progress=True)
 
@@ -90,7 +93,9 @@ def main() -> None:
         turn = matrix_to_quaternion(view.pose[:3, :3]).tolist()
         place = view.pose[:3, 3].tolist()
         lines.append(" ".join(f"{value:.6f}" for value in (view.seconds, *place, *turn)))
-        millimetres = (1000 * view.depth).nan_to_num(0).clamp(0, 65535).round()
+        millimetres = (1000 * view.depth).nan_to_num(0).round()
+        # What 16 bits cannot say is unknown, and no wall at 65.5 m.
+        millimetres = torch.where((millimetres > 0) & (millimetres <= 65535), millimetres, 0)
         Image.fromarray(millimetres.numpy().astype(np.uint16)).save(arguments.output / "depth" / f"{number:05d}.png")
         found = nearest_mover(view)
         said = "nothing moves"

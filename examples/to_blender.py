@@ -19,6 +19,8 @@ parser.add_argument("-o", "--output", type=Path, default=Path("blender_scene"))
 parser.add_argument("--metres", type=float, default=1.0, help="length of one unit of the result")
 parser.add_argument("--points", type=int, default=100_000, help="at most so many, at every time")
 arguments = parser.parse_args()
+if not 0 < arguments.metres < float("inf"):
+    parser.error(f"--metres {arguments.metres:g} must be above 0, the length of one unit of the result")
 
 saved = (arguments.video / "reconstruction.json").exists()
 result = vdpm.load(arguments.video) if saved else vdpm.reconstruct(arguments.video, progress=True)

@@ -328,6 +328,10 @@ def test_describe_reads_no_map(scene: MovingSphere, tmp_path: Path, monkeypatch:
     assert summary.duration == pytest.approx(2.0)
     on_disk = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert summary.megabytes == pytest.approx(on_disk / 1e6)
+    record_derived(tmp_path / "out", ["preview.png", "taken_away.ply"])
+    (tmp_path / "out" / "preview.png").write_bytes(bytes(3_000_000))
+    (tmp_path / "out" / "mine.txt").write_bytes(bytes(5_000_000))
+    assert describe(tmp_path / "out").megabytes == pytest.approx(on_disk / 1e6 + 3, abs=0.001)
     truth = 0.5 * torch.tensor([0.3, -0.05, 0.1]).norm() * 2
     assert summary.camera_path == pytest.approx(float(truth), rel=1e-5)
     text = "\n".join(summary.lines())

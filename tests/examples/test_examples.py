@@ -93,6 +93,43 @@ def test_to_blender(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert f"-- {tmp_path / 'scene' / 'points.glb'}" in capsys.readouterr().out
 
 
+def test_depth_that_16_bits_cannot_say_is_unknown(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    run(monkeypatch, "robot_view.py", saved, "-o", tmp_path / "robot", "--metres", 20)
+    truth = 20 * vdpm.depth(vdpm.load(saved), 2).numpy()
+    depth = np.asarray(Image.open(tmp_path / "robot" / "depth" / "00002.png"))
+    assert (truth > 65.6).any()
+    assert (truth < 65.4).any()
+    assert (depth[truth > 65.6] == 0).all()
+    assert np.abs(depth / 1000 - truth)[truth < 65.4].max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "said"),
+    [
+        ("robot_view.py", ("--metres", "nan"), "--metres nan must be above 0"),
+        ("robot_view.py", ("--metres", "0"), "--metres 0 must be above 0"),
+        ("to_blender.py", ("--metres", "-1"), "--metres -1 must be above 0"),
+        ("follow_pixels.py", ("500,20",), "pixel 500,20 is outside of the video's picture of 64 x 48"),
+    ],
+)
+def test_numbers_that_cannot_be_meant(
+    name: str,
+    words: tuple[str, ...],
+    said: str,
+    saved: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        run(monkeypatch, name, saved, *words, "-o", tmp_path / "out")
+    assert left.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_robot_view(
     scene: MovingSphere, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

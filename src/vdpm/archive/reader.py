@@ -182,6 +182,9 @@ def describe(folder: Path | str) -> ResultSummary:
     manifest = read_manifest(folder)
     centers = _read_cameras(folder, manifest).centers
     size = sum(_checked(folder, name).st_size for name in manifest.own_files() - set(manifest.derived))
+    # Preview and clouds may have been taken away; the result is whole without them.
+    drawn = [folder / name for name in manifest.derived]
+    size += sum(path.lstat().st_size for path in drawn if path.is_file() and not path.is_symlink())
     return ResultSummary(
         folder=folder,
         name=manifest.name,
