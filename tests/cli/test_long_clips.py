@@ -1,6 +1,7 @@
 """``vdpm reconstruct`` of clips of several windows: the plan, what is known, what is refused."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_distances_are_read() -> None:
     points = parse_distance("4:120,80,4:200,90.5,0.6")
     assert points is not None
     assert (points.pixel_a, points.pixel_b, points.length) == ((120, 80), (200, 90.5), 0.6)
-    for bad in ("1,2", "a,b,c", "4:1,2,3", "0,1,2,3,4"):
+    for bad in ("1,2", "a,b,c", "4:1,2,3", "0,1,2,3,4", "0,1,inf", "4:1,2,4:3,4,inf"):
         with pytest.raises(UsageError, match="--distance"):
             parse_distance(bad)
 
@@ -64,6 +65,12 @@ def test_known_cameras_come_in_pixels_of_the_source(tmp_path: Path) -> None:
         read_priors(160.0, None, None, transform, zoom=True)
     with pytest.raises(UsageError, match="exclude each other"):
         read_priors(1.0, path, None, transform)
+    for outside in ("0:200,10,0:40,10,2", "0:20,10,0:40,-1,2", "0:nan,10,0:40,10,2"):
+        with pytest.raises(UsageError, match="outside of the video's picture of 200 x 100"):
+            read_priors(None, None, outside, transform)
+    for focal_length in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(UsageError, match="--focal"):
+            read_priors(focal_length, None, None, transform)
     path.write_text("[]")
     with pytest.raises(InputError, match="not a file of cameras"):
         read_priors(None, path, None, transform)

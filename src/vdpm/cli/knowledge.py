@@ -1,10 +1,11 @@
 """Options that say what is known beforehand: lens, poses, a distance."""
 
-import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vdpm.errors import InputError, UsageError
+from vdpm.json_file import read_json
 
 if TYPE_CHECKING:
     from vdpm.geometry.image_transform import ImageTransform
@@ -21,17 +22,24 @@ def parse_distance(text: str | None) -> "KnownDistance | None":
     try:
         if ":" not in text:
             a, b, length = text.split(",")
-            return KnownDistance(int(a), int(b), float(length))
+            return KnownDistance(int(a), int(b), _length(length))
         ends, length = text.rsplit(",", 1)
         first, second = ends.split(",", 2)[:2], ends.split(",", 2)[2].split(",")
         (frame_a, xa), ya = first[0].split(":"), first[1]
         (frame_b, xb), yb = second[0].split(":"), second[1]
         pixels = (float(xa), float(ya)), (float(xb), float(yb))
-        return KnownDistance(int(frame_a), int(frame_b), float(length), *pixels)
+        return KnownDistance(int(frame_a), int(frame_b), _length(length), *pixels)
     except UsageError:
         raise
     except (ValueError, IndexError):
         raise UsageError(message) from None
+
+
+def _length(text: str) -> float:
+    length = float(text)
+    if math.isinf(length):
+        raise UsageError(f"--distance: a length of {text} is none; give a number above 0")
+    return length
 
 
 def read_priors(
@@ -56,13 +64,13 @@ def read_priors(
     intrinsics, c2w = None, None
     frames: tuple[int, ...] = ()
     if focal is not None:
-        if not focal > 0:
-            raise UsageError(f"--focal {focal:g} must be above 0 pixels")
+        if not 0 < focal < math.inf:
+            raise UsageError(f"--focal {focal:g} must be a number of pixels above 0")
         length = torch.tensor(float(focal))
         intrinsics = intrinsics_from_focal(length, length, transform.source_size)
     if cameras is not None:
         try:
-            content = json.loads(cameras.read_text())
+            content = read_json(cameras, "vdpm reconstruct --help tells what --cameras reads")
             if "intrinsics" in content:
                 if focal is not None:
                     raise UsageError("--focal and the intrinsics of --cameras exclude each other; give one")
@@ -78,10 +86,8 @@ def read_priors(
                     raise ValueError(f"c2w are {[*c2w.shape[1:]]}, not 4 x 4")
             if intrinsics is None and c2w is None and known is None:
                 raise ValueError("neither intrinsics nor c2w are in it")
-        except UsageError:
+        except (UsageError, InputError):
             raise
-        except OSError as error:
-            raise InputError(f"{cameras}: cannot be read ({error.strerror})") from None
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{cameras}: not a file of cameras ({error})") from None
     if intrinsics is not None:
@@ -97,7 +103,12 @@ def _in_output(known: "KnownDistance", transform: "ImageTransform") -> "KnownDis
 
     import torch
 
+    height, width = transform.source_size
+
     def moved(pixel: tuple[float, float]) -> tuple[float, float]:
+        if not (0 <= pixel[0] < width and 0 <= pixel[1] < height):
+            named = f"{pixel[0]:g},{pixel[1]:g}"
+            raise UsageError(f"--distance: pixel {named} is outside of the video's picture of {width} x {height}")
         x, y = transform.points_to_output(torch.tensor(pixel)).tolist()
         return x, y
 

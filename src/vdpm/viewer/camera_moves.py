@@ -1,6 +1,5 @@
 """Where a film looks from: around the scene, through the video's own cameras, or along a path from a file."""
 
-import json
 import math
 from bisect import bisect_right
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from jaxtyping import Float
 
 from vdpm.errors import InputError
 from vdpm.geometry.rigid import matrix_to_quaternion, quaternion_to_matrix
+from vdpm.json_file import read_json
 from vdpm.structures import Reconstruction
 from vdpm.viewer.splatting import View
 
@@ -28,7 +28,6 @@ SWING = 28.0
 """Degrees to either side."""
 MOST = 0.93
 """Share of the points that a turn keeps in the picture."""
-MAX_PATH_BYTES = 16 * 2**20
 
 
 def around(
@@ -153,17 +152,7 @@ def along(path: Path, size: tuple[int, int]) -> Move:
 
 
 def _read_keys(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_PATH_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
-    if len(content) > MAX_PATH_BYTES:
-        raise InputError(f"{path}: larger than {MAX_PATH_BYTES} bytes, which no camera path is")
-    try:
-        data = json.loads(content)
-    except (ValueError, RecursionError):
-        raise InputError(f"{path}: not valid JSON; docs/viewer.md shows a camera path") from None
+    data = read_json(path, "docs/viewer.md shows a camera path")
     keys = data.get("keys") if isinstance(data, dict) else None
     if not isinstance(keys, list) or not keys or not all(isinstance(key, dict) for key in keys):
         raise InputError(f"{path}: holds no list of keys; docs/viewer.md shows a camera path")
