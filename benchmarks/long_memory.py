@@ -9,6 +9,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vdpm.structures import Video
 
 SETTINGS = [
     (8, 96, 128, "auto"),
@@ -73,22 +77,27 @@ def run(model: str, length: int, height: int, width: int, targets: str) -> None:
     print(predicted / 1e6, (peak_process_memory() or 0) / 1e6, disk / 1e6 / count * 100)
 
 
-def long(model: str, count: int, width: int, height: int) -> None:
-    """A camera slides along a picture: predicted and used memory, beside what the process holds before it begins."""
-    import time
-
+def sliding(count: int, width: int, height: int) -> "Video":
+    """A camera slides along a picture, which networks make little of: solvers take all the rounds there are."""
     import torch
 
     from vdpm.geometry.image_transform import ImageTransform
-    from vdpm.provenance import peak_process_memory
-    from vdpm.reconstruct import make_plan
     from vdpm.structures import Video
 
     wide = torch.rand(1, 3, 12, 4 + count // 6, generator=torch.Generator().manual_seed(0))
     wide = torch.nn.functional.interpolate(wide, (height, 2 * count + width), mode="bilinear")[0].permute(1, 2, 0)
     frames = torch.stack([(255 * wide[:, 2 * k : 2 * k + width]).byte() for k in range(count)])
-    video = Video(frames, torch.arange(count) / 10, torch.arange(count), ImageTransform.identity((height, width)))
-    plan = make_plan(video, model=model, cuts="ignore")
+    return Video(frames, torch.arange(count) / 10, torch.arange(count), ImageTransform.identity((height, width)))
+
+
+def long(model: str, count: int, width: int, height: int) -> None:
+    """``sliding``: predicted and used memory, beside what the process holds before it begins."""
+    import time
+
+    from vdpm.provenance import peak_process_memory
+    from vdpm.reconstruct import make_plan
+
+    plan = make_plan(sliding(count, width, height), model=model, cuts="ignore")
     predicted, begin = plan.forecast().memory, time.monotonic()
     print(
         f"{count} frames of {width} x {height}: {len(plan.windows)} windows planned, {predicted / 1e6:.0f} MB predicted"

@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from long_memory import sliding
 from long_truth import long_truth
 
 from vdpm.archive import StoredWindow, WindowStore
-from vdpm.geometry.image_transform import ImageTransform
 from vdpm.long_reconstruct import identity_of, reconstruct_window, window_maps
 from vdpm.long_video.alignment import Alignment, align, sharpen
 from vdpm.long_video.joining import join_windows
@@ -42,8 +42,8 @@ class Clip:
         self.made: dict[str, float] = json.loads(self.file.read_text()) if self.file.exists() else {}
         self.seconds = dict.fromkeys(PARTS, 0.0)
 
-    def run(self) -> Alignment:
-        """All windows, and where they lie."""
+    def run(self) -> None:
+        """All windows into one world."""
         config, count = WindowConfig(), len(self.video)
         begin = time.process_time()
         loops = find_loops(thumbnails(self.video.frames), gap=2 * config.frames)
@@ -53,9 +53,8 @@ class Clip:
             windows, count, config, self.reconstructed, self.aligned, timed=partial(with_times, wanted="auto")
         )
         begin, content = time.process_time(), self.video.transform.content_mask()
-        sharp = sharpen(joined.seen, joined.found, self.video.frames, content=content)
+        sharpen(joined.seen, joined.found, self.video.frames, content=content)
         self.took("pictures", begin)
-        return sharp or joined.found
 
     def reconstructed(self, windows: list[Window], first: int, doing: str) -> list[StoredWindow]:
         stored = []
@@ -91,7 +90,6 @@ def main() -> None:
     parser.add_argument("--seeds", default="5,6", help="of the held-out scenes")
     parser.add_argument("--plane", action="store_true", help="the camera that slides along a picture as well")
     parser.add_argument("--model", default="vdpm-small")
-    parser.add_argument("--save", type=Path, help="folder for the cameras found")
     options = parser.parse_args()
     torch.set_num_threads(1)
     network = load_network(options.model, torch.device("cpu"), "auto")
@@ -100,27 +98,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() if options.out is None else nullcontext(options.out) as folder:
         for name in [*filter(None, options.seeds.split(",")), *["plane"] * options.plane]:
             if name == "plane":
-                video = plane(options.frames, width, height)
+                video = sliding(options.frames, width, height)
             else:
                 video = long_truth(options.frames, int(name), (height, width), "cpu", Path(folder)).video
             at = Path(folder) / f"{options.frames}_{name}_{options.size}_{network.fingerprint()[:12]}"
             clip = Clip(network, video, at)
-            found = clip.run()
+            clip.run()
             rest = sum(clip.seconds.values()) - clip.seconds["network"]
             cells = "".join(f"{clip.seconds[part]:>10.2f}" for part in PARTS)
             print(f"{name:<8}{cells}{rest / clip.seconds['network']:>10.3f}", flush=True)
-            if options.save:
-                options.save.mkdir(parents=True, exist_ok=True)
-                told = (found.cameras.c2w, found.cameras.intrinsics, found.window_weight, tuple(found.windows))
-                torch.save(told, options.save / f"{at.name}.pt")
-
-
-def plane(frames: int, width: int, height: int) -> Video:
-    """A camera slides along a picture: what the network makes of it fits least, and solvers take all their rounds."""
-    wide = torch.rand(1, 3, 12, 4 + frames // 6, generator=torch.Generator().manual_seed(0))
-    wide = torch.nn.functional.interpolate(wide, (height, 2 * frames + width), mode="bilinear")[0].permute(1, 2, 0)
-    images = torch.stack([(255 * wide[:, 2 * k : 2 * k + width]).byte() for k in range(frames)])
-    return Video(images, torch.arange(frames) / 10, torch.arange(frames), ImageTransform.identity((height, width)))
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ TURN, STEP, STILL = 0.005, 0.5, 0.001
 """The same of its steps from frame to frame: radians, share of the step, share of the distance of what is seen."""
 ROUNDS = 15
 FOLLOWED_BYTES, SEARCHED_BYTES = 200e3, 4e6
-"""Memory for each frame of a clip, and for each of those whose pixels are looked for at once. Clips of 100, 300 and
-1,000 frames took 141, 187 and 309 MB."""
+"""Memory for each frame of a clip, and for each of those whose pixels are looked for at once. Clips of 200 and
+1,000 frames took 97 and 286 MB."""
 
 
 def sight_bytes(num_frames: int) -> float:
