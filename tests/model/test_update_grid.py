@@ -1,5 +1,6 @@
 """What an update can hold: the nearest of it is what is stored and loaded."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,7 @@ def test_known_steps_are_multiplied_by_one_factor_to_reach_a_size(folder: Path) 
             folder / "later",
             folder / "earlier",
             folder / f"{share}",
-            compacted_by=lambda model, before: update_with_steps_of(folder / "update", model, before, mib),
+            compacted_by=partial(update_with_steps_of, folder / "update", mib=mib),
         )
         size = (folder / f"{share}" / "update-1.safetensors.xz").stat().st_size / 2**20
         # In so small a network entries change their integer many at a time.

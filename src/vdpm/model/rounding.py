@@ -15,8 +15,10 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor, nn
 
+from vdpm.errors import UsageError
 from vdpm.model.checkpoint_file import INT8_LEVELS, is_quantized, row_scales
 from vdpm.model.updates import REACH
+from vdpm.progress import Report, silent
 
 FINE_STEP = 0.12
 """The step of matrices outside of the transformers' blocks: those are few, and nothing after them makes up for it."""
@@ -31,6 +33,8 @@ ZERO_SAVING = 0.5
 SCALE_DIGITS = 3
 REST_DIGITS = 7
 """Binary digits after the first of stored scales and of what stays in float32."""
+SLACK = 0.005
+"""By how much of it a file may be smaller than wanted."""
 _DAMPING = 0.01
 _COLUMNS = 64
 
@@ -167,6 +171,42 @@ def cheap_differences(
         integers[name] = (chosen.reshape(tensors[name].shape), scale)
     rest = {name: value.float() - before[name].float() for name, value in tensors.items() if name not in feedback}
     return Compacted(integers, {name: value.to(torch.bfloat16).float() for name, value in rest.items()})
+
+
+def check_size(mib: float) -> None:
+    """Raises UsageError for a size of a file that is none."""
+    if not (math.isfinite(mib) and mib > 0):
+        raise UsageError(f"a size of {mib:g} MiB; it must be above 0")
+
+
+def finest_of_size(
+    mib: float,
+    at: Callable[[float], tuple[Compacted, float]],
+    bounds: tuple[float, float],
+    rounds: int,
+    report: Report = silent,
+) -> Compacted:
+    """What ``at`` gives for the smallest logarithm of steps within ``bounds`` whose file has no more than ``mib`` MiB,
+    the second thing it gives; found by halving so many times, or to within ``SLACK``.
+
+    Raises UsageError for a size out of reach.
+    """
+    low, high = bounds
+    best, least = at(high)
+    if least > mib:
+        raise UsageError(f"the file can be no smaller than {least:.2f} MiB; {mib:g} is too little")
+    for done in range(1, rounds + 1):
+        middle = (low + high) / 2
+        tried, size = at(middle)
+        if size > mib:
+            low = middle
+        else:
+            high, best = middle, tried
+            if size > mib * (1 - SLACK):
+                break
+        report("steps for the size", done, rounds)
+    report("steps for the size", rounds, rounds)
+    return best
 
 
 def code_lengths(integers: Tensor) -> Float[Tensor, "integers"]:

@@ -7,15 +7,16 @@ is what has been trained.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vdpm.errors import CheckpointError, UsageError
+from vdpm.errors import CheckpointError
 from vdpm.model.checkpoint_file import read_state
-from vdpm.model.rounding import SCALE_DIGITS, Compacted, few_digits
+from vdpm.model.rounding import SCALE_DIGITS, Compacted, check_size, few_digits, finest_of_size
 from vdpm.model.updates import REACH, scales_of_update, update_content, updated
 from vdpm.model.vdpm import VDPM
 from vdpm.model.weights import fingerprint, locate_weights
@@ -26,8 +27,6 @@ SMALLEST_SCALE = 1e-30
 MOST_FACTOR = 16.0
 """Steps are multiplied or divided by at most this to reach a size."""
 ROUNDS = 9
-SLACK = 0.005
-"""By how much of it a file may be smaller than wanted."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,8 @@ def update_with_steps_of(
     ``mib``: all steps are multiplied by one factor, the smallest with which the file takes no more MiB. Raises
     CheckpointError where ``source`` holds none, or one of another network, UsageError for a size out of reach.
     """
+    if mib is not None:
+        check_size(mib)
     grid = read_update_grid(source)
     if {name: value.shape for name, value in grid.base.items()} != {
         name: value.shape for name, value in before.items()
@@ -106,24 +107,8 @@ def update_with_steps_of(
 
 
 def _of_size(grid: UpdateGrid, tensors: Mapping[str, Tensor], mib: float, report: Report) -> Compacted:
-    if not (math.isfinite(mib) and mib > 0):
-        raise UsageError(f"a size of {mib:g} MiB; it must be above 0")
-    low, high = -math.log(MOST_FACTOR), math.log(MOST_FACTOR)
-    best, least = _at(grid, tensors, high)
-    if least > mib:
-        raise UsageError(f"the update can be no smaller than {least:.2f} MiB with these steps; {mib:g} is too little")
-    for done in range(ROUNDS):
-        report("a factor for the steps", done, ROUNDS)
-        middle = (low + high) / 2
-        tried, size = _at(grid, tensors, middle)
-        if size > mib:
-            low = middle
-        else:
-            high, best = middle, tried
-            if size > mib * (1 - SLACK):
-                break
-    report("a factor for the steps", ROUNDS, ROUNDS)
-    return best
+    widest = math.log(MOST_FACTOR)
+    return finest_of_size(mib, partial(_at, grid, tensors), (-widest, widest), ROUNDS, report)
 
 
 def _at(grid: UpdateGrid, tensors: Mapping[str, Tensor], logarithm: float) -> tuple[Compacted, float]:

@@ -22,9 +22,11 @@ from vdpm.model.rounding import (
     Feedback,
     cheap_differences,
     cheap_integers,
+    check_size,
     coarse_integers,
     feedback_of,
     few_digits,
+    finest_of_size,
     relative_steps,
     second_moments,
 )
@@ -36,8 +38,6 @@ CLIPS = 16
 SCENES = SceneConfig(num_frames=6, height=112, width=168)
 PACKING = 6
 """The level of zlib at which git, zip archives and wheels pack files."""
-SLACK = 0.005
-"""By how much of it a file may be smaller than wanted."""
 ROUNDS = 12
 PROBES = 1
 LEAST_STEP = 0.05
@@ -85,8 +85,7 @@ def compact_to_size(
     ``before``: tensors of an earlier network, of which it is to become an update (``model.updates``); integers and rest
     are then those of the differences. Raises UsageError for a size that cannot be reached.
     """
-    if not (math.isfinite(mib) and mib > 0):
-        raise UsageError(f"a size of {mib:g} MiB; it must be above 0")
+    check_size(mib)
     shown = _made(clips or OwnClips(), report)
     moments = second_moments(model, lambda: _show(model, shown, report))
     feedback = {name: feedback_of(inputs) for name, inputs in moments.items()}
@@ -158,7 +157,7 @@ def _of_size(
     before: Mapping[str, Tensor] | None,
     report: Report,
 ) -> Compacted:
-    """With the finest steps whose file is not larger than wanted, to within ``SLACK``."""
+    """With the finest steps whose file is not larger than wanted."""
     tensors = model.state_dict()
     rest = {name: few_digits(value.float(), REST_DIGITS) for name, value in tensors.items() if name not in feedback}
 
@@ -170,22 +169,8 @@ def _of_size(
             compacted = cheap_differences(tensors, before, feedback, steps)
         return compacted, packed_mib(model, compacted, update=before is not None)
 
-    low, high = math.log(LEAST_STEP), math.log(WIDEST_STEP / min(relative.values()))
-    best, least = at(high)
-    if least > mib:
-        raise UsageError(f"the file can be no smaller than {least:.2f} MiB; {mib:g} is too little")
-    for done in range(1, ROUNDS + 1):
-        middle = (low + high) / 2
-        tried, size = at(middle)
-        if size > mib:
-            low = middle
-        else:
-            high, best = middle, tried
-            if size > mib * (1 - SLACK):
-                break
-        report("steps for the size", done, ROUNDS)
-    report("steps for the size", ROUNDS, ROUNDS)
-    return best
+    bounds = math.log(LEAST_STEP), math.log(WIDEST_STEP / min(relative.values()))
+    return finest_of_size(mib, at, bounds, ROUNDS, report)
 
 
 def _random_sum(output: VDPMOutput, generator: torch.Generator) -> Float[Tensor, ""]:
