@@ -73,6 +73,7 @@ class Data:
         if self.output is not None:
             print(f"{write_report(check, self.output)}: the report, with pictures")
         wrong = len(check.findings) + len(check.corrupt)
-        print(f"{self.root}: {len(check.sequences)} sequences of {self.dataset}, {wrong} findings")
+        found = "1 finding" if wrong == 1 else f"{wrong} findings"
+        print(f"{self.root}: {len(check.sequences)} sequences of {self.dataset}, {found}")
         if wrong:
-            raise VDPMError(f"{self.root}: {wrong} findings; see above, mend the data or leave these sequences out")
+            raise VDPMError(f"{self.root}: {found}; see above, mend the data or leave these sequences out")
