@@ -72,7 +72,7 @@ class Window:
         if self.kind == "run":
             span = f"frames {first}-{last}"
         elif self.kind == "strided":
-            span = f"every {self.frames[1] - first}th frame of {first}-{last}"
+            span = f"one frame in {self.frames[1] - first} of {first}-{last}"
         else:
             gap = max(range(1, len(self.frames)), key=lambda k: self.frames[k] - self.frames[k - 1])
             span = f"frames {first}-{self.frames[gap - 1]} with {self.frames[gap]}-{last}"
