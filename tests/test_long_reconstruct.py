@@ -210,7 +210,7 @@ def test_chosen_sources_of_a_long_clip(
         assert some.maps.targets == result.maps.targets
         far = some.maps.targets[-1]
         # The network rounds otherwise where it moves fewer frames at once: by up to 2e-5 on some processors.
-        assert torch.allclose(some.maps.at(far, 1).points, result.maps.at(far, 1).points, atol=1e-4)
+        assert torch.allclose(some.maps.at(far, 1).points, result.maps.at(far, 1).points, atol=3e-5)
     assert not list(out.rglob("rest.npy")), "maps that only the alignment needs go"
     size = sum(path.stat().st_size for path in (out / "windows").rglob("*.npy"))
     assert size == pytest.approx(make_plan(

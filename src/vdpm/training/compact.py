@@ -30,7 +30,7 @@ from vdpm.model.rounding import (
     relative_steps,
     second_moments,
 )
-from vdpm.model.updates import write_update
+from vdpm.model.updates import update_content
 from vdpm.progress import Report, silent
 from vdpm.synthetic import SceneConfig, SceneGenerator, training_seeds
 
@@ -125,11 +125,10 @@ def sensitivities(
 
 def packed_mib(model: VDPM, compacted: Compacted, *, update: bool = False) -> float:
     """MiB of the file of weights as zlib packs it, or of the update, which is packed."""
+    if update:
+        return len(update_content("", compacted.integers, compacted.rest)) / 2**20
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
-        if update:
-            write_update(path, "", compacted.integers, compacted.rest)
-            return path.stat().st_size / 2**20
         write_state(path, model.state_dict() | dict(compacted.rest), model.config, "int8", compacted.integers)
         return len(zlib.compress(path.read_bytes(), PACKING)) / 2**20
 
