@@ -9,13 +9,14 @@ from torch import Tensor
 
 from vdpm.archive import ReconstructionWriter
 from vdpm.cost import Forecast, forecast
+from vdpm.geometry.pinhole import square_pixels
 from vdpm.geometry.rigid import invert_rigid
 from vdpm.long_video.one_window import Followed, follow_pictures
 from vdpm.map_memory import MapMemory
 from vdpm.model import VDPM
 from vdpm.model.vdpm import SceneTokens
 from vdpm.progress import Report, silent
-from vdpm.provenance import cameras_by, made_by, measurements, timed
+from vdpm.provenance import cameras_by, lens_by, made_by, measurements, timed
 from vdpm.structures import Cameras, PointMap, Reconstruction, Video
 
 LOADING = "loading network and video"
@@ -26,6 +27,7 @@ class Plan:
     """A checked task: frames in memory, the network on its device, and the maps wanted, as frame indices.
 
     ``sight``: cameras, and points with them, follow at the end what the pictures show (``long_video.one_window``).
+    ``square``: pixels are, so that lenses have one focal length in place of the camera head's two.
     """
 
     video: Video
@@ -37,6 +39,7 @@ class Plan:
     targets_per_step: int
     seconds: dict[str, float] = field(default_factory=dict)
     sight: bool = True
+    square: bool = True
 
     def lines(self) -> list[str]:
         """What is done, in words."""
@@ -83,7 +86,8 @@ class Plan:
             with torch.inference_mode():
                 followed = self._fill(sink, parameter.device, parameter.dtype, report)
             # Outside of inference mode: what it loads must be usable with gradients.
-            return sink.finish({"cameras": cameras_by(followed), **measurements(self.seconds, parameter.device)})
+            said = {"cameras": cameras_by(followed), "lens": lens_by(self.square)}
+            return sink.finish({**said, **measurements(self.seconds, parameter.device)})
 
     def _fill(
         self, sink: MapMemory | ReconstructionWriter, device: torch.device, dtype: torch.dtype, report: Report
@@ -135,8 +139,11 @@ class Plan:
         )
 
     def _cameras(self, tokens: SceneTokens) -> Cameras:
-        """The camera head's cameras, moved so that the reference camera is the world exactly."""
+        """The camera head's cameras, moved so that the reference camera is the world exactly; ``square``."""
         cameras = self.model.cameras(tokens)
         c2w = cameras.c2w[0].cpu().double()
         c2w = invert_rigid(c2w[self.reference]) @ c2w
-        return Cameras(c2w=c2w.float(), intrinsics=cameras.intrinsics[0].float().cpu(), size=cameras.size)
+        intrinsics = cameras.intrinsics[0].float().cpu()
+        if self.square:
+            intrinsics = square_pixels(intrinsics, self.video.transform.square_ratio)
+        return Cameras(c2w=c2w.float(), intrinsics=intrinsics, size=cameras.size)

@@ -13,6 +13,7 @@ import torch
 
 from vdpm.archive import ReconstructionWriter, StoredWindow, WindowEntry, WindowStore, check_output, load
 from vdpm.cost import Forecast, check_alignment, forecast
+from vdpm.geometry.pinhole import square_pixels
 from vdpm.geometry.rigid import invert_rigid
 from vdpm.long_video.alignment import BELIEVED, Alignment, align, sharpen
 from vdpm.long_video.joining import Joined, join_windows, most_tied
@@ -22,7 +23,7 @@ from vdpm.long_video.priors import Priors
 from vdpm.long_video.windows import Window, WindowConfig, plan_windows, with_times
 from vdpm.model import VDPM
 from vdpm.progress import Report, silent
-from vdpm.provenance import cameras_by, made_by, measurements, timed
+from vdpm.provenance import cameras_by, lens_by, made_by, measurements, timed
 from vdpm.structures import Cameras, PointMap, Reconstruction, Video
 
 Times = Literal["auto", "all", "none"] | Sequence[int]
@@ -30,7 +31,11 @@ Times = Literal["auto", "all", "none"] | Sequence[int]
 
 @dataclass(frozen=True, eq=False)
 class LongPlan:
-    """A checked task of several windows: frames in memory, the network on its device, windows and their times."""
+    """A checked task of several windows: frames in memory, the network on its device, windows and their times.
+
+    ``square``: as in ``clip_reconstruct.Plan``; known intrinsics are kept as they are. On disk windows keep what the
+    network said, so that a run may be taken up without it.
+    """
 
     video: Video
     model: VDPM
@@ -43,6 +48,7 @@ class LongPlan:
     priors: Priors = field(default_factory=Priors)
     seconds: dict[str, float] = field(default_factory=dict)
     windows: list[Window] = field(default_factory=list)
+    square: bool = True
 
     def __post_init__(self) -> None:
         self.priors.check(len(self.video))
@@ -169,7 +175,8 @@ class LongPlan:
         with timed(self.seconds, "align"):
             marks = self.priors.distance.pixels if self.priors.distance else ()
             content = self.video.transform.content_mask()
-            seen = observe(window_maps(stored), content, len(self.video), marks=marks)
+            ratio = self.video.transform.square_ratio if self.square else None
+            seen = observe(window_maps(stored, ratio), content, len(self.video), marks=marks)
             # In float64, which MPS lacks; a few megabytes, so the way there costs nothing.
             there = seen.to(device) if device.type == "cuda" else seen
             found = align(there, reference=self.reference, priors=self.priors, start=start).cpu()
@@ -195,6 +202,7 @@ class LongPlan:
             provenance={
                 **made_by(self.model, self.model_name, video),
                 "cameras": cameras_by(followed),
+                "lens": lens_by(self.square, known=self.priors.intrinsics is not None),
                 "windows": self._told(windows, found),
             },
             overwrite=overwrite,
@@ -300,9 +308,16 @@ def reconstruct_window(
     )
 
 
-def window_maps(stored: Sequence[StoredWindow]) -> list[WindowMaps]:
-    """What the alignment reads of windows on disk."""
-    return [WindowMaps(window.frames, window.cameras, partial(window.read, None)) for window in stored]
+def window_maps(stored: Sequence[StoredWindow], ratio: float | None = 1.0) -> list[WindowMaps]:
+    """What the alignment reads of windows on disk. ``ratio``: fx / fy of square pixels (``square_ratio``), which the
+    cameras then have; None leaves them as the network has them.
+    """
+
+    def cameras(window: StoredWindow) -> Cameras:
+        said = window.cameras
+        return said if ratio is None else replace(said, intrinsics=square_pixels(said.intrinsics, ratio))
+
+    return [WindowMaps(window.frames, cameras(window), partial(window.read, None)) for window in stored]
 
 
 def kept_windows(windows: Sequence[Window], found: Alignment) -> list[int]:

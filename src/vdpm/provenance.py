@@ -34,6 +34,13 @@ def cameras_by(followed: bool) -> str:
     return "by the pictures" if followed else "by the network alone"
 
 
+def lens_by(square: bool, known: bool = False) -> str:
+    """What a result holds of its focal lengths. ``known``: they were given."""
+    if known:
+        return "as given"
+    return "one focal length: square pixels" if square else "fx and fy each as the network has it"
+
+
 def measurements(seconds: dict[str, float], device: torch.device) -> dict[str, Any]:
     """Seconds of each step and peak memory in MB."""
     rounded = {key: round(value, 3) for key, value in seconds.items()}

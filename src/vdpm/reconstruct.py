@@ -57,6 +57,7 @@ def reconstruct(
     targets_per_step: int | None = None,
     windows: WindowConfig | None = None,
     priors: Priors | None = None,
+    pixels: Literal["square", "free"] | str = "square",
     max_memory: float | None = None,
     cuts: Literal["refuse", "ignore"] = "refuse",
     progress: bool | Report = False,
@@ -73,6 +74,11 @@ def reconstruct(
 
     At the end cameras follow what the pictures show, and points their cameras (``windows.sight``; False leaves the
     network's answer as it is, and so do clips whose lens zooms; ``provenance["cameras"]`` says which it was).
+
+    ``pixels``: "square" gives each frame one focal length, the geometric mean of the network's two, which disagree most
+    in pictures of another shape than it has seen; in pixels of the video where these are square themselves, else as
+    its sample aspect ratio says (``transform.square_ratio``). "free" keeps both. Lenses known by ``priors`` stay.
+    ``provenance["lens"]`` says which it was.
 
     A clip of more than 24 frames is taken in overlapping ``windows``, which are then brought into one world
     (``long_video``; a run that is killed goes on where it was when it is started again). ``max_memory``, in GiB, makes
@@ -107,6 +113,7 @@ def reconstruct(
             targets_per_step=targets_per_step,
             windows=windows,
             priors=priors,
+            pixels=pixels,
             max_memory=max_memory,
             cuts=cuts,
             report=report,
@@ -170,6 +177,7 @@ def make_plans(
     targets_per_step: int | None = None,
     windows: WindowConfig | None = None,
     priors: Priors | Callable[[ImageTransform], Priors | None] | None = None,
+    pixels: Literal["square", "free"] | str = "square",
     max_memory: float | None = None,
     cuts: Literal["split", "refuse", "ignore"] = "refuse",
     report: Report = silent,
@@ -185,6 +193,8 @@ def make_plans(
         raise UsageError(f"size {size} is above {MAX_SIZE} pixels, far from what networks are trained on; use less")
     for name, wanted in (("targets", targets), ("sources", sources)):
         _check_wanted(name, wanted)
+    if pixels not in ("square", "free"):
+        raise UsageError(f"pixels is {pixels!r}; use 'square' or 'free'")
     if not isinstance(video, Video):
         _check_exists(video)
     with timed(seconds, "load"):
@@ -253,6 +263,7 @@ def make_plans(
                     step,
                     dict(seconds),
                     config.sight and (known is None or known.shared_focal),
+                    pixels == "square",
                 )
             )
             continue
@@ -268,6 +279,7 @@ def make_plans(
             times_per_step=targets_per_step or times_per_step(network, config.frames, shot.size),
             config=config,
             priors=known or Priors(),
+            square=pixels == "square",
             seconds=dict(seconds),
         )
         plan.check_memory(max_memory)

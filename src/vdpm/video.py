@@ -198,7 +198,7 @@ def choose_transform(
     )
     if fit == "crop":
         return ImageTransform.fill_crop(source_size, output, pixel_aspect)
-    return ImageTransform.stretch(source_size, output)
+    return ImageTransform.stretch(source_size, output, pixel_aspect)
 
 
 def _open(source: Source, image_fps: float) -> VideoFile | ImageFiles:

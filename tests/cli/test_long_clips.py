@@ -58,6 +58,10 @@ def test_known_cameras_come_in_pixels_of_the_source(tmp_path: Path) -> None:
     assert focal.distance is not None
     assert focal.distance.pixel_a == (10, 5)
     assert read_priors(None, None, None, transform) is None
+    wide = read_priors(160.0, None, None, ImageTransform.stretch((100, 200), (50, 100), pixel_aspect=2.0))
+    assert wide is not None
+    assert wide.intrinsics is not None
+    assert wide.intrinsics.diagonal().tolist() == [40, 80, 1], "160 pixel heights are 80 pixel widths"
     zooming = read_priors(None, None, None, transform, zoom=True)
     assert zooming is not None
     assert not zooming.shared_focal

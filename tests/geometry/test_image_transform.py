@@ -1,6 +1,7 @@
 """Resizing, padding and cropping against images that were actually resized, and back."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -136,6 +137,31 @@ def test_wide_pixels_become_square():
     assert ImageTransform.fill_crop((480, 720), (224, 224), pixel_aspect=32 / 27).resized_size == (224, 398)
 
 
+@every_source
+@pytest.mark.parametrize("pixel_aspect", [1.0, 2.0, 0.6])
+@pytest.mark.parametrize("kind", ["stretch", "fit_pad", "fill_crop", "long_side"])
+def test_a_camera_of_one_focal_length_has_the_square_ratio(kind, pixel_aspect, source):
+    sizes = {"long_side": (64, 8)}.get(kind, ((56, 40),))
+    transform = getattr(ImageTransform, kind)(source, *sizes, pixel_aspect=pixel_aspect)
+    # Fifty pixel heights, which are so many fewer pixel widths as these are wider.
+    camera = torch.tensor([[50 / pixel_aspect, 0, 1], [0, 50.0, 1], [0, 0, 1]], dtype=torch.float64)
+    seen = transform.intrinsics_to_output(camera)
+    assert transform.square_ratio == pytest.approx(float(seen[0, 0] / seen[1, 1]), rel=1e-9)
+    if kind != "stretch":
+        assert abs(math.log(transform.square_ratio)) < 0.55 / min(transform.resized_size) + 0.55 / max(
+            transform.resized_size
+        )
+    again = ImageTransform.from_json(json.loads(json.dumps(transform.to_json())))
+    assert again == transform
+    assert again.pixel_aspect == pixel_aspect
+
+
+def test_results_of_before_pixels_were_told_have_square_ones():
+    told = ImageTransform.fit_pad((48, 80), (64, 96)).to_json()
+    del told["pixel_aspect"]
+    assert ImageTransform.from_json(told).pixel_aspect == 1
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
 def test_every_float_type_is_kept(dtype):
     transform = ImageTransform.fit_pad((9, 12), (16, 16))
@@ -170,6 +196,9 @@ def test_impossible_transforms_are_refused():
         ImageTransform((10, 10), (5, 5), (-1.0, 0.5), (0, 0))
     with pytest.raises(UsageError, match="at least 1"):
         ImageTransform((0, 10), (5, 5), (0.5, 0.5), (0, 0))
+    for aspect in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(UsageError, match="pixel aspect"):
+            ImageTransform((10, 10), (5, 5), (0.5, 0.5), (0, 0), aspect)
     with pytest.raises(UsageError, match="10 x 12"):
         ImageTransform.identity((10, 12)).apply(torch.rand(3, 12, 10))
     with pytest.raises(UsageError, match="nearest"):

@@ -12,6 +12,7 @@ from vdpm.geometry.pinhole import (
     intrinsics_from_fov,
     pixel_grid,
     project,
+    square_pixels,
     unproject,
     ways_to_rays,
 )
@@ -66,6 +67,19 @@ def test_field_of_view_round_trip(batch):
     fov_h, fov_w = (0.2 + 2 * torch.rand(2, *batch, dtype=torch.float64)).unbind()
     found = fov_from_intrinsics(intrinsics_from_fov(fov_h, fov_w, (17, 31)), (17, 31))
     torch.testing.assert_close(found, (fov_h, fov_w))
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 2)])
+@pytest.mark.parametrize("ratio", [1.0, 0.5])
+def test_one_focal_length_lies_between_the_two(batch, ratio):
+    fx, fy = (20 + 60 * torch.rand(2, *batch, dtype=torch.float64)).unbind()
+    given = intrinsics_from_focal(fx, fy, (30, 40))
+    found = square_pixels(given, ratio)
+    torch.testing.assert_close(found[..., 0, 0], ratio * found[..., 1, 1])
+    torch.testing.assert_close(found[..., 0, 0] * found[..., 1, 1], fx * fy)
+    assert torch.equal(found[..., 2], given[..., 2])
+    assert torch.equal(given[..., 0, 0], fx), "what was given stays"
+    torch.testing.assert_close(square_pixels(found, ratio), found)
 
 
 def test_points_come_to_their_rays_but_no_farther_than_they_may():

@@ -45,9 +45,9 @@ def _length(text: str) -> float:
 def read_priors(
     focal: float | None, cameras: Path | None, distance: str | None, transform: "ImageTransform", zoom: bool = False
 ) -> "Priors | None":
-    """``focal``: in pixels of the source video. ``cameras``: a JSON file with any of "intrinsics" (3 x 3, or one a
-    frame, pixels of the source) and "c2w" ({"FRAME": 4 x 4}, or a list of one a frame). ``zoom``: the focal length
-    changes. None where nothing is known.
+    """``focal``: in pixels of the source video, in their heights where they are not square. ``cameras``: a JSON file
+    with any of "intrinsics" (3 x 3, or one a frame, pixels of the source) and "c2w" ({"FRAME": 4 x 4}, or a list of one
+    a frame). ``zoom``: the focal length changes. None where nothing is known.
 
     Raises InputError for a file that is not like that, UsageError for options that exclude each other.
     """
@@ -67,7 +67,7 @@ def read_priors(
         if not 0 < focal < math.inf:
             raise UsageError(f"--focal {focal:g} must be a number of pixels above 0")
         length = torch.tensor(float(focal))
-        intrinsics = intrinsics_from_focal(length, length, transform.source_size)
+        intrinsics = intrinsics_from_focal(length / transform.pixel_aspect, length, transform.source_size)
     if cameras is not None:
         try:
             content = read_json(cameras, "vdpm reconstruct --help tells what --cameras reads")

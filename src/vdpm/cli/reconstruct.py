@@ -77,7 +77,11 @@ class Reconstruct:
     """Use shorter windows where longer ones would take more memory than this."""
 
     focal: Annotated[float | None, tyro.conf.arg(metavar="PIXELS")] = None
-    """The focal length is known, in pixels of the video."""
+    """The focal length is known, in pixels of the video (in their heights, where they are not square)."""
+
+    pixels: Literal["square", "free"] = "square"
+    """One focal length, as cameras with square pixels have it, or one across and one down the picture, as the network
+    says. Known cameras stay as they are."""
 
     zoom: bool = False
     """The lens zooms: a focal length for each frame, where a clip of several windows has one otherwise. A clip seen at
@@ -145,6 +149,7 @@ class Reconstruct:
                 dtype=self.dtype,
                 windows=windows,
                 priors=lambda transform: read_priors(self.focal, self.cameras, self.distance, transform, self.zoom),
+                pixels=self.pixels,
                 max_memory=self.max_memory,
                 cuts=self.cuts,
                 report=report,

@@ -26,13 +26,15 @@ class ImageTransform:
     """A resize to whole pixels followed by a shift by whole pixels: source -> output.
 
     ``source_size`` and ``output_size`` are (height, width); ``scale`` and ``offset`` are (x, y). A negative offset
-    crops, a positive one pads. Raises UsageError when the resized image would not be a whole number of pixels.
+    crops, a positive one pads. ``pixel_aspect``: width over height of a source pixel, as it is meant to be shown.
+    Raises UsageError when the resized image would not be a whole number of pixels.
     """
 
     source_size: Size
     output_size: Size
     scale: tuple[float, float]
     offset: tuple[int, int]
+    pixel_aspect: float = 1.0
 
     def __post_init__(self) -> None:
         sizes = (*self.source_size, *self.output_size)
@@ -44,17 +46,24 @@ class ImageTransform:
             raise UsageError(f"image scale {self.scale} must be two finite numbers above 0 (x, y)")
         if len(self.offset) != 2 or any(value != int(value) for value in self.offset):
             raise UsageError(f"image offset {self.offset} must be two whole numbers of pixels (x, y)")
+        if not (math.isfinite(self.pixel_aspect) and self.pixel_aspect > 0):
+            raise UsageError(f"pixel aspect {self.pixel_aspect} must be a finite number above 0 (width over height)")
         for side, scale in zip(self.source_size, reversed(self.scale), strict=True):
             if abs(side * scale - round(side * scale)) > 1e-3 or round(side * scale) < 1:
                 raise UsageError(f"image scale {self.scale} does not take {self.source_size} to whole pixels")
 
     @classmethod
     def from_resized(
-        cls, source_size: Size, resized_size: Size, output_size: Size, offset: tuple[int, int]
+        cls,
+        source_size: Size,
+        resized_size: Size,
+        output_size: Size,
+        offset: tuple[int, int],
+        pixel_aspect: float = 1.0,
     ) -> "ImageTransform":
         """Resize to ``resized_size``, then put its top left corner at ``offset`` (x, y) of the output."""
         scale = (resized_size[1] / source_size[1], resized_size[0] / source_size[0])
-        return cls(source_size=source_size, output_size=output_size, scale=scale, offset=offset)
+        return cls(source_size, output_size, scale, offset, pixel_aspect)
 
     @classmethod
     def identity(cls, size: Size) -> "ImageTransform":
@@ -62,9 +71,9 @@ class ImageTransform:
         return cls.from_resized(size, size, size, (0, 0))
 
     @classmethod
-    def stretch(cls, source_size: Size, output_size: Size) -> "ImageTransform":
+    def stretch(cls, source_size: Size, output_size: Size, pixel_aspect: float = 1.0) -> "ImageTransform":
         """Fills the output, whatever that does to the aspect."""
-        return cls.from_resized(source_size, output_size, output_size, (0, 0))
+        return cls.from_resized(source_size, output_size, output_size, (0, 0), pixel_aspect)
 
     @classmethod
     def fit_pad(cls, source_size: Size, output_size: Size, pixel_aspect: float = 1.0) -> "ImageTransform":
@@ -78,7 +87,7 @@ class ImageTransform:
             min(output_size[0], max(1, round(shape_height * scale))),
             min(output_size[1], max(1, round(shape_width * scale))),
         )
-        return cls.from_resized(source_size, resized, output_size, _centred(resized, output_size))
+        return cls.from_resized(source_size, resized, output_size, _centred(resized, output_size), pixel_aspect)
 
     @classmethod
     def fill_crop(cls, source_size: Size, output_size: Size, pixel_aspect: float = 1.0) -> "ImageTransform":
@@ -89,7 +98,7 @@ class ImageTransform:
             max(output_size[0], round(shape_height * scale)),
             max(output_size[1], round(shape_width * scale)),
         )
-        return cls.from_resized(source_size, resized, output_size, _centred(resized, output_size))
+        return cls.from_resized(source_size, resized, output_size, _centred(resized, output_size), pixel_aspect)
 
     @classmethod
     def long_side(cls, source_size: Size, long_side: int, multiple: int, pixel_aspect: float = 1.0) -> "ImageTransform":
@@ -99,7 +108,7 @@ class ImageTransform:
         scale = longest / max(shape_height, shape_width)
         output = (_up_to_multiple(shape_height * scale, multiple), _up_to_multiple(shape_width * scale, multiple))
         resized = (max(1, round(shape_height * scale)), max(1, round(shape_width * scale)))
-        return cls.from_resized(source_size, resized, output, _centred(resized, output))
+        return cls.from_resized(source_size, resized, output, _centred(resized, output), pixel_aspect)
 
     @classmethod
     def width_crop(cls, source_size: Size, width: int, multiple: int) -> "ImageTransform":
@@ -112,6 +121,14 @@ class ImageTransform:
     def resized_size(self) -> Size:
         """(height, width) of the resized image, before it is padded or cropped."""
         return round(self.source_size[0] * self.scale[1]), round(self.source_size[1] * self.scale[0])
+
+    @property
+    def square_ratio(self) -> float:
+        """fx / fy, in pixels of the output, of a camera with as long a focal length across as down.
+
+        1 up to the rounding to whole pixels where the resize keeps the aspect; else as far from 1 as it stretches.
+        """
+        return self.scale[0] / (self.scale[1] * self.pixel_aspect)
 
     def apply(
         self, images: Shaped[Tensor, "*batch channels h w"], fill: float | int = PAD_VALUE
@@ -201,6 +218,7 @@ class ImageTransform:
             "output_size": list(self.output_size),
             "scale": list(self.scale),
             "offset": list(self.offset),
+            "pixel_aspect": self.pixel_aspect,
         }
 
     @classmethod
@@ -214,6 +232,8 @@ class ImageTransform:
                 output_size=(int(height), int(width)),
                 scale=(float(scale_x), float(scale_y)),
                 offset=(int(offset_x), int(offset_y)),
+                # Results of before it was told.
+                pixel_aspect=float(data.get("pixel_aspect", 1.0)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(

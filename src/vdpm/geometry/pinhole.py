@@ -83,6 +83,18 @@ def intrinsics_from_focal(
     return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
+def square_pixels(intrinsics: Float[Tensor, "*batch 3 3"], ratio: float = 1.0) -> Float[Tensor, "*batch 3 3"]:
+    """Two focal lengths that disagree -> one, the geometric mean; fx / fy becomes ``ratio``, and fx * fy stays.
+
+    ``ratio`` is that of a camera with square pixels in an image that was resized unevenly
+    (``ImageTransform.square_ratio``).
+    """
+    focal = (intrinsics[..., 0, 0] * intrinsics[..., 1, 1]).sqrt()
+    squared = intrinsics.clone()
+    squared[..., 0, 0], squared[..., 1, 1] = focal * math.sqrt(ratio), focal / math.sqrt(ratio)
+    return squared
+
+
 def fov_from_intrinsics(
     intrinsics: Float[Tensor, "*batch 3 3"], size: tuple[int, int]
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
