@@ -253,3 +253,9 @@ def test_a_real_room_with_its_poses_flipped(shared_dir: Path, tmp_path: Path) ->
             np.savetxt(tmp_path / path.name, np.linalg.inv(np.loadtxt(path)))
     assert "inverted" in only(check_dataset("7scenes", tmp_path, gap=9, pairs=2))
     assert check_dataset("7scenes", source, gap=9, pairs=2, frames=10).findings == []
+
+
+@pytest.mark.shared
+def test_a_real_room_over_a_frame_moves_less_than_its_depth_is_rounded(shared_dir: Path) -> None:
+    found = check_dataset("7scenes", shared_dir / "real" / "7scenes", gap=1, pairs=1, frames=6).findings
+    assert found == [], "half a Kinect's step is more than the whole difference"

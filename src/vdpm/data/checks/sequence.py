@@ -11,7 +11,7 @@ from vdpm.data.checks.carry import READINGS, Carried, carry, off_pixels, rescale
 from vdpm.data.checks.found import SequenceCheck, View
 from vdpm.data.checks.motion import check_motion
 from vdpm.data.checks.pairing import check_pairing
-from vdpm.data.checks.readings import chance, typical_parts
+from vdpm.data.checks.readings import chance, rounding, typical_parts
 from vdpm.data.frame import Frame
 from vdpm.data.quarantine import Quarantine
 from vdpm.data.sequence import DataSequence
@@ -184,6 +184,7 @@ def _other_reading(
     # Where few pixels have depth, few land on another one that has.
     needed = ENOUGH_OVERLAP * sum(float(read[b].valid.double().mean()) for _, b in chosen) / len(chosen)
     wrong = math.isnan(disagreement) or check.measures["depth_disagreement_quarter"] > LARGEST_DISAGREEMENT
+    rounded = [rounding(read[a]) for a, _ in chosen]
     found: list[tuple[float, float, str]] = []
     for words, reading, factor in readings:
         carried = [carry(rescaled(read[a], factor), rescaled(read[b], factor), reading) for a, b in chosen]
@@ -192,7 +193,7 @@ def _other_reading(
             check.measures[f"depth_disagreement_{reading}"] = other
         if over < needed or math.isnan(other):
             continue
-        likely = 1.0 if other >= disagreement else chance(as_read, carried) * len(readings)
+        likely = 1.0 if other >= disagreement else chance(as_read, carried, rounded) * len(readings)
         if likely < LARGEST_CHANCE or (wrong and not other > CLEARLY_BETTER * disagreement):
             found.append((min(likely, LARGEST_CHANCE), other, words))
     return min(found)[1:] if found else None
