@@ -16,6 +16,7 @@ from torch import Tensor
 from vdpm.evaluation.held_out import NETWORK, score_family
 from vdpm.evaluation.manifest import load_manifest
 from vdpm.evaluation.protocol import ClipByClip, NetworkPredictor, Prediction
+from vdpm.geometry.pinhole import square_pixels
 from vdpm.geometry.rigid import invert_rigid
 from vdpm.long_video.one_window import follow_pictures
 from vdpm.model import VDPM
@@ -34,7 +35,7 @@ def following(model: VDPM) -> ClipByClip:
         said, own = model.cameras(tokens), model.time_variant(tokens)
         at_targets = model.decode(tokens, torch.tensor(list(targets))).points[0]
         c2w = invert_rigid(said.c2w[0, 0]) @ said.c2w[0]
-        before = Cameras(c2w, said.intrinsics[0], tuple(images.shape[-2:]))
+        before = Cameras(c2w, square_pixels(said.intrinsics[0]), tuple(images.shape[-2:]))
         pictures = (images.permute(0, 2, 3, 1) * 255).round().to(torch.uint8)
         points = own.points[0]
         found = follow_pictures(pictures, before, points, own.confidence[0])

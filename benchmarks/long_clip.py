@@ -1,6 +1,7 @@
 """Long clips of our own scenes through a network, against their truth, and what each part of the method is worth.
 
     python benchmarks/long_clip.py --out DIR [--frames 300] [--seeds 3,4,5] [--device cuda] [--minutes 25]
+        [--pixels free]
 
 A camera orbits while things move. Windows of 16 frames in one world are compared with single windows of 20 frames, each
 brought to the truth by itself, and with windows chained naively. Every window goes through the network once and is kept
@@ -57,8 +58,9 @@ class Clock:
 class Bank:
     """Windows of one clip, through the network when first asked for, then from disk."""
 
-    def __init__(self, folder: Path, network: VDPM, truth: Truth, clock: Clock) -> None:
+    def __init__(self, folder: Path, network: VDPM, truth: Truth, clock: Clock, square: bool = True) -> None:
         self.network, self.video, self.clock = network, truth.video, clock
+        self.ratio = truth.video.transform.square_ratio if square else None
         self.store = WindowStore(folder, identity_of(network, truth.video), truth.video.size, overwrite=True)
         self._index = self.store.folder / "windows" / "numbers.json"
         self._numbers: dict[str, int] = json.loads(self._index.read_text()) if self._index.exists() else {}
@@ -116,6 +118,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--seeds", default="3,4,5", help="of the held-out scenes")
     parser.add_argument("--size", default="168x112", help="width x height, divisible by the network's patches")
+    parser.add_argument("--pixels", choices=("square", "free"), default="square")
     parser.add_argument("--model", default="vdpm-small")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--minutes", type=float, default=60.0)
@@ -135,12 +138,13 @@ def main() -> None:
             clock.check()
             truth = long_truth(options.frames, seed, (height, width), str(device), options.out)
             folder = options.out / f"{options.frames}_{seed}_{options.size}_{network.fingerprint()[:12]}"
-            one_scene(Bank(folder, network, truth, clock), truth, rows)
+            one_scene(Bank(folder, network, truth, clock, options.pixels == "square"), truth, rows)
         except OutOfTime:
             complete = False
         told = {
             "frames": options.frames,
             "size": options.size,
+            "pixels": options.pixels,
             "model": options.model,
             "fingerprint": network.fingerprint(),
             "device": str(device),
@@ -184,7 +188,7 @@ def joined(bank: Bank, truth: Truth, runs: list[Window], variant: Variant) -> Ro
     def aligned(stored: list[StoredWindow], start: Alignment | None) -> tuple[Observations, Alignment]:
         device = next(bank.network.parameters()).device
         with timed(seconds, "align"):
-            seen = observe(window_maps(stored), video.transform.content_mask(), count)
+            seen = observe(window_maps(stored, bank.ratio), video.transform.content_mask(), count)
             there = seen.to(device) if device.type == "cuda" else seen
             return seen, align(there, method=variant.method, start=start).cpu()
 
