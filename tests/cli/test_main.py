@@ -31,6 +31,25 @@ def test_help_tells_no_default_that_says_nothing(run: Run, verb: str) -> None:
         assert nothing not in " ".join(done.out.split())
 
 
+@pytest.mark.parametrize("verb", [*VERBS, "evaluate families", "evaluate tracking", "train", "data check"])
+def test_help_names_types_without_what_stands_for_nothing(run: Run, verb: str) -> None:
+    assert "None" not in run(*verb.split(), "--help").out
+
+
+def test_help_names_types_of_what_may_be_left_out(run: Run) -> None:
+    text = " ".join(run("train", "--help").out.replace("\u2502", " ").split())
+    for option in ("--steps INT", "--lr FLOAT", "--init STR", "--device {cuda,cpu}", "--cuda-graphs {True,False}"):
+        assert f" {option} " in text
+    assert " --round-as DIR " in text, "as it is told beside the option"
+    assert "[TRAIN OPTIONS] RECIPE" in text
+
+
+def test_help_flows_over_the_lines_of_the_source(run: Run) -> None:
+    lines = [line.strip("\u2502 ") for line in run("train", "--help").out.splitlines()]
+    at = next(number for number, line in enumerate(lines) if "weights, to use), onward/" in line)
+    assert lines[at + 1] == "another run to go on from), log.jsonl and tensorboard/."
+
+
 def test_help_tells_the_other_defaults(run: Run) -> None:
     text = " ".join(run("page", "--help").out.replace("\u2502", " ").split())
     assert "a slider shows them. (default: 20.0)" in text

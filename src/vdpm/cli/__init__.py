@@ -74,7 +74,7 @@ def _parse(arguments: list[str]) -> Any:
     from vdpm.cli.demo import Demo
     from vdpm.cli.evaluate import Evaluate, with_way
     from vdpm.cli.export import Export
-    from vdpm.cli.help_text import telling_defaults
+    from vdpm.cli.help_text import telling_help
     from vdpm.cli.info import Info
     from vdpm.cli.page import Page
     from vdpm.cli.reconstruct import Reconstruct
@@ -108,7 +108,7 @@ def _parse(arguments: list[str]) -> Any:
             where = f"{before} ''" if before.startswith("-") else "an argument"
             raise UsageError(f"{where} is empty; write a value, or set the variable that it comes from")
     for verb, _ in verbs.values():
-        telling_defaults(verb)
+        telling_help(verb)
     described = (
         Annotated[verb, tyro.conf.subcommand(name, description=description)]
         for name, (verb, description) in verbs.items()

@@ -18,7 +18,7 @@ class Data:
     action: tyro.conf.Positional[Literal["check"]]
     """check is all there is."""
 
-    root: tyro.conf.Positional[Path]
+    root: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIR")]]
     """Folder of the data set."""
 
     dataset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "snippets"

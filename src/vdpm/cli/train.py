@@ -16,9 +16,9 @@ class Train:
     On several GPUs of one machine: torchrun --nproc-per-node 4 -m vdpm train small -o runs/small
     """
 
-    recipe: tyro.conf.Positional[str]
+    recipe: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RECIPE")]]
     """Name of a recipe in vdpm.recipes: small, small-further, small-slices, small-short, paper, smoke, ..."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
     """Folder for state.pt (to resume), model/ (the averaged weights, to use), onward/ (weights and average, small, for
     another run to go on from), log.jsonl and tensorboard/."""
     resume: bool = False

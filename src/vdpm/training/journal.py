@@ -8,6 +8,8 @@ from typing import Any
 
 from vdpm.errors import OutputError
 
+LOG_FILE = "log.jsonl"
+
 
 class Journal:
     """The log of a run that has reached step ``after``; what the file holds beyond that step was lost with it."""

@@ -13,9 +13,12 @@ from vdpm.data.mixture import DataSource
 from vdpm.errors import CheckpointError, OutputError, UsageError
 from vdpm.model import VDPM
 from vdpm.model.update_grid import UpdateGrid, read_update_grid
+from vdpm.training.board import FOLDER
 from vdpm.training.config import Attention, TrainConfig
 from vdpm.training.distributed import join_ranks, leave_ranks
-from vdpm.training.onward import Beginning, Progress, begin
+from vdpm.training.journal import LOG_FILE
+from vdpm.training.onward import ONWARD, STATE_FILE, Beginning, Progress, begin
+from vdpm.training.saving import MODEL
 from vdpm.training.trainer import NAMES_ONLY, Trainer
 
 
@@ -60,7 +63,7 @@ def train(
     the data sets that clips are drawn from beside our own scenes, which have ``scenes_share``, read by ``workers``
     processes a GPU.
     Raises UsageError for settings that make no sense, CheckpointError for weights that do not fit the recipe,
-    OutputError when ``output`` cannot be written, or already holds a run and ``resume`` is off.
+    OutputError when ``output`` cannot be written, holds other files and no run, or a run and ``resume`` is off.
     """
     begun = time.monotonic()
     for time_given in (minutes, within):
@@ -82,8 +85,8 @@ def train(
         raise UsageError("--init-average goes with the weights of --init; give both")
     if resume and init is not None:
         raise UsageError("a resumed run has its own weights; leave out either --init or --resume")
-    if not resume and (output / "state.pt").exists():
-        raise OutputError(f"{output} holds a training run; go on with --resume or choose another folder")
+    if not resume:
+        _check_place(output)
     optimizer = replace(
         config.optimizer,
         lr=config.optimizer.lr if learning_rate is None else learning_rate,
@@ -130,6 +133,25 @@ def train(
         ).run()
     finally:
         leave_ranks(ranks)
+
+
+def _check_place(output: Path) -> None:
+    """A new run's folder: none yet, or an empty one, or one of a run that ended before its first state."""
+    try:
+        held = sorted(path.name for path in output.iterdir() if not path.name.startswith("."))
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise OutputError(f"{output} is not a folder; choose another name") from None
+    except OSError as error:
+        raise OutputError(f"{output} cannot be read ({error.strerror}); choose another folder") from None
+    if STATE_FILE in held:
+        raise OutputError(f"{output} holds a training run; go on with --resume or choose another folder")
+    foreign = [name for name in held if name not in (LOG_FILE, FOLDER, MODEL, ONWARD)]
+    if foreign:
+        raise OutputError(
+            f"{output} holds other files and no training run ({foreign[0]}), so it is left alone; choose another folder"
+        )
 
 
 def _grid(source: str, config: TrainConfig) -> UpdateGrid:

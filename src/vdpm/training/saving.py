@@ -11,6 +11,9 @@ from vdpm.model.update_grid import UpdateGrid
 from vdpm.training.checkpoint import TrainingState, save_state
 from vdpm.training.onward import ONWARD, STATE_FILE, Progress, write_onward
 
+MODEL = "model"
+"""Folder of the averaged weights in that of a run."""
+
 
 def write_run(output: Path, state: TrainingState, grid: UpdateGrid | None = None) -> None:
     """Write ``state.pt``, the averaged weights as a model folder, and ``onward/``.
@@ -24,7 +27,7 @@ def write_run(output: Path, state: TrainingState, grid: UpdateGrid | None = None
     with torch.device("meta"):
         averaged = VDPM(config)
     averaged.load_state_dict(average, assign=True)
-    averaged.save_pretrained(output / "model", dtype="bfloat16")
+    averaged.save_pretrained(output / MODEL, dtype="bfloat16")
     progress = Progress(state.clips, state.scenes, state.averaged, tuple(state.seeds))
     write_onward(output / ONWARD, state.weights, average, config, progress)
 

@@ -33,7 +33,7 @@ from vdpm.training.checkpoint import TrainingState, load_state
 from vdpm.training.config import Bucket, TrainConfig
 from vdpm.training.distributed import Ranks, largest_over_ranks, mean_over_ranks, share_weights
 from vdpm.training.grid import ParametersGrid
-from vdpm.training.journal import Journal
+from vdpm.training.journal import LOG_FILE, Journal
 from vdpm.training.objective import objective
 from vdpm.training.onward import NEW, STATE_FILE, Progress, decay_after
 from vdpm.training.optimizer import is_falling, learning_rate
@@ -108,7 +108,7 @@ class Trainer:
             self._restore_average(average)
         if state is None and self.on_grid is not None and self._falls():
             self.on_grid.settle()
-        self.journal = Journal(output / "log.jsonl", after=self.step)
+        self.journal = Journal(output / LOG_FILE, after=self.step)
         self.board = Board(output, self.step)
         self.writer = Writer()
         self._recorded: dict[Bucket, RecordedStep] = {}
