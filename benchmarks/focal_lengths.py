@@ -25,7 +25,7 @@ from vdpm.evaluation.protocol import Prediction
 from vdpm.evaluation.snippet_scores import ProtocolOptions, camera_scores, shape_scores
 from vdpm.evaluation.trajectory import trajectory_errors
 from vdpm.geometry.camera_recovery import focal_weiszfeld
-from vdpm.geometry.pinhole import square_pixels
+from vdpm.geometry.pinhole import pixel_grid, square_pixels
 from vdpm.geometry.rigid import invert_rigid, transform_points
 from vdpm.long_video.one_window import follow_pictures
 from vdpm.long_video.windows import WindowConfig
@@ -36,6 +36,13 @@ from vdpm.synthetic.families import FAMILIES
 
 PIXELS = ("square", "free")
 RATIO = "disagreement of fx and fy"
+KINDS = {
+    "8 at once, network alone": (8, WindowConfig(sight=False)),
+    "8 in windows of 4": (8, WindowConfig(length=4)),
+    "20 at once": (20, WindowConfig()),
+    "40 in windows": (40, WindowConfig()),
+}
+"""How many frames of a recording are taken, and how."""
 SHOWN = ("fx", "fy", "rotation", "translation", "ate", "p_epe", "abs_rel")
 
 
@@ -106,7 +113,8 @@ def estimates(one: Seen) -> dict[str, Tensor]:
     """Focal lengths of each frame in one number, by several ways."""
     height, width = one.cameras.size
     fx, fy = one.cameras.intrinsics[:, 0, 0].double(), one.cameras.intrinsics[:, 1, 1].double()
-    points = focal_weiszfeld(transform_points(one.cameras.w2c, one.points)).double()
+    local = transform_points(one.cameras.w2c, one.points)
+    points = focal_weiszfeld(local).double()
     share, corner = width / (width + height), math.hypot(width, height) / 2
     fields = torch.atan(corner / fx), torch.atan(corner / fy)
     return {
@@ -120,9 +128,21 @@ def estimates(one: Seen) -> dict[str, Tensor]:
         "mean field of view of the diagonal": corner / torch.tan(sum(fields) / 2),
         "corner's ray": corner / ((width / 2 / fx).square() + (height / 2 / fy).square()).sqrt(),
         "point maps (Weiszfeld)": points,
+        "point maps, across alone": along(local, 0),
+        "point maps, down alone": along(local, 1),
         "geometric mean and point maps": (fx * fy).sqrt().sqrt() * points.sqrt(),
         "median of fx, fy and point maps": torch.stack((fx, fy, points)).median(dim=0).values,
     }
+
+
+def along(local: Tensor, axis: int) -> Tensor:
+    """The focal length by which points in their own camera lie on their pixels along one axis: the median over pixels
+    that are a fifth of the side and more off the middle.
+    """
+    size = (local.shape[2], local.shape[1])
+    place = pixel_grid(local.shape[1], local.shape[2])[..., axis] - size[axis] / 2
+    off = place.abs() > 0.2 * size[axis]
+    return (place[off] * local[..., 2][:, off] / local[..., axis][:, off]).nanmedian(dim=1).values.double()
 
 
 def estimate_errors(snippets: Sequence[Seen]) -> dict[str, str]:
@@ -166,19 +186,11 @@ def room(model: VDPM, folder: Path) -> None:
     """The real recording at its own pace, at once and in windows."""
     truth = SevenScenesSequence(folder, folder.name)
     print("| frames | | pixels | fx | fy | ATE, mm | AbsRel |\n| --- | --- | --- | --- | --- | --- | --- |")
-    kinds = {
-        "8 at once, network alone": (8, WindowConfig(sight=False)),
-        "8 in windows of 4": (8, WindowConfig(length=4)),
-        "20 at once, network alone": (20, WindowConfig(sight=False)),
-        "20 at once": (20, WindowConfig()),
-        "40 in windows, `--no-sight`": (40, WindowConfig(sight=False)),
-        "40 in windows": (40, WindowConfig()),
-    }
-    for name, (count, windows) in kinds.items():
+    for name, (count, windows) in KINDS.items():
         frames = [truth.frame(index) for index in range(min(count, len(truth)))]
         pictures = [frame.image.numpy() for frame in frames]
         for pixels in PIXELS:
-            clip = vdpm.video_from_frames(pictures, fps=30, multiple=model.config.patch_size, size=224)
+            clip = vdpm.video_from_frames(pictures, fps=30, multiple=model.config.patch_size)
             result = vdpm.reconstruct(
                 clip, model=model, targets="none", windows=windows, cuts="ignore", pixels=pixels, device="cpu"
             )
