@@ -68,7 +68,8 @@ class Reconstruct:
     """Windows that tie places seen again: where frames look alike, where the cameras found see the same points."""
 
     sight: bool = True
-    """Cameras and points as the network has them, not fitted to patches of one frame that are found again in others."""
+    """Cameras (but for --pixels) and points as the network has them, not fitted to patches of one frame that are found
+    again in others."""
 
     cuts: Literal["split", "ignore"] = "split"
     """What to do where shots change in a clip of several windows: a result for each shot, or one for all."""
