@@ -30,9 +30,14 @@ parser.add_argument("video", type=Path, help="a video, or a folder written by vd
 parser.add_argument("pixels", nargs="+", metavar="X,Y", type=pixel)
 parser.add_argument("-o", "--output", type=Path, default=Path("tracks.csv"))
 arguments = parser.parse_args()
+if not arguments.output.parent.is_dir():
+    parser.error(f"{arguments.output}: there is no folder {arguments.output.parent}; make it first")
 
 saved = (arguments.video / "reconstruction.json").exists()
-result = vdpm.load(arguments.video) if saved else vdpm.reconstruct(arguments.video, progress=True)
+try:
+    result = vdpm.load(arguments.video) if saved else vdpm.reconstruct(arguments.video, progress=True)
+except vdpm.VDPMError as error:
+    parser.exit(error.exit_code, f"{parser.prog}: error: {error}\n")
 
 height, width = result.transform.source_size
 for x, y in arguments.pixels:

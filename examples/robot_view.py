@@ -85,7 +85,10 @@ def main() -> None:
     if not 0 < arguments.metres < float("inf"):
         parser.error(f"--metres {arguments.metres:g} must be above 0, the length of one unit of the result")
     saved = (arguments.video / "reconstruction.json").exists()
-    result = vdpm.load(arguments.video) if saved else vdpm.reconstruct(arguments.video, progress=True)
+    try:
+        result = vdpm.load(arguments.video) if saved else vdpm.reconstruct(arguments.video, progress=True)
+    except vdpm.VDPMError as error:
+        parser.exit(error.exit_code, f"{parser.prog}: error: {error}\n")
 
     (arguments.output / "depth").mkdir(parents=True, exist_ok=True)
     lines = ["# seconds x y z qx qy qz qw: camera's optical frame in a world of x forward, y left, z up; metres"]

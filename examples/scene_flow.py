@@ -20,9 +20,14 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("video", type=Path, help="a video, or a folder written by vdpm reconstruct")
 parser.add_argument("-o", "--output", type=Path, default=Path("flow.npz"))
 arguments = parser.parse_args()
+if not arguments.output.parent.is_dir():
+    parser.error(f"{arguments.output}: there is no folder {arguments.output.parent}; make it first")
 
 saved = (arguments.video / "reconstruction.json").exists()
-result = vdpm.load(arguments.video) if saved else vdpm.reconstruct(arguments.video, progress=True)
+try:
+    result = vdpm.load(arguments.video) if saved else vdpm.reconstruct(arguments.video, progress=True)
+except vdpm.VDPMError as error:
+    parser.exit(error.exit_code, f"{parser.prog}: error: {error}\n")
 
 frames = range(len(result) - 1)
 points = np.stack([result.maps.time_variant(frame).points.numpy() for frame in frames])

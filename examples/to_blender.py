@@ -23,7 +23,10 @@ if not 0 < arguments.metres < float("inf"):
     parser.error(f"--metres {arguments.metres:g} must be above 0, the length of one unit of the result")
 
 saved = (arguments.video / "reconstruction.json").exists()
-result = vdpm.load(arguments.video) if saved else vdpm.reconstruct(arguments.video, progress=True)
+try:
+    result = vdpm.load(arguments.video) if saved else vdpm.reconstruct(arguments.video, progress=True)
+except vdpm.VDPMError as error:
+    parser.exit(error.exit_code, f"{parser.prog}: error: {error}\n")
 
 arguments.output.mkdir(parents=True, exist_ok=True)
 points = ExportOptions(scale=arguments.metres, max_points=arguments.points, drop_percent=20.0)

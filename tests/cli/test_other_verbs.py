@@ -1,5 +1,7 @@
 """demo, convert, scenes: from words to files. train and evaluate are tested beside what they call."""
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from PIL import Image
 import vdpm
 from fixtures.outcome import Run
 from vdpm.cli import demo, screen
+from vdpm.model import checkpoint_file
 from vdpm.synthetic import SceneConfig
 from vdpm.synthetic.demo_clip import load_ground_truth, write_clip
 
@@ -84,6 +87,38 @@ def test_convert_makes_a_folder_that_loads(run: Run, tiny_folder: Path, tmp_path
     again = run("convert", tiny_folder, folder)
     assert again.code == 5
     assert "--overwrite" in again.err
+
+
+@pytest.mark.parametrize("more", [(), ("--dtype", "int8", "--size", 5, "--update-of", "itself")])
+def test_convert_tells_the_place_that_cannot_be_written(
+    run: Run, tiny_folder: Path, tmp_path: Path, more: tuple[object, ...]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    wanted = tmp_path / "file" / "ours"
+    words = [tiny_folder if word == "itself" else word for word in more]
+    done = run("convert", tiny_folder, wanted, *words)
+    assert done.code == 5
+    assert f"{wanted} " in done.err
+    assert f".{os.getpid()}" not in done.err
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_convert_to_a_full_disk_tells_the_wanted_file(
+    run: Run, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    folder = tmp_path / "some name"
+    if there:
+        assert run("convert", tiny_folder, folder).code == 0
+
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpoint_file, "save_file", full)
+    done = run("convert", tiny_folder, folder, *["--overwrite"][: int(there)])
+    assert done.code == 5
+    assert f"cannot write {folder / 'model.safetensors'} (" in done.err
+    assert "No space left on device" in done.err
+    assert f".{os.getpid()}" not in done.err
 
 
 def test_convert_refuses_what_is_no_checkpoint(run: Run, tmp_path: Path) -> None:

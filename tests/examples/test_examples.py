@@ -130,6 +130,43 @@ def test_numbers_that_cannot_be_meant(
     assert not (tmp_path / "out").exists()
 
 
+NAMES = (
+    ("scene_flow.py", ()),
+    ("follow_pixels.py", ("20,20",)),
+    ("to_blender.py", ()),
+    ("robot_view.py", ()),
+)
+
+
+@pytest.mark.parametrize("video", ["missing.mp4", "text.mp4", "damaged"])
+@pytest.mark.parametrize(("name", "words"), NAMES)
+def test_a_video_that_cannot_be_read_is_told_in_one_line(
+    name: str, words: tuple[str, ...], video: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "reconstruction.json").write_text("{")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit) as left:
+        run(monkeypatch, name, tmp_path / video, *words, "-o", tmp_path / "out")
+    assert left.value.code == 3, "as the verbs of vdpm"
+    *progress, said = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"{name}: error: ")
+    assert video in said
+    assert not [line for line in progress if "loading" not in line]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("name", "words"), NAMES[:2])
+def test_a_place_that_is_not_there_is_told_before_the_work(
+    name: str, words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        run(monkeypatch, name, tmp_path / "missing.mp4", *words, "-o", tmp_path / "nowhere" / "out.npz")
+    assert left.value.code == 2
+    assert f"there is no folder {tmp_path / 'nowhere'}" in capsys.readouterr().err
+
+
 def test_robot_view(
     scene: MovingSphere, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
