@@ -206,7 +206,9 @@ class App {
     const before = this.states.get(job.id);
     this.states.set(job.id, now);
     if (before === now || now === 'waiting') return;
-    byId('said').textContent = `${job.label}: ${now === 'failed' ? job.error : now === 'ready' ? 'the result is ready' : now}`;
+    const line = now === 'failed' ? job.error : now === 'ready' ? 'the result is ready' : now;
+    // Most errors begin with the video's name.
+    byId('said').textContent = line.startsWith(`${job.label}: `) ? line : `${job.label}: ${line}`;
   }
 
   look(job) {
