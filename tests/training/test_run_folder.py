@@ -36,7 +36,7 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
         train(RUN, tmp_path / "thesis.tex")
 
 
-@pytest.mark.parametrize("name", ["log.jsonl", "tensorboard", ".state.pt.77", ".DS_Store"])
+@pytest.mark.parametrize("name", ["log.jsonl", "tensorboard", ".state.pt.77", ".DS_Store", "output.txt", "slurm-7.out"])
 def test_a_run_that_ended_before_its_first_state_begins_again(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
     with pytest.raises(Begun):

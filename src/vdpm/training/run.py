@@ -135,8 +135,12 @@ def train(
         leave_ranks(ranks)
 
 
+_REDIRECTED = (".txt", ".log", ".out", ".err")
+
+
 def _check_place(output: Path) -> None:
-    """A new run's folder: none yet, or an empty one, or one of a run that ended before its first state."""
+    """A new run's folder: none yet, or an empty one, or one of a run that ended before its first state. What a shell
+    was told to write there (``> runs/a/out.txt``) is no hindrance."""
     try:
         held = sorted(path.name for path in output.iterdir() if not path.name.startswith("."))
     except FileNotFoundError:
@@ -147,7 +151,8 @@ def _check_place(output: Path) -> None:
         raise OutputError(f"{output} cannot be read ({error.strerror}); choose another folder") from None
     if STATE_FILE in held:
         raise OutputError(f"{output} holds a training run; go on with --resume or choose another folder")
-    foreign = [name for name in held if name not in (LOG_FILE, FOLDER, MODEL, ONWARD)]
+    own = (LOG_FILE, FOLDER, MODEL, ONWARD)
+    foreign = [name for name in held if name not in own and not name.endswith(_REDIRECTED)]
     if foreign:
         raise OutputError(
             f"{output} holds other files and no training run ({foreign[0]}), so it is left alone; choose another folder"
