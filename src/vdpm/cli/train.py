@@ -72,10 +72,12 @@ class Train:
     def run(self) -> None:
         from vdpm.data.mixture import DataSource
         from vdpm.recipes import RECIPES
-        from vdpm.training.run import train
+        from vdpm.training.run import check_new_folder, train
 
         if self.recipe not in RECIPES:
             raise UsageError(f"no recipe {self.recipe!r}; there are {', '.join(RECIPES)}")
+        if not self.resume:
+            check_new_folder(self.output)
         train(
             RECIPES[self.recipe],
             self.output,

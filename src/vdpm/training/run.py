@@ -63,7 +63,7 @@ def train(
     the data sets that clips are drawn from beside our own scenes, which have ``scenes_share``, read by ``workers``
     processes a GPU.
     Raises UsageError for settings that make no sense, CheckpointError for weights that do not fit the recipe,
-    OutputError when ``output`` cannot be written, holds other files and no run, or a run and ``resume`` is off.
+    OutputError when ``output`` cannot be written, or already holds a run and ``resume`` is off.
     """
     begun = time.monotonic()
     for time_given in (minutes, within):
@@ -85,8 +85,8 @@ def train(
         raise UsageError("--init-average goes with the weights of --init; give both")
     if resume and init is not None:
         raise UsageError("a resumed run has its own weights; leave out either --init or --resume")
-    if not resume:
-        _check_place(output)
+    if not resume and (output / STATE_FILE).exists():
+        raise OutputError(f"{output} holds a training run; go on with --resume or choose another folder")
     optimizer = replace(
         config.optimizer,
         lr=config.optimizer.lr if learning_rate is None else learning_rate,
@@ -138,9 +138,13 @@ def train(
 _REDIRECTED = (".txt", ".log", ".out", ".err")
 
 
-def _check_place(output: Path) -> None:
-    """A new run's folder: none yet, or an empty one, or one of a run that ended before its first state. What a shell
-    was told to write there (``> runs/a/out.txt``) is no hindrance."""
+def check_new_folder(output: Path) -> None:
+    """That a folder that a user names for a new run is one for runs: none yet, an empty one, or one of a run, which
+    :func:`train` goes on to judge. What a shell was told to write there (``> runs/a/out.txt``) is no hindrance.
+    :func:`train` itself leaves other files where they are and does not mind them.
+
+    Raises OutputError where it holds other files and no run, or is not a folder that can be read.
+    """
     try:
         held = sorted(path.name for path in output.iterdir() if not path.name.startswith("."))
     except FileNotFoundError:
@@ -149,11 +153,9 @@ def _check_place(output: Path) -> None:
         raise OutputError(f"{output} is not a folder; choose another name") from None
     except OSError as error:
         raise OutputError(f"{output} cannot be read ({error.strerror}); choose another folder") from None
-    if STATE_FILE in held:
-        raise OutputError(f"{output} holds a training run; go on with --resume or choose another folder")
     own = (LOG_FILE, FOLDER, MODEL, ONWARD)
     foreign = [name for name in held if name not in own and not name.endswith(_REDIRECTED)]
-    if foreign:
+    if foreign and STATE_FILE not in held:
         raise OutputError(
             f"{output} holds other files and no training run ({foreign[0]}), so it is left alone; choose another folder"
         )
