@@ -10,6 +10,8 @@ import torch
 from fixtures.moving_sphere import MovingSphere, make_moving_sphere
 from vdpm import archive, motion
 from vdpm.errors import UsageError
+from vdpm.geometry.image_transform import ImageTransform
+from vdpm.geometry.rigid import invert_rigid, transform_points
 from vdpm.structures import DynamicPointMaps, PointMap, Reconstruction
 
 
@@ -70,6 +72,27 @@ def test_points_beside_the_camera_do_not_drown_the_rest(scene: MovingSphere) -> 
     agreement = motion.camera_agreement(with_maps(rec, collapse))
     assert agreement.rotation.max() < 0.01
     assert agreement.translation.max() < 1e-3
+
+
+def test_a_stretched_picture_has_a_lens_for_each_side(scene: MovingSphere) -> None:
+    """The same pixels, from a picture twice as wide: what stands in them is twice as wide as well."""
+    rec = scene.reconstruction
+    height, width = rec.maps.size
+    stretched = dataclasses.replace(rec, transform=ImageTransform.stretch((height, 2 * width), (height, width)))
+
+    def widen(points: torch.Tensor, source: int) -> torch.Tensor:
+        c2w = rec.cameras.c2w[source]
+        seen = transform_points(invert_rigid(c2w), points) * torch.tensor((2.0, 1.0, 1.0))
+        return transform_points(c2w, seen)
+
+    found = motion.recovered_cameras(with_maps(stretched, widen))
+    halved = rec.cameras.intrinsics.clone()
+    halved[:, 0, 0] /= 2
+    assert torch.allclose(found.intrinsics, halved, rtol=1e-4)
+    assert torch.allclose(found.c2w, rec.cameras.c2w, atol=1e-4)
+    cameras = dataclasses.replace(rec.cameras, intrinsics=halved)
+    agreement = motion.camera_agreement(dataclasses.replace(with_maps(stretched, widen), cameras=cameras))
+    assert (agreement.focal_ratio - 1).abs().max() < 1e-4
 
 
 def test_disagreement_is_measured(scene: MovingSphere) -> None:

@@ -224,12 +224,22 @@ def test_frames_in_memory_keep_their_times() -> None:
     assert video.name == "cam"
 
 
+def test_frames_in_memory_may_have_pixels_that_are_not_square() -> None:
+    video = video_from_frames(pictures(), fps=10, size=64, pixel_aspect=0.75)
+    # 64 x 48 pixels that show 48 x 48 of square ones.
+    assert video.size == (64, 64)
+    assert video.transform.pixel_aspect == 0.75
+    assert video.transform.square_ratio == pytest.approx(1)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         ({}, "either fps or timestamps"),
         ({"fps": 10, "timestamps": [0, 1, 2]}, "either fps or timestamps"),
         ({"fps": 0}, "fps 0 must be"),
+        ({"fps": 10, "pixel_aspect": math.nan}, "pixel_aspect nan must be"),
+        ({"fps": 10, "pixel_aspect": 0.0}, "pixel_aspect 0 must be"),
         ({"timestamps": [0, 1]}, "3 ascending numbers"),
         ({"timestamps": [0, 2, 1]}, "3 ascending numbers"),
         ({"timestamps": [0, math.nan, 1]}, "3 ascending numbers"),

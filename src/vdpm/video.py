@@ -104,11 +104,13 @@ def video_from_frames(
     fit: str = "pad",
     multiple: int = 8,
     name: str = "frames",
+    pixel_aspect: float = 1.0,
 ) -> Video:
     """Pictures in memory, from a camera or another program: all of them, RGB, 8 bit, of one size.
 
-    ``timestamps``: seconds, ascending, by any clock (the video's begin with 0); or ``fps`` of evenly spaced ones. The
-    rest as for ``read_video``. Raises UsageError for what does not fit.
+    ``timestamps``: seconds, ascending, by any clock (the video's begin with 0); or ``fps`` of evenly spaced ones.
+    ``pixel_aspect``: width over height of a pixel (a video's sample aspect ratio). The rest as for ``read_video``.
+    Raises UsageError for what does not fit.
     """
     _check_arguments(fps, None, None, None, size, fit, multiple, DEFAULT_IMAGE_FPS)
     if len(frames) == 0:
@@ -124,8 +126,10 @@ def video_from_frames(
     times = np.arange(len(pictures)) / fps if fps is not None else np.asarray(timestamps, dtype=np.float64)
     if times.shape != (len(pictures),) or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise UsageError(f"timestamps must be {len(pictures)} ascending numbers of seconds, one a frame")
+    if not (math.isfinite(pixel_aspect) and pixel_aspect > 0):
+        raise UsageError(f"pixel_aspect {pixel_aspect:g} must be a finite number above 0 (width over height)")
     height, width = pictures[0].shape[:2]
-    transform = choose_transform((height, width), size=size, fit=fit, multiple=multiple)
+    transform = choose_transform((height, width), size=size, fit=fit, multiple=multiple, pixel_aspect=pixel_aspect)
     return Video(
         frames=torch.stack([_fit(np.ascontiguousarray(picture), transform) for picture in pictures]),
         timestamps=torch.from_numpy(times - times[0]),

@@ -44,7 +44,8 @@ class CameraAgreement:
 
 
 def recovered_cameras(reconstruction: Reconstruction, *, generator: torch.Generator | None = None) -> Cameras:
-    """Cameras of the kept sources, in their order, from P_i(t_i, pi_0) alone: c2w and square pixels, centred.
+    """Cameras of the kept sources, in their order, from P_i(t_i, pi_0) alone: c2w and one focal length in the video's
+    own pixels (fx / fy is the transform's ``square_ratio``), centred.
 
     A frame's points at its own time project onto its own pixels whether they move or not, so motion does not disturb
     this. The reference view's points are in its own camera, which gives its focal length (Weiszfeld's median over all
@@ -63,17 +64,20 @@ def recovered_cameras(reconstruction: Reconstruction, *, generator: torch.Genera
             "reconstruct with --sources all"
         )
     size, content = maps.size, reconstruction.content
-    first = focal_weiszfeld(maps.time_variant(reconstruction.reference).points, content)
-    k = intrinsics_from_focal(first, first, size)
+    across = reconstruction.transform.square_ratio**0.5
+    # A lens of fx = across f, fy = f / across sees these as one of f sees the points.
+    stretch = torch.tensor((across, 1 / across, 1.0))
+    first = focal_weiszfeld(maps.time_variant(reconstruction.reference).points * stretch, content)
+    k = intrinsics_from_focal(across * first, first / across, size)
     spread = content & _spread(size)
     pixels = pixel_grid(*size)[spread]
     poses, intrinsics = [], []
     for source in maps.sources:
         points, confidence = maps.time_variant(source)
         w2c = pose_pnp(points[spread], pixels, k, confidence[spread], generator=generator)
-        focal = focal_weiszfeld(transform_points(w2c, points), content)
+        focal = focal_weiszfeld(transform_points(w2c, points) * stretch, content)
         poses.append(invert_rigid(w2c))
-        intrinsics.append(intrinsics_from_focal(focal, focal, size))
+        intrinsics.append(intrinsics_from_focal(across * focal, focal / across, size))
     return Cameras(c2w=torch.stack(poses), intrinsics=torch.stack(intrinsics), size=size)
 
 
@@ -85,12 +89,12 @@ def camera_agreement(reconstruction: Reconstruction, *, generator: torch.Generat
     k = reconstruction.cameras.intrinsics[list(frames)].float()
     scene = reconstruction.maps.time_variant(reconstruction.reference).points
     scale = unit_mean_distance(scene, reconstruction.content, batch_axes=0)
-    head_focal = (k[:, 0, 0] * k[:, 1, 1]).sqrt()
+    head_focal, recovered_focal = ((m[:, 0, 0] * m[:, 1, 1]).sqrt() for m in (k, recovered.intrinsics))
     return CameraAgreement(
         frames=frames,
         rotation=torch.rad2deg(rotation_angle(c2w[:, :3, :3].mT @ recovered.c2w[:, :3, :3])),
         translation=(c2w[:, :3, 3] - recovered.centers).norm(dim=-1) / scale,
-        focal_ratio=head_focal / recovered.intrinsics[:, 0, 0],
+        focal_ratio=head_focal / recovered_focal,
     )
 
 
