@@ -9,6 +9,7 @@ import torch
 from vdpm.errors import CheckpointError, UsageError
 from vdpm.model import VDPM
 from vdpm.model.convert_update import convert_update
+from vdpm.model.rounding import Compacted
 from vdpm.model.update_grid import UpdateGrid, on_grid, read_update_grid, update_with_steps_of
 
 
@@ -115,3 +116,43 @@ def test_known_steps_are_multiplied_by_one_factor_to_reach_a_size(folder: Path) 
         update_with_steps_of(folder / "update", later, grid.base, 1e-4)
     with pytest.raises(UsageError, match="above 0"):
         update_with_steps_of(folder / "update", later, grid.base, -1.0)
+
+
+def test_a_generous_size_takes_no_steps_that_cut_off_what_goes_far(folder: Path) -> None:
+    grid = read_update_grid(folder / "update")
+    later = VDPM.from_pretrained(folder / "later")
+
+    def lost(update: Compacted) -> float:
+        return sum(
+            float(
+                (later.state_dict()[name] - grid.base[name] - integers * scale.reshape(-1, *[1] * (integers.ndim - 1)))
+                .square()
+                .sum()
+            )
+            for name, (integers, scale) in update.integers.items()
+        )
+
+    generous = update_with_steps_of(folder / "update", later, grid.base, 1.0)
+    factors = [2.0**-power for power in range(5)]
+    others = [
+        lost(
+            UpdateGrid(grid.base, {name: factor * value for name, value in grid.scales.items()}).update_to(
+                later.state_dict()
+            )
+        )
+        for factor in factors
+    ]
+    # With the finest of these most entries would lie beyond the last integer.
+    assert others[-1] > 2 * min(others)
+    assert lost(generous) <= 1.05 * min(others)
+
+
+def test_what_was_not_trained_has_not_gone_any_way_in_half_as_many_bits(folder: Path) -> None:
+    grid = read_update_grid(folder / "update")
+    later = VDPM.from_pretrained(folder / "later").state_dict()
+    mixed = {name: later[name] if name.startswith("decoder.") else value for name, value in grid.base.items()}
+    stored = {name: value.to(torch.bfloat16) for name, value in mixed.items()}
+    fine = UpdateGrid(grid.base, {name: value / 64 for name, value in grid.scales.items()})
+    update = fine.update_to(stored)
+    for name, way in {**{n: i for n, (i, _) in update.integers.items()}, **update.rest}.items():
+        assert way.any() == (name.startswith("decoder.") and not torch.equal(later[name], grid.base[name])), name

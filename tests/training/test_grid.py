@@ -255,7 +255,8 @@ def test_what_does_not_go_together_is_refused(start: Path, tmp_path: Path) -> No
     good = str(start / "update")
     assert "--cooldown-share" in refusal(UsageError, round_as=good, cooldown_share=0.0)
     frozen = dataclasses.replace(FALLING, freeze_patch_encoder=True)
-    assert "the whole network" in refusal(UsageError, frozen, round_as=good)
+    for config in (frozen, dataclasses.replace(FALLING, parts=("decoder",))):
+        assert "the whole network" in refusal(UsageError, config, round_as=good)
     # What was trained on a grid does not go on without, or on another one.
     run = run_from(start, tmp_path / "run", round_as=good)
     convert_update(start / "start", start / "start", tmp_path / "moved", compacted_by=coarse)

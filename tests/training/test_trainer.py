@@ -98,6 +98,27 @@ def test_a_frozen_patch_encoder_stays_and_checkpointed_blocks_learn_the_same(tmp
     trainer(tmp_path / "frozen", dataclasses.replace(frozen, steps=5), resume=True).run()
 
 
+def test_parts_of_the_network_are_trained_alone(tmp_path: Path) -> None:
+    config = dataclasses.replace(RUN, parts=("decoder", "point_head"))
+    run = trainer(tmp_path / "parts", config)
+    before = {k: v.clone() for k, v in run.model.state_dict().items()}
+    run.run()
+    state = load_state(tmp_path / "parts" / "state.pt")
+    moved = {name for name, value in state.weights.items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[0] for name in moved} == {"decoder", "point_head"}
+    for name in before.keys() - moved:
+        assert torch.equal(state.average[name], before[name]), name
+        kept = state.moments["exp_avg"].get(name, state.moments["momentum"].get(name))
+        assert kept is None or name.startswith(config.parts), name
+    for other in (RUN, dataclasses.replace(RUN, parts=("decoder",))):
+        with pytest.raises(CheckpointError, match=r"trained part \(--parts\) is decoder, point_head there"):
+            trainer(tmp_path / "parts", other, resume=True)
+    trainer(tmp_path / "parts", dataclasses.replace(config, steps=5), resume=True).run()
+    with pytest.raises(UsageError, match="no part 'head' in vdpm-small to be trained; it has aggregator, "):
+        train(dataclasses.replace(RUN, model="vdpm-small"), tmp_path / "none", parts=["head"])
+    assert not (tmp_path / "none").exists()
+
+
 def test_saved_model_folder_holds_the_averaged_weights(tmp_path: Path) -> None:
     run = trainer(tmp_path)
     run.run()

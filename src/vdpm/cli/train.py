@@ -41,6 +41,9 @@ class Train:
     scene_uses: int | None = None
     """Show each batch of scenes so often, each time with other target times, reference and colours, if not the
     recipe's."""
+    parts: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = ()
+    """Train these modules of the network alone, such as decoder point_head, and leave the others as they are. An update
+    made of it (vdpm convert --steps-of) holds them alone."""
     lr: float | None = None
     """Learning rate, if not the recipe's."""
     seed: int | None = None
@@ -90,6 +93,7 @@ class Train:
             cooldown_share=self.cooldown_share,
             ema_decay=self.ema_decay,
             scene_uses=self.scene_uses,
+            parts=self.parts,
             learning_rate=self.lr,
             seed=self.seed,
             minutes=self.minutes,

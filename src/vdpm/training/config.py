@@ -123,7 +123,8 @@ class TrainConfig:
     ground truth on a few tracks of moving objects alone, as data sets of point tracks have. ``reference``: which
     frame's camera is the world: the first, the central one (the paper's), any, or the first in half of the steps and
     any in the others. ``seed`` starts the sequence of training scenes, which never meets the held-out seeds.
-    ``freeze_patch_encoder``: the patch encoder stays as it is. ``checkpoint_blocks``: blocks are computed again in
+    ``freeze_patch_encoder``: the patch encoder stays as it is. ``parts``: nothing is trained but these modules of the
+    network, such as "decoder" (all of it where there are none). ``checkpoint_blocks``: blocks are computed again in
     the backward pass instead of kept, for memory. ``parallel``: on several GPUs each holds the whole network, or a
     part of every tensor ("shard", FSDP2; AdamW only). ``cuda_graphs``: replay forward and backward pass of compiled
     shapes as one recorded graph. ``attention``: which kernels to prefer. ``max_bad_steps``: more steps than that with
@@ -145,6 +146,7 @@ class TrainConfig:
     reference: Reference = "first_or_any"
     seed: int = 0
     freeze_patch_encoder: bool = False
+    parts: tuple[str, ...] = ()
     checkpoint_blocks: bool = False
     parallel: Literal["replicate", "shard"] = "replicate"
     cuda_graphs: bool = False

@@ -35,6 +35,7 @@ def train(
     cooldown_share: float | None = None,
     ema_decay: float | None = None,
     scene_uses: int | None = None,
+    parts: Sequence[str] | None = None,
     learning_rate: float | None = None,
     seed: int | None = None,
     minutes: float | None = None,
@@ -109,7 +110,9 @@ def train(
         cuda_graphs=config.cuda_graphs if cuda_graphs is None else cuda_graphs,
         ema_decay=config.ema_decay if ema_decay is None else ema_decay,
         scene_uses=config.scene_uses if scene_uses is None else scene_uses,
+        parts=config.parts if not parts else tuple(parts),
     )
+    _check_parts(config)
     grid = None if round_as is None else _grid(round_as, config)
     ranks = join_ranks(device)
     try:
@@ -161,11 +164,20 @@ def check_new_folder(output: Path) -> None:
         )
 
 
+def _check_parts(config: TrainConfig) -> None:
+    """That the network has the parts that are to be trained."""
+    with torch.device("meta"):
+        there = [name for name, _ in VDPM(config.network).named_children()]
+    for name in config.parts:
+        if name not in there:
+            raise UsageError(f"no part {name!r} in {config.network.name} to be trained; it has {', '.join(there)}")
+
+
 def _grid(source: str, config: TrainConfig) -> UpdateGrid:
     """The grid of the update in ``source``, for a run that can be trained on it."""
     if config.optimizer.schedule != "cosine" and config.optimizer.cooldown_steps == 0:
         raise UsageError("--round-as rounds while the learning rate falls; add a --cooldown-share")
-    if config.parallel == "shard" or config.freeze_patch_encoder:
+    if config.parallel == "shard" or config.freeze_patch_encoder or config.parts:
         raise UsageError("--round-as needs a recipe that trains the whole network, and whole on each GPU")
     grid = read_update_grid(source)
     with torch.device("meta"):

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -273,6 +273,7 @@ class Trainer:
         for what, saved, wanted in (
             ("recipe", state.config.get("name"), self.config.name),
             ("--seed", state.config.get("seed"), self.config.seed),
+            ("trained part (--parts)", _parts(state.config.get("parts")), _parts(self.config.parts)),
             ("mixture of data", in_words(state.config.get("data")), in_words(self.config.to_json()["data"])),
             *((f"network's {name}", state.network.get(name), network[name]) for name in network),
         ):
@@ -361,9 +362,15 @@ def _add(totals: Totals | None, losses: dict[str, Tensor], taken: Tensor) -> Tot
     return Totals(tuple(losses), values if totals is None else totals.sums + values)
 
 
+def _parts(names: Sequence[str] | None) -> str:
+    return ", ".join(names) if names else "whole network"
+
+
 def _prepare(model: VDPM, config: TrainConfig) -> None:
     """What of the network is trained, and what is kept for the backward pass."""
     model.checkpoint_blocks = config.checkpoint_blocks
+    for name, part in model.named_children():
+        part.requires_grad_(not config.parts or name in config.parts)
     if config.freeze_patch_encoder:
         model.aggregator.patch_embed.requires_grad_(False)
         # Nothing of it is kept in any case.
