@@ -1,53 +1,99 @@
-"""Which of two readings of depth is the better one: what depth was rounded to speaks for neither."""
+"""Readings held against each other part by part: what chance explains, and what large movers must not disturb."""
+
+from dataclasses import replace
+from functools import cache
+from math import comb
+from pathlib import Path
 
 import pytest
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from native.scenes import WORLD
+from native.sintel import write_sintel
 
+from vdpm.data.checks import check_dataset
 from vdpm.data.checks.carry import Carried
-from vdpm.data.checks.readings import chance, rounding
-from vdpm.data.frame import Frame
+from vdpm.data.checks.readings import PARTS, chance, parts
+from vdpm.data.checks.sequence import SMALLEST_DOUBT
+from vdpm.geometry.rigid import invert_rigid, transform_points
+from vdpm.structures import Snippet
+from vdpm.synthetic import SceneConfig, generate, held_out_seeds
 
-SIZE = (64, 80)
-
-
-def seen(depth: Float[Tensor, "height width"]) -> Frame:
-    eye = torch.eye(4, dtype=torch.float64)
-    return Frame(torch.zeros(*SIZE, 3, dtype=torch.uint8), depth, depth > 0, eye, eye[:3, :3])
+SIDE = 4 * PARTS
 
 
-def slanted() -> Float[Tensor, "height width"]:
-    """A floor from 1 m to 3 m, where every pixel has a depth of its own."""
-    return torch.linspace(1, 3, SIZE[0] * SIZE[1], dtype=torch.float64).view(SIZE)
+def carried(error: torch.Tensor, seen: torch.Tensor | None = None) -> Carried:
+    """An error for each part, the same in all its 16 pixels."""
+    pixels = error.double().repeat_interleave(4, 0).repeat_interleave(4, 1)
+    return Carried(0.0, 1.0, pixels, torch.ones(SIDE, SIDE, dtype=torch.bool) if seen is None else seen)
 
 
-def off_by(error: float) -> Carried:
-    return Carried(error, 1.0, torch.full(SIZE, error, dtype=torch.float64), torch.ones(SIZE, dtype=torch.bool))
+def likely(as_read: list[Carried], other: list[Carried]) -> float:
+    """Of depth that was not rounded."""
+    return chance(as_read, other, [torch.zeros(SIDE, SIDE, dtype=torch.float64)] * len(as_read))
 
 
-def test_steps_are_told_by_the_values_that_occur() -> None:
-    depth = slanted()
-    depth[:, 0] = 0
-    found = rounding(seen((depth / 0.01).round() * 0.01))
-    assert found[:, 0].isnan().all(), "nothing is known there"
-    assert (found * depth)[:, 1:] == pytest.approx(0.005, rel=0.02)
-    assert rounding(seen(slanted())).max() < 0.0005
+def test_chance_is_that_of_a_sign_test() -> None:
+    """40 parts better, 20 worse, 4 ties (among them a difference of a twentieth): P(40 or more of 60 coins)."""
+    was = torch.full((PARTS, PARTS), 0.02)
+    other = was.clone()
+    other.view(-1)[:40] = 0.01
+    other.view(-1)[40:60] = -0.04
+    other.view(-1)[60:62] = 0.0205
+    exact = sum(comb(60, k) for k in range(40, 61)) / 2**60
+    assert likely([carried(was)], [carried(other)]) == pytest.approx(exact, rel=0.1)
+    assert likely([carried(was)], [carried(was)]) == 1.0
+    assert likely([carried(other)], [carried(was)]) > 0.99
+    # The same in two pairs is less likely than in one; what is not seen under both counts nowhere.
+    assert likely([carried(was)] * 2, [carried(other)] * 2) < likely([carried(was)], [carried(other)]) / 10
+    nothing = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    assert likely([carried(was)], [carried(other, nothing)]) == 1.0
 
 
-def test_steps_that_grow_with_the_square_of_depth() -> None:
-    """As those of a Kinect, which counts its disparity in eighths of pixels, and writes whole millimetres."""
-    per_metre = 585 * 0.075 * 8
-    depth = per_metre / (per_metre / slanted()).round()
-    found = rounding(seen((1000 * depth).round() / 1000)) * depth
-    for metres in (1.2, 2.0, 2.8):
-        there = (depth - metres).abs() < 0.03
-        assert float(found[there].median()) == pytest.approx(metres**2 / per_metre / 2, rel=0.25)
+def test_parts_are_medians_of_what_is_known() -> None:
+    values = torch.full((SIDE + 3, SIDE + 1), torch.nan, dtype=torch.float64)
+    values[:4, :4] = torch.arange(16).view(4, 4)
+    values[0, 0] = torch.nan
+    values[:3, 4:7] = 1.0
+    found = parts(values)
+    assert found.shape == (PARTS * PARTS,)
+    assert found[0] == 8.0
+    # Nine pixels are too few.
+    assert found[1:].isnan().all()
+    assert parts(values[:5]).shape == (0,)
 
 
-@pytest.mark.parametrize(("step", "told"), [(0.02, False), (0.002, True)])
-def test_a_reading_that_wins_everywhere_by_less_than_the_rounding_wins_nothing(step: float, told: bool) -> None:
-    depth = (slanted() / step).round() * step
-    worse, better = off_by(0.003), off_by(0.001)
-    found = chance([worse], [better], [rounding(seen(depth))])
-    assert (found < 1e-6) if told else (found == 1.0)
+@cache
+def made(number: int) -> Snippet:
+    config = SceneConfig(
+        num_frames=6, height=96, width=128, colour_samples=1, still_camera_weight=0.0, uneven_share=0.0
+    )
+    return generate(held_out_seeds(1, start=600 + number), config).clip(0)
+
+
+def mirrored(clip: Snippet) -> Snippet:
+    """Left and right of the cameras exchanged; the same depth."""
+    local = transform_points(invert_rigid(clip.c2w), clip.points)
+    flip = torch.diag(torch.tensor([-1.0, 1, 1, 1], dtype=torch.float64))
+    c2w = (invert_rigid(WORLD) @ flip @ WORLD @ clip.c2w.double() @ flip).float()
+    return replace(clip, c2w=c2w, points=transform_points(c2w, local))
+
+
+def test_small_steps_of_the_camera_are_enough(tmp_path: Path) -> None:
+    """Mirrored cameras leave a third of a percent in the median, which sound data have as well."""
+    write_sintel(tmp_path / "right", made(5))
+    write_sintel(tmp_path / "wrong", mirrored(made(5)))
+    right, wrong = (check_dataset("sintel", tmp_path / name, gap=2, pairs=3) for name in ("right", "wrong"))
+    assert right.findings == []
+    ((_, finding),) = wrong.findings
+    assert "x mirrored" in finding
+    assert wrong.sequences[0].measures["depth_disagreement"] < SMALLEST_DOUBT
+
+
+def test_large_movers_are_no_fault(tmp_path: Path) -> None:
+    """Over half of the picture moves by itself and does not carry over; the rest does."""
+    write_sintel(tmp_path, made(8))
+    done = check_dataset("sintel", tmp_path, gap=2, pairs=3)
+    measures = done.sequences[0].measures
+    assert measures["depth_disagreement"] > 0.05
+    assert measures["depth_disagreement_quarter"] < 0.005
+    assert done.findings == []
