@@ -3,9 +3,9 @@
     python benchmarks/focal_lengths.py --out DIR [--clips 24] [--size HEIGHT WIDTH] [--room FOLDER]
 
 Snippets of the held-out families, whose lenses all have one focal length, at the manifest's size or another. Each goes
-through the network once and is kept in DIR, for all estimates and a second run. Then cameras follow the pictures, as
-``vdpm reconstruct`` has it, from both kinds of lens. ``--room``: instead, frames of a 7-Scenes recording, with its
-measured lens, poses and depths, seen at once and in windows.
+through the network once, and what that says is kept in DIR, for all estimates and a second run. Then cameras follow
+the pictures, as ``vdpm reconstruct`` has it, from both kinds of lens. ``--room``: instead, frames of a 7-Scenes
+recording, with its measured lens, poses and depths, seen at once and in windows.
 """
 
 import argparse
@@ -93,20 +93,23 @@ def seen_by(model: VDPM, family: str, clips: int, size: Sequence[int] | None, fo
     found = []
     for seed in manifest.seeds(clips):
         path = folder / f"{model.fingerprint()[:12]}_{family}_{config.width}x{config.height}_{int(seed)}.pt"
+        truth = generator(seed[None], no_times).clip(0)
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            torch.save(answered(model, generator(seed[None], no_times).clip(0)), path)
-        found.append(torch.load(path, weights_only=False))
+            torch.save(answered(model, truth), path)
+        said = torch.load(path, weights_only=True)
+        cameras = Cameras(said["c2w"], said["intrinsics"], (config.height, config.width))
+        found.append(Seen(truth, cameras, said["points"], said["confidence"]))
     return found
 
 
 @torch.inference_mode()
-def answered(model: VDPM, truth: Snippet) -> Seen:
+def answered(model: VDPM, truth: Snippet) -> dict[str, Tensor]:
     """One run of the network."""
     tokens = model.encode(truth.images[None], reference=0)
     said, maps = model.cameras(tokens), model.time_variant(tokens)
     c2w = invert_rigid(said.c2w[0, 0]) @ said.c2w[0]
-    return Seen(truth, Cameras(c2w, said.intrinsics[0], said.size), maps.points[0], maps.confidence[0])
+    return {"c2w": c2w, "intrinsics": said.intrinsics[0], "points": maps.points[0], "confidence": maps.confidence[0]}
 
 
 def estimates(one: Seen) -> dict[str, Tensor]:
