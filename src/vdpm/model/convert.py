@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -45,23 +46,33 @@ def convert(
         model = VDPM.from_pretrained(source, config=config)
     report = model.load_report
     assert report is not None
-    beside = destination.with_name(f".{destination.name}.{os.getpid()}")
     tensors = model.state_dict()
     integers = None
-    if compacted_by is not None and dtype == "int8":
-        compacted = compacted_by(model)
-        tensors, integers = tensors | dict(compacted.rest), compacted.integers
-    write_folder(beside, tensors, model.config, dtype, integers)
-    try:
+    with begun_beside(destination) as beside:
+        if compacted_by is not None and dtype == "int8":
+            compacted = compacted_by(model)
+            tensors, integers = tensors | dict(compacted.rest), compacted.integers
+        write_folder(beside, tensors, model.config, dtype, integers)
         if destination.exists():
             # Only these two are replaced: what else lies in the folder is the user's.
             for name in (WEIGHTS_FILE, CONFIG_FILE):
                 os.replace(beside / name, destination / name)
-            beside.rmdir()
             remove_weights(destination, but=(WEIGHTS_FILE,))
         else:
             beside.rename(destination)
-    except OSError as error:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise OutputError(f"cannot write {destination} ({error.strerror}); choose another folder") from None
     return report
+
+
+@contextmanager
+def begun_beside(destination: Path) -> Iterator[Path]:
+    """A new folder beside ``destination``, made before the work so that a place that cannot be written is told at once,
+    and gone afterwards. Raises OutputError for what the system refuses, inside as well.
+    """
+    beside = destination.with_name(f".{destination.name}.{os.getpid()}")
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+    except OSError as error:
+        raise OutputError(f"cannot write {destination} ({error.strerror}); choose another folder") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vdpm.errors import CheckpointError, OutputError
+from vdpm.model.convert import begun_beside
 from vdpm.model.rounding import Compacted
 from vdpm.model.updates import BASE_FILE, UPDATE_FILE, write_update
 from vdpm.model.vdpm import VDPM
@@ -52,10 +53,8 @@ def convert_update(
         )
     if located.file.suffix != ".safetensors":
         raise CheckpointError(f"{located.file} is no safetensors file; convert it first, then make the update of that")
-    compacted = compacted_by(model, before)
-    beside = destination.with_name(f".{destination.name}.{os.getpid()}")
-    try:
-        beside.mkdir(parents=True)
+    with begun_beside(destination) as beside:
+        compacted = compacted_by(model, before)
         names = [BASE_FILE, *(UPDATE_FILE.format(number + 1) for number in range(len(located.updates)))]
         for path, name in zip((located.file, *located.updates), names, strict=True):
             shutil.copyfile(path, beside / name)
@@ -65,12 +64,7 @@ def convert_update(
         if destination.exists():
             for name in names:
                 os.replace(beside / name, destination / name)
-            beside.rmdir()
             remove_weights(destination, but=names)
         else:
             beside.rename(destination)
-    except OSError as error:
-        raise OutputError(f"cannot write {destination} ({error.strerror}); choose another folder") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return model.load_report

@@ -54,20 +54,20 @@ def test_every_filter_shows_what_it_says(session: Any) -> None:
     session.change(points_of="all frames", motion="all", hide=0.0)
     idle(session)
     loaded = session.sides[0].reading.cloud.loaded()
-    assert shown(session) == len(loaded)
+    until(session, lambda: shown(session) == len(loaded))
     session.change(motion="moving")
     idle(session)
-    assert shown(session) == len(loaded) - len(loaded.still)
+    until(session, lambda: shown(session) == len(loaded) - len(loaded.still))
     session.change(motion="still")
     idle(session)
-    assert shown(session) == len(loaded.still)
+    until(session, lambda: shown(session) == len(loaded.still))
     session.change(motion="all", points_of="frame shown")
     session.go_to(3)
     idle(session)
     assert 0.9 * 96 * 128 < shown(session) <= 96 * 128
     session.change(points_of="all frames")
     idle(session)
-    assert shown(session) == len(loaded)
+    until(session, lambda: shown(session) == len(loaded))
 
 
 def test_what_was_sent_is_not_sent_again(session: Any) -> None:
