@@ -126,8 +126,6 @@ def video_from_frames(
     times = np.arange(len(pictures)) / fps if fps is not None else np.asarray(timestamps, dtype=np.float64)
     if times.shape != (len(pictures),) or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise UsageError(f"timestamps must be {len(pictures)} ascending numbers of seconds, one a frame")
-    if not (math.isfinite(pixel_aspect) and pixel_aspect > 0):
-        raise UsageError(f"pixel_aspect {pixel_aspect:g} must be a finite number above 0 (width over height)")
     height, width = pictures[0].shape[:2]
     transform = choose_transform((height, width), size=size, fit=fit, multiple=multiple, pixel_aspect=pixel_aspect)
     return Video(
@@ -185,9 +183,11 @@ def choose_transform(
 ) -> ImageTransform:
     """How pictures of ``source_size`` (height, width) come to the network's size; see ``read_video``.
 
-    Raises UsageError for a ``size`` below ``multiple``.
+    Raises UsageError for a ``size`` below ``multiple``, or a ``pixel_aspect`` that is none.
     """
     _check_size(size, multiple)
+    if not (math.isfinite(pixel_aspect) and pixel_aspect > 0):
+        raise UsageError(f"pixel_aspect {pixel_aspect:g} must be a finite number above 0 (width over height)")
     height, width = source_size[0], source_size[1] * pixel_aspect
     if size is None:
         aspect = max(height, width) / min(height, width)

@@ -42,12 +42,10 @@ def packed(folder: Path) -> float:
 
 def test_a_folder_with_coarse_integers_loads_and_computes_nearly_the_same(trained: Path, tmp_path: Path) -> None:
     convert(trained, tmp_path / "plain", dtype="int8")
-    for name in ("coarse", "again"):
-        convert(
-            trained, tmp_path / name, dtype="int8", compacted_by=lambda model: compact_at_step(model, 0.5, clips=FEW)
-        )
-    plain, coarse, again = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "coarse", "again"))
-    assert all(torch.equal(value, again[name]) for name, value in coarse.items()), "nothing is drawn without a seed"
+    convert(
+        trained, tmp_path / "coarse", dtype="int8", compacted_by=lambda model: compact_at_step(model, 0.5, clips=FEW)
+    )
+    plain, coarse = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "coarse"))
     assert plain.keys() == coarse.keys()
     blocks = [name for name, value in coarse.items() if value.dtype == torch.int8 and "frame_blocks." in name]
     assert blocks
@@ -67,7 +65,7 @@ def test_a_file_has_the_size_that_was_asked_for(trained: Path, tmp_path: Path) -
         stages.add(stage)
 
     changes = []
-    for share, name in ((0.7, "fine"), (0.45, "coarse")):
+    for share, name in ((0.7, "fine"), (0.45, "coarse"), (0.45, "again")):
         convert(
             trained,
             tmp_path / name,
@@ -78,7 +76,10 @@ def test_a_file_has_the_size_that_was_asked_for(trained: Path, tmp_path: Path) -
         )
         assert 0.97 * share < packed(tmp_path / name) / packed(tmp_path / "plain") <= share
         changes.append(relative_change(tmp_path / name, trained))
-    assert changes[0] < changes[1] < 0.2
+    # Nothing is drawn that has no seed.
+    coarse, again = (load_file(tmp_path / name / "model.safetensors") for name in ("coarse", "again"))
+    assert all(torch.equal(value, again[name]) for name, value in coarse.items())
+    assert changes[0] < changes[1] == changes[2] < 0.2
     assert {"making clips", "slopes of the maps", "steps for the size"} < stages
 
 

@@ -1,9 +1,6 @@
 """``vdpm convert``: a checkpoint of another make into a folder of ours."""
 
-import os
-import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from vdpm.errors import OutputError, UsageError
+from vdpm.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,23 +65,22 @@ class Convert:
             raise UsageError(f"--step and {other} both tell how coarse the integers are; give one of them")
         if self.steps_of is not None and self.update_of is None:
             raise UsageError("--steps-of goes with --update-of; name the weights that the update is to belong to")
-        with _telling_the_wanted_file():
-            if self.update_of is not None:
-                report = convert_update(
-                    self.source,
-                    self.update_of,
-                    self.destination,
-                    compacted_by=self._update_by(),
-                    overwrite=self.overwrite,
-                )
-            else:
-                report = convert(
-                    self.source,
-                    self.destination,
-                    dtype=self.dtype,
-                    overwrite=self.overwrite,
-                    compacted_by=self._compacted_by(),
-                )
+        if self.update_of is not None:
+            report = convert_update(
+                self.source,
+                self.update_of,
+                self.destination,
+                compacted_by=self._update_by(),
+                overwrite=self.overwrite,
+            )
+        else:
+            report = convert(
+                self.source,
+                self.destination,
+                dtype=self.dtype,
+                overwrite=self.overwrite,
+                compacted_by=self._compacted_by(),
+            )
         size = sum(path.stat().st_size for path in self.destination.iterdir()) / 1e6
         print(f"{self.destination}: {report}; {size:.1f} MB")
         if report.initialized:
@@ -127,13 +123,3 @@ class Convert:
 
         with terminal_progress() as report:
             return compact_to_size(model, mib, report=report, before=before)
-
-
-@contextmanager
-def _telling_the_wanted_file() -> Iterator[None]:
-    """Files are written beside, as .NAME.PROCESS, and then renamed: what cannot be written is told by its own name."""
-    try:
-        yield
-    except OutputError as error:
-        told = re.sub(rf"(?<![^/'\"\s])\.([^/]+)\.{os.getpid()}\b", r"\1", str(error))
-        raise OutputError(told) from error

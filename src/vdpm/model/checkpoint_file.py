@@ -84,7 +84,8 @@ def write_state(
         beside.chmod(permissions)
         os.replace(beside, path)
     except (OSError, SafetensorError) as error:
-        raise OutputError(f"cannot write {path} ({_first_line(error)}); free space or choose another folder") from None
+        told = _first_line(error).replace(str(beside), str(path))
+        raise OutputError(f"cannot write {path} ({told}); free space or choose another folder") from None
     finally:
         beside.unlink(missing_ok=True)
 

@@ -74,5 +74,7 @@ def begun_beside(destination: Path) -> Iterator[Path]:
         yield beside
     except OSError as error:
         raise OutputError(f"cannot write {destination} ({error.strerror}); choose another folder") from None
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(beside), str(destination))) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)

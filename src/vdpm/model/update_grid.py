@@ -61,7 +61,7 @@ class UpdateGrid:
         networks are kept, has not gone any."""
         integers, rest = {}, {}
         for name, value in tensors.items():
-            way = _way(value, self.base[name])
+            way = _way(value.detach().cpu().float(), self.base[name])
             if name in self.scales:
                 integers[name] = nearest(way, self.scale_of(name)).to(torch.int8), self.scales[name]
             else:
@@ -121,15 +121,15 @@ def _error(grid: UpdateGrid, tensors: Mapping[str, Tensor], logarithm: float) ->
     """Sum of squares of what all steps times the exponential of ``logarithm`` lose of the way."""
     total = 0.0
     for name in grid.scales:
-        way = _way(tensors[name], grid.base[name])
+        way = _way(tensors[name].detach().cpu().float(), grid.base[name])
         scale = grid.scale_of(name) * math.exp(logarithm)
         total += float((way - nearest(way, scale) * scale).square().sum())
     return total
 
 
 def _way(value: Tensor, base: Tensor) -> Tensor:
-    value = value.detach().cpu().float()
-    return torch.where(value == base.to(torch.bfloat16).float(), torch.zeros(()), value - base)
+    way = value - base
+    return torch.where(value == base.to(torch.bfloat16).float(), torch.zeros_like(way), way)
 
 
 def _at(grid: UpdateGrid, tensors: Mapping[str, Tensor], logarithm: float) -> tuple[Compacted, float]:
@@ -143,7 +143,7 @@ def on_grid(
     values: Float[Tensor, "*shape"], base: Float[Tensor, "*shape"], scale: Float[Tensor, "..."]
 ) -> Float[Tensor, "*shape"]:
     """What is loaded of ``values`` stored as an update of ``base``; where ``scale`` is 0, not in integers."""
-    way = values - base
+    way = _way(values, base)
     return base + torch.where(scale > 0, nearest(way, scale) * scale, way.to(torch.bfloat16).float())
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from vdpm.errors import UsageError
 from vdpm.geometry.alignment import unit_mean_distance
 from vdpm.geometry.camera_recovery import focal_weiszfeld, pose_pnp
-from vdpm.geometry.pinhole import intrinsics_from_focal, pixel_grid
+from vdpm.geometry.pinhole import intrinsics_from_focal, pixel_grid, square_pixels
 from vdpm.geometry.rigid import invert_rigid, rotation_angle, transform_points
 from vdpm.structures import Cameras, Reconstruction
 
@@ -64,11 +64,11 @@ def recovered_cameras(reconstruction: Reconstruction, *, generator: torch.Genera
             "reconstruct with --sources all"
         )
     size, content = maps.size, reconstruction.content
-    across = reconstruction.transform.square_ratio**0.5
-    # A lens of fx = across f, fy = f / across sees these as one of f sees the points.
-    stretch = torch.tensor((across, 1 / across, 1.0))
+    ratio = reconstruction.transform.square_ratio
+    # A lens of fx / fy = ratio sees the points as one with square pixels sees these.
+    stretch = torch.tensor((ratio**0.5, ratio**-0.5, 1.0))
     first = focal_weiszfeld(maps.time_variant(reconstruction.reference).points * stretch, content)
-    k = intrinsics_from_focal(across * first, first / across, size)
+    k = square_pixels(intrinsics_from_focal(first, first, size), ratio)
     spread = content & _spread(size)
     pixels = pixel_grid(*size)[spread]
     poses, intrinsics = [], []
@@ -77,7 +77,7 @@ def recovered_cameras(reconstruction: Reconstruction, *, generator: torch.Genera
         w2c = pose_pnp(points[spread], pixels, k, confidence[spread], generator=generator)
         focal = focal_weiszfeld(transform_points(w2c, points) * stretch, content)
         poses.append(invert_rigid(w2c))
-        intrinsics.append(intrinsics_from_focal(across * focal, focal / across, size))
+        intrinsics.append(square_pixels(intrinsics_from_focal(focal, focal, size), ratio))
     return Cameras(c2w=torch.stack(poses), intrinsics=torch.stack(intrinsics), size=size)
 
 

@@ -166,6 +166,8 @@ def check_new_folder(output: Path) -> None:
 
 def _check_parts(config: TrainConfig) -> None:
     """That the network has the parts that are to be trained."""
+    if not config.parts:
+        return
     with torch.device("meta"):
         there = [name for name, _ in VDPM(config.network).named_children()]
     for name in config.parts:
