@@ -91,6 +91,22 @@ def test_a_rate_that_is_not_usual_or_not_steady_stays(many: Reconstruction) -> N
     assert source_rate(at_once) == 24
 
 
+def test_no_two_frames_share_a_number_where_times_are_uneven() -> None:
+    """A screen that is recorded where it changes: 25 frames a second, with pauses."""
+    seconds = torch.tensor([0.0, 0.12, 1.0, 1.04, 1.5, 3.0, 3.04, 6.0], dtype=torch.float64)
+    places = torch.tensor([0, 3, 4, 5, 6, 7, 8, 9])
+
+    def rate(times: list[int]) -> float:
+        scene = make_moving_sphere(num_frames=len(times), size=(4, 6)).reconstruction
+        return source_rate(replace(scene, timestamps=seconds[times], frame_indices=places[times]))
+
+    assert rate(list(range(8))) == 25
+    assert frame_numbers(seconds.numpy(), 25.0, 1).tolist() == [1, 4, 26, 27, 38.5, 76, 77, 151]
+    assert rate([0, 2, 4]) < 5, "wide apart"
+    seconds[1] = 1e-6
+    assert rate(list(range(8))) == 240, "faulty times"
+
+
 @pytest.mark.parametrize("source_size", [(160, 480), (640, 90)])
 def test_the_film_shows_the_videos_picture_without_the_padding(source_size: tuple[int, int]) -> None:
     scene = sided_scene()

@@ -3,10 +3,13 @@
 import ast
 import json
 import math
+import runpy
 import sys
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from fixtures.sided_scene import SIZE, sided_scene
 from fixtures.sides import check_picture, check_world
 from vdpm.errors import UsageError
 from vdpm.export.axes import Axes, turn_points
+from vdpm.export.blender import SCRIPT
 from vdpm.export.formats import export
 from vdpm.export.options import ExportOptions
 from vdpm.motion import depth, fuse, project_to, tracks
@@ -154,12 +158,14 @@ def test_the_script_for_blender_holds_the_path_and_no_other_code(tmp_path: Path)
     assert np.allclose(here[:3, :3] @ [0, 1, 0], [0, 0, 1])  # its top is up
 
 
+@pytest.mark.parametrize("slower", [1.0, 1.001, 8.7])
 def test_blender_sees_what_the_camera_saw(
-    scene: Reconstruction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene: Reconstruction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slower: float
 ) -> None:
     bpy = pytest.importorskip("bpy", reason="Blender as a module (bpy) is not installed")
     from bpy_extras.object_utils import world_to_camera_view
 
+    scene = replace(scene, timestamps=scene.timestamps * slower)
     export(scene, "glb", tmp_path / "points.glb", ExportOptions(drop_percent=0.0, stride=1))
     export(scene, "blender", tmp_path / "a.py")
     bpy.ops.wm.read_factory_settings()
@@ -180,6 +186,32 @@ def test_blender_sees_what_the_camera_saw(
         height, width = SIZE
         pixels = np.array([(view.x * width, (1 - view.y) * height) for view in seen])
         assert np.allclose(pixels, project_to(scene, truth.points, time)[0].numpy(), atol=2e-3)
+
+
+def test_points_from_glb_keep_the_cameras_time_at_a_fractional_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for Blender, whose importer of glTF counts fps * fps_base frames a second, from 0."""
+    seconds, rate = [0.0, 0.12, 1.04, 6.0], 29.97
+    render = SimpleNamespace(fps=30, fps_base=30 / rate)
+    points = MagicMock(type="MESH")
+    stage = SimpleNamespace(objects=[], render=render)
+
+    def gltf(filepath: str) -> None:
+        places = [time * render.fps * render.fps_base for time in seconds]
+        parts = ("co", "handle_left", "handle_right")
+        keys = [SimpleNamespace(**{part: SimpleNamespace(x=place) for part in parts}) for place in places]
+        action = SimpleNamespace(fcurves=[SimpleNamespace(keyframe_points=keys)])
+        points.data.shape_keys.animation_data.action = action
+        stage.objects.append(points)
+
+    bpy = MagicMock(**{"app.version": (5, 0, 1), "ops.import_scene.gltf": gltf})
+    monkeypatch.setitem(sys.modules, "bpy", bpy)
+    monkeypatch.setitem(sys.modules, "mathutils", MagicMock())
+    script = runpy.run_path(str(SCRIPT))
+    script["import_points"](stage, "a.glb", {"cameras": [{"number": 7.0}]})
+    (curve,) = points.data.shape_keys.animation_data.action.fcurves
+    for time, key in zip(seconds, curve.keyframe_points):
+        assert [key.co.x, key.handle_left.x, key.handle_right.x] == pytest.approx([7 + time * rate] * 3)
+    assert (render.fps, render.fps_base) == (30, 30 / rate)
 
 
 def test_only_what_blender_starts_with_is_taken_away(

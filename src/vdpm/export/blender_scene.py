@@ -83,8 +83,9 @@ def add_camera(scene: Any, data: dict[str, Any]) -> Any:
 def import_points(scene: Any, file: str, data: dict[str, Any]) -> None:
     """The points of a .glb or USD file, made so large and coloured that they show in the viewport and in a picture."""
     before = set(scene.objects)
+    stretch = 1.0
     if file.lower().endswith((".glb", ".gltf")):
-        bpy.ops.import_scene.gltf(filepath=file)
+        stretch = import_gltf(scene, file)
     else:
         bpy.ops.wm.usd_import(filepath=file, import_cameras=False, set_frame_range=False)
     for thing in [thing for thing in scene.objects if thing not in before]:
@@ -92,7 +93,7 @@ def import_points(scene: Any, file: str, data: dict[str, Any]) -> None:
             bpy.data.objects.remove(thing)  # the one with lens and shift is made from the path
         elif thing.type == "MESH":
             if thing.data.shape_keys is not None:
-                start_at(thing.data.shape_keys, data["cameras"][0]["number"])
+                place_keys(thing.data.shape_keys, data["cameras"][0]["number"], stretch)
             show_vertices(thing, thing.data["point_width"] / 2)
         elif thing.type in ("POINTCLOUD", "CURVES"):
             thing.data.materials.clear()
@@ -100,15 +101,27 @@ def import_points(scene: Any, file: str, data: dict[str, Any]) -> None:
             thing.hide_render = thing.type == "CURVES"  # tracks are for the eye at work
 
 
-def start_at(keys: Any, number: float) -> None:
-    """Moves the animation so that its first key lies at frame ``number``."""
+def import_gltf(scene: Any, file: str) -> float:
+    """Imports a glTF file; returns by what the frames of its keys must be multiplied for the scene's rate.
+
+    Blender's rate is fps / fps_base, but its importer counts fps * fps_base frames a second. So it works at fps alone.
+    """
+    base, scene.render.fps_base = scene.render.fps_base, 1.0
+    bpy.ops.import_scene.gltf(filepath=file)
+    scene.render.fps_base = base
+    return 1 / base
+
+
+def place_keys(keys: Any, number: float, stretch: float) -> None:
+    """Moves the animation so that its first key lies at frame ``number``, and the others ``stretch`` times as far from
+    it as they did.
+    """
     curves = every_curve(keys.animation_data.action)
     first = min(curve.keyframe_points[0].co.x for curve in curves)
     for curve in curves:
         for key in curve.keyframe_points:
-            key.co.x += number - first
-            key.handle_left.x += number - first
-            key.handle_right.x += number - first
+            for point in (key.co, key.handle_left, key.handle_right):
+                point.x = number + stretch * (point.x - first)
 
 
 def every_curve(action: Any) -> list[Any]:

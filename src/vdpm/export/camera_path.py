@@ -18,9 +18,10 @@ DEFAULT_RATE = 24.0
 SNAP = 0.05
 """Containers round times to milliseconds; a frame number so near to a whole one is whole."""
 
-
 UNSTEADY = 0.25
 """Frames by which one of a steady video may lie off its place: rounded times, no more."""
+MAX_RATE = 240.0
+"""Frames per second that the shortest gap may ask for. Beyond it lie faulty times, not cameras."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,7 @@ def source_rate(reconstruction: Reconstruction) -> float:
 
     Of a steady video it is that of the whole span, since containers round each time (a gap of 33 ms says 30.3), and
     the usual rate it comes from where one is so near that no frame of the span would be missed by it. Where frames are
-    not evenly spaced it is the median.
+    not evenly spaced it is the median, or that of the shortest gap where two frames would else share a number.
     """
     places = reconstruction.frame_indices.double().numpy()
     seconds = reconstruction.timestamps.double().numpy()
@@ -115,9 +116,19 @@ def source_rate(reconstruction: Reconstruction) -> float:
     span = float(seconds[-1] - seconds[0])
     rate = float((places[-1] - places[0]) / span) if span > 0 else math.inf
     if not float(np.abs((seconds - seconds[0]) * rate - (places - places[0])).max()) <= UNSTEADY:
-        return float(np.median(np.diff(places)[usable] / np.diff(seconds)[usable]))
+        return _uneven_rate(np.diff(places)[usable], np.diff(seconds)[usable])
     usual = min((round(rate), round(1.001 * rate) / 1.001), key=lambda one: abs(one - rate))
     return float(usual) if usual and abs(usual - rate) * span < SNAP else rate
+
+
+def _uneven_rate(places: Float[np.ndarray, "gaps"], seconds: Float[np.ndarray, "gaps"]) -> float:
+    """Of a video whose frames taken lie ``places`` frames and ``seconds`` apart."""
+    usual = float(np.median(places / seconds))
+    numbers = np.round(np.cumsum([0.0, *seconds]) * usual)
+    if (np.diff(numbers) > 0).all():
+        return usual
+    # Rounded, since differences of seconds are off in their last digits: 24.9999999.
+    return max(usual, min(MAX_RATE, round(1 / float(seconds.min()), 3)))
 
 
 def frame_numbers(seconds: Float[np.ndarray, "n"], rate: float, first_frame: int) -> Float[np.ndarray, "n"]:
