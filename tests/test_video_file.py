@@ -38,7 +38,9 @@ def test_uneven_times_are_kept(tmp_path, name):
     expected = [10 + 220 * index // 9 for index in range(10)]
     assert [grey(frame) for frame in video.frames] == pytest.approx(expected, abs=6)
     assert corners(video.frames[0].numpy())[:3] == ["red", "green", "blue"]
-    assert "took all 10 frames" in video.notes
+    assert "took all 10 frames; 0.01 to 0.80 s apart" in video.notes
+    some = read_video(path, size=64, max_frames=5)
+    assert some.notes[0] == "took 5 of 10 frames: 0, 6, 7, 8, 9; 0.01 to 0.80 s apart"
 
 
 CONTAINERS = {
@@ -84,7 +86,7 @@ def test_gif_with_a_duration_for_each_frame_and_parts_that_stay(tmp_path):
     images[0].save(path, save_all=True, append_images=images[1:], duration=[200, 50, 4000], disposal=1)
     video = read_video(path, size=40)
     assert video.timestamps.tolist() == pytest.approx([0, 0.2, 0.25])
-    assert video.notes == ("took all 3 frames",)
+    assert video.notes == ("took all 3 frames; 0.05 to 0.20 s apart",)
     for frame, image in zip(video.frames, images, strict=True):
         assert np.abs(frame.numpy().astype(int) - np.asarray(image).astype(int)).max() <= 8
 

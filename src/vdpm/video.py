@@ -256,15 +256,18 @@ def _spread(times: np.ndarray, count: int) -> np.ndarray:
 
 
 def _choice_note(times: Sequence[float], chosen: list[int]) -> str:
+    gaps = np.diff([times[index] for index in chosen])
+    # Steps of one and of two frames come of an even spread; what differs more, of a video's own uneven times.
+    uneven = gaps.size > 0 and gaps.max() > 2.1 * gaps.min()
+    apart = f"; {gaps.min():.2f} to {gaps.max():.2f} s apart" if uneven else ""
     if len(chosen) == len(times):
-        return f"took all {len(times)} frames" if len(times) > 1 else "took its only frame"
+        return f"took all {len(times)} frames{apart}" if len(times) > 1 else "took its only frame"
     listed = [str(index) for index in chosen]
     if len(listed) > 6:
         listed = [*listed[:3], "...", listed[-1]]
-    note = f"took {len(chosen)} of {len(times)} frames: {', '.join(listed)}"
-    if len(chosen) > 1:
-        note += f"; {(times[chosen[-1]] - times[chosen[0]]) / (len(chosen) - 1):.2f} s apart"
-    return note
+    if gaps.size > 0 and not uneven:
+        apart = f"; {gaps.mean():.2f} s apart"
+    return f"took {len(chosen)} of {len(times)} frames: {', '.join(listed)}{apart}"
 
 
 def _size_notes(transform: ImageTransform) -> list[str]:
