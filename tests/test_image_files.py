@@ -137,6 +137,47 @@ def test_images_of_different_sizes(tmp_path):
     assert message == f"{second}: is 66 x 48, but {first.name} is 64 x 48; give images of one size"
 
 
+def test_a_turned_photo_is_told_as_it_stands_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(tmp_path / "1.jpg", picture((48, 64)))
+    save(tmp_path / "2.jpg", picture((48, 64)), exif=exif)
+    assert f"{tmp_path / '2.jpg'}: is 48 x 64 upright, but 1.jpg is 64 x 48" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.png", "a.tif", "a.avif"])
+def test_an_image_that_moves_is_no_image(tmp_path, name):
+    images = [Image.fromarray(picture(SIZE, level)) for level in (0, 100, 200)]
+    images[0].save(tmp_path / name, save_all=True, append_images=images[1:])
+    for source in (tmp_path, tmp_path / name):
+        assert f"{name}: holds 3 pictures; save it as a video" in refusal(source)
+
+
+def test_the_second_picture_in_a_phones_jpeg_is_let_be(tmp_path):
+    images = [Image.fromarray(picture(SIZE, level)) for level in (0, 100)]
+    images[0].save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=images[1:])
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert image.format == "MPO"
+    assert corners(read_video(tmp_path, size=64).frames[0].numpy()) == corners(picture(SIZE, 0))
+
+
+def test_heic_is_told_by_name(tmp_path):
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    assert "holds HEIC pictures, which are not read; save them as jpg" in refusal(tmp_path)
+    assert "HEIC pictures are not read" in refusal(tmp_path / "IMG_1.HEIC")
+    assert "HEIC pictures are not read" in refusal([tmp_path / "IMG_1.HEIC"])
+
+
+@pytest.mark.parametrize(("bits", "dark"), [(12, True), (13, False), (16, False)])
+def test_twelve_bit_in_sixteen_is_told(tmp_path, bits, dark):
+    for number in range(2):
+        save(tmp_path / f"{number}.png", np.full(SIZE, 1 << (bits - 1 - number), np.uint16) + 1)
+    notes = read_video(tmp_path, size=64).notes
+    told = [note for note in notes if "16 bit" in note]
+    top = (1 << (bits - 1)) + 1
+    assert told == ([f"its 16 bit images are dark: no value is above {top} of 65535; scale them up first"] * dark)
+
+
 def test_a_turned_photo_among_others_has_another_size(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -160,7 +201,7 @@ def test_damaged_images(tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     assert "cut.png: a damaged image" in refusal(path)
     (tmp_path / "text.png").write_text("hello")
-    assert "text.png: not an image" in refusal(tmp_path / "text.png")
+    assert "text.png: no image" in refusal(tmp_path / "text.png")
     (tmp_path / "bare.jpg").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF")
     refusal(tmp_path / "bare.jpg")
 

@@ -21,13 +21,20 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".
 
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
+_APPLE_SUFFIXES = frozenset({".heic", ".heif"})
+
+_DARK = 4096
+"""Where no value of 16 bit comes up to this, they hold 12 bit or fewer: at most a sixteenth of white."""
+
+_ANIMATED = frozenset({"PNG", "WEBP", "AVIF", "TIFF"})
+"""Formats whose further pictures are times or pages of equal standing. The second one in a phone's JPEG is not."""
 
 
 class ImageFiles:
     """Images of one size as the frames of a video, ``rate`` a second, since images carry no times.
 
     Turned as their EXIF says; alpha over white; 16 bit to 8 by dropping the lower half. Raises InputError for images
-    that cannot be read, are too large, or differ in size.
+    that cannot be read, are too large, hold several pictures, or differ in size.
     """
 
     def __init__(self, paths: Sequence[Path], name: str, rate: float) -> None:
@@ -36,13 +43,15 @@ class ImageFiles:
         self.times = [index / rate for index in range(len(paths))]
         self.pixel_aspect = 1.0
         self.notes: list[str] = []
+        self._brightest: int | None = None
         sizes = [_upright_size(path) for path in paths]
         self.size = sizes[0]
         for path, size in zip(paths, sizes):
             if size != self.size:
+                upright = " upright" if size == self.size[::-1] else ""
                 raise InputError(
-                    f"{path}: is {size[1]} x {size[0]}, but {paths[0].name} is {self.size[1]} x {self.size[0]}; "
-                    "give images of one size"
+                    f"{path}: is {size[1]} x {size[0]}{upright}, but {paths[0].name} is {self.size[1]} x "
+                    f"{self.size[0]}; give images of one size"
                 )
         if len(paths) > 1:
             self.notes.append(f"images carry no times: taken as {rate:g} a second")
@@ -50,15 +59,19 @@ class ImageFiles:
     def frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Pictures [height, width, 3] of the images ``indices``."""
         for index in indices:
-            picture = _read(self.paths[index])
+            picture, brightest = _read(self.paths[index])
+            if brightest is not None:
+                self._brightest = max(brightest, self._brightest or 0)
             if picture.shape[:2] != self.size:
                 # Only a PNG can say so: the survey reads headers alone.
                 raise InputError(f"{self.paths[index]}: its EXIF turn comes after the picture; save it again upright")
             yield picture
 
     def closing_notes(self) -> list[str]:
-        """Images are read whole or refused, so there is nothing to tell."""
-        return []
+        """Whether what was read is all but black because 10 or 12 bit stand in 16."""
+        if self._brightest is None or self._brightest >= _DARK:
+            return []
+        return [f"its 16 bit images are dark: no value is above {self._brightest} of 65535; scale them up first"]
 
 
 def images_of_folder(folder: Path) -> list[Path]:
@@ -75,7 +88,9 @@ def images_of_folder(folder: Path) -> list[Path]:
         raise InputError(f"{folder}: is a result of vdpm already; vdpm view, page, render and export show it")
     images = _sorted_images(entries)
     if not images:
-        raise InputError(f"{folder}: a folder without images; give a video file or a folder of jpg or png images")
+        apple = any(entry.suffix.lower() in _APPLE_SUFFIXES for entry in entries)
+        found = "holds HEIC pictures, which are not read; save them as jpg" if apple else "a folder without images"
+        raise InputError(f"{folder}: {found}; give a video file or a folder of jpg or png images")
     _check_one_kind(images, str(folder))
     return images
 
@@ -118,12 +133,16 @@ def is_folder(path: Path) -> bool:
 
 
 def check_regular(path: Path) -> None:
-    """Raises InputError unless ``path`` is a plain file that may be read and is not empty. Never blocks."""
+    """Raises InputError unless ``path`` is a plain file that may be read and is not empty, and for a HEIC picture, of
+    which a reader of videos sees one tile. Never blocks.
+    """
     status = _status(path)
     if stat.S_ISDIR(status.st_mode):
         raise InputError(f"{path}: is a folder inside a list of images; give the folder alone, or its files")
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path}: is a pipe, socket or device, not a file; save the video to a file first")
+    if path.suffix.lower() in _APPLE_SUFFIXES:
+        raise InputError(f"{path}: HEIC pictures are not read; save it as jpg or png")
     if status.st_size == 0:
         raise InputError(f"{path}: is empty (0 bytes); copy or record it again")
     try:
@@ -158,12 +177,17 @@ def _open(path: Path) -> Image.Image:
             found = f"{int(pixels[0]) / 1e6:.0f} million pixels" if pixels else "its number of pixels"
             raise InputError(_too_large(path, found)) from None
         except UnidentifiedImageError:
-            raise InputError(f"{path}: not an image that can be read; give jpg or png images") from None
+            raise InputError(
+                f"{path}: no image that can be read; copy it again, leave it out or give jpg or png"
+            ) from None
         except (OSError, ValueError, SyntaxError, Warning) as error:
             raise InputError(f"{path}: a damaged image ({_one_line(error)}); copy it again or leave it out") from None
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise InputError(_too_large(path, f"{image.width} x {image.height}"))
+    if image.format in _ANIMATED and (count := getattr(image, "n_frames", 1)) > 1:
+        image.close()
+        raise InputError(f"{path}: holds {count} pictures; save it as a video (mp4, gif) or each picture as a file")
     return image
 
 
@@ -174,7 +198,8 @@ def _upright_size(path: Path) -> tuple[int, int]:
         return (image.width, image.height) if sideways else (image.height, image.width)
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path) -> tuple[np.ndarray, int | None]:
+    """The picture [height, width, 3], and the largest value of one of 16 bit."""
     with _open(path) as image:
         try:
             return _rgb(ImageOps.exif_transpose(image), path)
@@ -184,18 +209,18 @@ def _read(path: Path) -> np.ndarray:
             raise InputError(f"{path}: a damaged image ({_one_line(error)}); copy it again or leave it out") from None
 
 
-def _rgb(image: Image.Image, path: Path) -> np.ndarray:
+def _rgb(image: Image.Image, path: Path) -> tuple[np.ndarray, int | None]:
     if image.mode.startswith("I;16") or image.mode == "I":
         # convert("RGB") would clip at 255 instead of scaling.
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 0xFFFF:
             raise InputError(f"{path}: holds whole numbers beyond 16 bit; convert it to an 8 or 16 bit image")
-        return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+        return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=-1), int(values.max())
     if image.mode == "F":
         raise InputError(f"{path}: holds floating point numbers; convert it to an 8 or 16 bit image")
     if image.has_transparency_data:
-        return over_white(np.asarray(image.convert("RGBA")))
-    return np.array(image.convert("RGB"))
+        return over_white(np.asarray(image.convert("RGBA"))), None
+    return np.array(image.convert("RGB")), None
 
 
 def _too_large(path: Path, found: str) -> str:
