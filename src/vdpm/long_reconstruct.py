@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from vdpm.archive import ReconstructionWriter, StoredWindow, WindowEntry, WindowStore, check_output, load
+from vdpm.archive import ReconstructionWriter, StoredWindow, WindowEntry, WindowStore, check_output, hold, load
 from vdpm.cost import Forecast, check_alignment, forecast
 from vdpm.geometry.pinhole import square_pixels
 from vdpm.geometry.rigid import invert_rigid
@@ -99,11 +99,15 @@ class LongPlan:
                 return read(target, source)
 
             return replace(result, maps=replace(result.maps, read=held))
+        with hold(output):
+            return self._run(Path(output), overwrite, report)
+
+    def _run(self, output: Path, overwrite: bool, report: Report) -> Reconstruction:
         check_output(output, overwrite)
         device = next(self.model.parameters()).device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        store = self._store(Path(output), overwrite)
+        store = self._store(output, overwrite)
         joined = join_windows(
             self.windows,
             len(self.video),
@@ -121,7 +125,7 @@ class LongPlan:
                 sharp = sharpen(seen, found, frames, reference=self.reference, priors=self.priors, content=shown)
             joined = replace(joined, found=sharp or found)
             report("following the pictures", 1, 1)
-        return self._finish(store, Path(output), overwrite, joined, followed=sharp is not None)
+        return self._finish(store, output, overwrite, joined, followed=sharp is not None)
 
     def _repairs(self, new: list[Window]) -> list[Window]:
         """With their times. All of their frames move: points come from their neighbours and go on to them."""

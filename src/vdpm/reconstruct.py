@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from vdpm.archive import check_output
+from vdpm.archive import check_output, hold
 from vdpm.clip_reconstruct import LOADING, Plan
 from vdpm.cost import longest_window
 from vdpm.errors import InputError, UsageError
@@ -92,10 +92,12 @@ def reconstruct(
 
     Raises UsageError, InputError, CheckpointError or OutputError, each with one line that names what to change.
     """
+    held: AbstractContextManager[None] = nullcontext()
     if output is not None:
         check_output(output, overwrite)
+        held = hold(output)
     drawing = terminal_progress() if progress is True else nullcontext(progress or silent)
-    with drawing as report:
+    with held, drawing as report:
         plan = make_plan(
             video,
             model=model,
@@ -135,10 +137,12 @@ def reconstruct_scenes(
     holds. Of several, the second is written to ``output`` with ``_scene02`` added to its name, and so on. Cuts are
     looked for in clips that take several windows; a shorter one is one scene.
     """
+    held: AbstractContextManager[None] = nullcontext()
     if output is not None:
         check_output(output, overwrite)
+        held = hold(output)
     drawing = terminal_progress() if progress is True else nullcontext(progress or silent)
-    with drawing as report:
+    with held, drawing as report:
         plans = make_plans(video, **{**options, "cuts": "split", "report": report})
         if output is None:
             return [plan.run(report=report) for plan in plans]

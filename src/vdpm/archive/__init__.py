@@ -1,6 +1,7 @@
 """A reconstruction on disk: written map by map as it is made, read one map at a time. ``manifest`` has the format."""
 
 from vdpm.archive.folder import check_output
+from vdpm.archive.holding import hold
 from vdpm.archive.manifest import FORMAT, FORMAT_VERSION, WindowEntry
 from vdpm.archive.reader import ResultSummary, describe, is_result, load
 from vdpm.archive.window_store import StoredWindow, WindowStore
@@ -16,6 +17,7 @@ __all__ = [
     "WindowStore",
     "check_output",
     "describe",
+    "hold",
     "is_result",
     "load",
     "record_derived",

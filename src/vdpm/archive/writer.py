@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from vdpm.archive.folder import check_output, disk_errors, remove_own, retire, write_whole
+from vdpm.archive.holding import hold
 from vdpm.archive.manifest import (
     CAMERAS_FILE,
     MANIFEST_FILE,
@@ -49,7 +50,7 @@ class ReconstructionWriter:
     Used as a context manager. Left without ``finish`` (an error, Ctrl-C), a new result stays with the targets that
     were finished, state "partial", or vanishes when nothing can be read yet; an old result under ``overwrite`` stays as
     it was. Raises OutputError in one line when the disk is full or the folder cannot be written; what was finished
-    stays.
+    stays. Meanwhile no other run can write to the folder (``hold``).
 
     ``frames``: the network's images. ``sources``, ``targets``: the frame indices that will be written, sources in the
     order of the maps. ``windows``: of a long clip; their maps come by ``take_windows`` in place of the ``write_``
@@ -75,27 +76,32 @@ class ReconstructionWriter:
     ) -> None:
         self.folder = Path(folder).resolve()
         self._previous = self.folder.with_name(f".{self.folder.name}.previous")
-        self._recover()
-        check_output(folder, overwrite)
-        self._manifest = Manifest(
-            name=name[:4096],
-            size=(int(frames.shape[1]), int(frames.shape[2])),
-            timestamps=tuple(timestamps.double().tolist()),
-            frame_indices=tuple(frame_indices.tolist()),
-            transform=transform,
-            reference=reference,
-            sources=tuple(sources),
-            targets=(),
-            targets_wanted=tuple(targets),
-            state="partial",
-            package_version=_package_version(),
-            windows=tuple(windows),
-            provenance=dict(provenance or {}),
-        )
-        self._manifest.dumps()  # refuses what JSON cannot hold before work is spent
-        self._replaces = self.folder.exists() and any(self.folder.iterdir())
-        self._written: set[str] = set()
         self._work = self.folder.with_name(f".{self.folder.name}.partial")
+        self._written: set[str] = set()
+        self._hold = ExitStack()
+        check_output(folder, overwrite)
+        with ExitStack() as checking:
+            checking.enter_context(hold(self.folder))
+            self._recover()
+            check_output(folder, overwrite)
+            self._manifest = Manifest(
+                name=name[:4096],
+                size=(int(frames.shape[1]), int(frames.shape[2])),
+                timestamps=tuple(timestamps.double().tolist()),
+                frame_indices=tuple(frame_indices.tolist()),
+                transform=transform,
+                reference=reference,
+                sources=tuple(sources),
+                targets=(),
+                targets_wanted=tuple(targets),
+                state="partial",
+                package_version=_package_version(),
+                windows=tuple(windows),
+                provenance=dict(provenance or {}),
+            )
+            self._manifest.dumps()  # refuses what JSON cannot hold before work is spent
+            self._hold = checking.pop_all()
+        self._replaces = self.folder.exists() and any(self.folder.iterdir())
         try:
             self._begin(frames)
         except BaseException:
@@ -167,6 +173,7 @@ class ReconstructionWriter:
             # On a failing disk the error that led here is worth more than one from tidying up.
             with suppress(OSError):
                 remove_own(self._work)
+        self._hold.close()
 
     @property
     def _readable(self) -> bool:

@@ -41,14 +41,14 @@ class Demo:
     """Open the page in the browser afterwards; auto: from a terminal of a machine with a screen."""
 
     def run(self) -> None:
-        from vdpm.archive import check_output, record_derived
+        from vdpm.archive import check_output, hold, record_derived
         from vdpm.reconstruct import make_plan
         from vdpm.synthetic.demo_clip import load_ground_truth
         from vdpm.viewer.page import write_page
 
         check_output(self.output, self.overwrite)
         truth = load_ground_truth(BUNDLED / "truth.npz")
-        with terminal_progress() as report:
+        with hold(self.output), terminal_progress() as report:
             plan = make_plan(
                 BUNDLED / "clip.mp4",
                 model=self.model,

@@ -1,6 +1,7 @@
 """``vdpm reconstruct``: a video to a result folder with preview and point clouds."""
 
 import shlex
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -125,7 +126,7 @@ class Reconstruct:
         ply = parse_frames(self.ply, "--ply", words=("auto", "all", "none"))
         if not self.video:
             raise UsageError("no video is named; write vdpm reconstruct VIDEO -o DIR")
-        from vdpm.archive import check_output
+        from vdpm.archive import check_output, hold
         from vdpm.cli.knowledge import parse_distance, read_priors
         from vdpm.long_video.windows import WindowConfig
         from vdpm.reconstruct import LongPlan, make_plans, scene_outputs
@@ -133,7 +134,8 @@ class Reconstruct:
         parse_distance(self.distance)  # told before the network is loaded
         check_output(self.output, self.overwrite or self.plan)
         windows = WindowConfig(self.window, self.overlap, self.strided, self.loops, self.sight)
-        with terminal_progress() as report:
+        held = nullcontext() if self.plan else hold(self.output)
+        with held, terminal_progress() as report:
             plans = make_plans(
                 self.video[0] if len(self.video) == 1 else list(self.video),
                 model=self.model,
