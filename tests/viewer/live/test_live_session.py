@@ -33,41 +33,50 @@ def idle(session: Any) -> None:
     clouds = [side.reading.cloud for side in session.sides]
     until(session, lambda: all(cloud.loaded() and cloud.loaded().complete for cloud in clouds))
     until(session, lambda: all(side.number == side.reading.cloud.number for side in session.shown))
-    # What is asked for is done first and shown then, so that a second question is answered after the showing. The pause
-    # keeps it from being answered together with the first.
+    # What is asked for is done first and shown then. That a showing has begun is seen from outside; a second question
+    # is answered after it.
     for _ in range(2):
-        done: list[bool] = []
-        session.ask(lambda done=done: done.append(True))
-        until(session, lambda done=done: bool(done) and not session._stale)
-        time.sleep(0.02)
+        answer(session, lambda: True)
+        until(session, lambda: not session._stale and session._shown_row == session.clock.row)
+
+
+def answer(session: Any, question: Callable[[], Any]) -> Any:
+    """What ``question`` finds in the thread that shows, between one thing and the next."""
+    found: list[Any] = []
+    session.ask(lambda: found.append(question()))
+    until(session, lambda: bool(found))
+    return found[0]
 
 
 def shown(session: Any) -> int:
-    """Points that are to be seen."""
-    handles = list(session.client.scene._handle_from_node_name.values())
-    return sum(
-        len(handle.points) for handle in handles if type(handle).__name__ == "PointCloudHandle" and handle.visible
-    )
+    """Points that are to be seen. Asked of the thread that makes nodes: viser's are visible while they are made."""
+
+    def count() -> int:
+        handles = session.client.scene._handle_from_node_name.values()
+        clouds = [handle for handle in handles if type(handle).__name__ == "PointCloudHandle"]
+        return sum(len(cloud.points) for cloud in clouds if cloud.visible)
+
+    return int(answer(session, count))
 
 
 def test_every_filter_shows_what_it_says(session: Any) -> None:
     session.change(points_of="all frames", motion="all", hide=0.0)
     idle(session)
     loaded = session.sides[0].reading.cloud.loaded()
-    until(session, lambda: shown(session) == len(loaded))
+    assert shown(session) == len(loaded)
     session.change(motion="moving")
     idle(session)
-    until(session, lambda: shown(session) == len(loaded) - len(loaded.still))
+    assert shown(session) == len(loaded) - len(loaded.still)
     session.change(motion="still")
     idle(session)
-    until(session, lambda: shown(session) == len(loaded.still))
+    assert shown(session) == len(loaded.still)
     session.change(motion="all", points_of="frame shown")
     session.go_to(3)
     idle(session)
     assert 0.9 * 96 * 128 < shown(session) <= 96 * 128
     session.change(points_of="all frames")
     idle(session)
-    until(session, lambda: shown(session) == len(loaded))
+    assert shown(session) == len(loaded)
 
 
 def test_what_was_sent_is_not_sent_again(session: Any) -> None:

@@ -21,13 +21,18 @@ class Server:
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
+        self.held = 0
+        """How many blocks hold back what is sent."""
 
     @contextmanager
     def atomic(self) -> Iterator[None]:
+        self.held += 1
         yield
+        self.held -= 1
 
     def make(self, nbytes: int = 1000) -> Any:
         def make(name: str) -> Made:
+            assert self.held, "it would be seen for a moment"
             self.nodes.append(Node(name))
             return Made([self.nodes[-1]], nbytes, [0.5])
 

@@ -63,6 +63,8 @@ class Session:
         self._todo: deque[Callable[[], None]] = deque()
         self._stop = threading.Event()
         self._stale = True
+        self._shown_row = -1
+        """Of the time that is on show."""
         self._entered = 0.0
         self._pointer: tuple[float, float] | None = None
         self._pointing = False
@@ -74,7 +76,7 @@ class Session:
 
     def run(self) -> None:
         """Show what is asked for until it is stopped."""
-        drawn, pause, shown = 0.0, FIRST_PAUSE, -1
+        drawn, pause = 0.0, FIRST_PAUSE
         while not self._stop.is_set():
             while self._todo:
                 self._todo.popleft()()
@@ -84,10 +86,10 @@ class Session:
             news = any(side.reading.cloud.number != side.number for side in self.shown)
             if news and now - drawn >= pause:
                 self._stale, pause = True, min(LATER_PAUSE, pause * 1.5)
-            if self._stale or row != shown:
+            if self._stale or row != self._shown_row:
                 self._stale, drawn = False, time.monotonic()
                 self._show(row)
-                shown = row
+                self._shown_row = row
                 continue
             if not news and self._prepare(row):
                 continue

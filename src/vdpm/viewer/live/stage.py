@@ -67,8 +67,10 @@ class Stage:
         """Make a node that may be shown soon, where it is not there yet."""
         if wanted.key not in self._kept:
             self._number += 1
-            made = wanted.make(f"{self.root}/{self._number}")
-            self._resize(made)
+            # viser makes a node visible and hides it then: in one step, or it would be seen for a moment.
+            with self.server.atomic():
+                made = wanted.make(f"{self.root}/{self._number}")
+                self._resize(made)
             self._kept[wanted.key] = made
             self.made_bytes += made.nbytes
         self._kept.move_to_end(wanted.key)
