@@ -1,8 +1,13 @@
-/** Lowest and highest of all but a few of `many`, and of all `few`. */
+/** Lowest and highest of all but a few of each group of `many`, and of all `few`. */
 function extent(many, few) {
-  many.sort((a, b) => a - b);
-  const at = (share) => many[Math.min(many.length - 1, Math.floor(share * many.length))];
-  return [Math.min(at(0.02), ...few), Math.max(at(0.98), ...few)];
+  const low = [...few], high = [...few];
+  for (const group of many) {
+    group.sort((a, b) => a - b);
+    const at = (share) => group[Math.min(group.length - 1, Math.floor(share * group.length))];
+    low.push(at(0.02));
+    high.push(at(0.98));
+  }
+  return [Math.min(...low), Math.max(...high)];
 }
 
 /** Where the page looks from: an orbit about a pivot, or one of the result's cameras. */
@@ -16,16 +21,15 @@ class Viewer {
   }
 
   /** The reference camera swung a little to the right and up about the middle of the scene, and back until most points
-   *  and the first and last cameras are in view. */
+   *  of each frame and the first and last cameras are in view. Of all frames together they would not be enough: where the
+   *  camera pans, what one frame alone sees is few of them, and broad. */
   reset() {
     const { pivot } = this.scene.meta;
     const reach = Math.hypot(...pivot.map((v, i) => v - this.scene.meta.home[i]));
     this.stand = null;
     this.orbit = { pivot: [...pivot], yaw: -0.33, pitch: 0.22, distance: reach };
-    const sample = [];
-    this.scene.eachShown({ kinds: ['still', 'moving'], level: this.scene.levelHiding(20), only: -1 }, (set, p) => sample.push([set, p]));
-    const every = Math.max(1, Math.floor(sample.length / 400));
-    this.places = sample.filter((_, n) => n % every === 0).map(([set, p]) => this.scene.position(set, p, { before: 0, mix: 0 }));
+    const groups = this.spread();
+    this.places = groups.flat();
     const { sources } = this.scene.meta;
     const cameras = [sources[0], sources.at(-1)].flatMap((frame) => this.scene.frustum(frame, this.frustumReach));
     for (this.orbit.distance *= 0.8; this.orbit.distance < 4 * reach; this.orbit.distance *= 1.06) {
@@ -33,12 +37,12 @@ class Viewer {
       let fitting = null;
       for (let round = 0; round < 12; round++) {
         const view = this.view();
-        const [seen, ends] = [this.places, cameras].map((group) => group.map((place) => projectPoint(view, ...place)));
+        const [ends, ...seen] = [cameras, ...groups].map((group) => group.map((place) => projectPoint(view, ...place)));
         // A camera just before the eye is not drawn.
         const nearest = Math.min(...ends.map(([, , z]) => z));
         if (nearest < Math.max(20 * view.near, 2 * this.frustumReach)) break;
-        const front = seen.filter(([, , z]) => z > view.near);
-        const [x, y] = [0, 1].map((axis) => extent(front.map((p) => p[axis]), ends.map((p) => p[axis])));
+        const front = seen.map((group) => group.filter(([, , z]) => z > view.near)).filter((group) => group.length);
+        const [x, y] = [0, 1].map((axis) => extent(front.map((group) => group.map((p) => p[axis])), ends.map((p) => p[axis])));
         const [right, down] = [(view.width - x[0] - x[1]) / 2, (1.06 * view.height - y[0] - y[1]) / 2];
         if (x[0] > 0.02 * view.width && x[1] < 0.98 * view.width && y[0] > 0.09 * view.height && y[1] < 0.97 * view.height) {
           fitting = [...this.orbit.pivot];
@@ -53,6 +57,23 @@ class Viewer {
         return;
       }
     }
+  }
+
+  /** About 60 places of each of up to nine frames, spread over the clip. */
+  spread() {
+    const shown = new Map();
+    this.scene.eachShown({ kinds: ['still', 'moving'], level: this.scene.levelHiding(20), only: -1 }, (set, p) => {
+      if (!shown.has(set.source[p])) shown.set(set.source[p], []);
+      shown.get(set.source[p]).push([set, p]);
+    });
+    const rows = [...shown.keys()].sort((a, b) => a - b), apart = Math.max(1, (rows.length - 1) / 8);
+    const groups = [];
+    for (let n = 0; n < rows.length; n += apart) {
+      const points = shown.get(rows[Math.round(n)]), every = Math.max(1, Math.floor(points.length / 60));
+      const some = points.filter((_, k) => k % every === 0);
+      groups.push(some.map(([set, p]) => this.scene.position(set, p, { before: 0, mix: 0 })));
+    }
+    return groups;
   }
 
   /** Between which depths most points in view lie. */
