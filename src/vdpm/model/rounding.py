@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int8
 from torch import Tensor, nn
@@ -249,29 +250,27 @@ def round_with_feedback(
     itself is then taken where what it saves is worth its error.
     """
     order, upper = feedback
-    left, size = weight.float()[:, order], scale.float().clamp_min(1e-30)
-    matter = feedback.remaining / feedback.remaining.log().mean().exp()
-    integers = torch.zeros_like(left)
+    # In NumPy, with each column in one piece: there is little to do for each, and calls of PyTorch would cost most.
+    left, size = weight.float().T[order].contiguous(), scale.float().clamp_min(1e-30).numpy()
+    matter = (feedback.remaining / feedback.remaining.log().mean().exp()).numpy()
+    # Where steps are fine, one bit more of each entry saves this share of a squared step: of 1/12, by 2 ln 2. Codes of
+    # negative integers lie at the end, where these count from.
+    worth = None if lengths is None else (ZERO_SAVING * 2 * math.log(2) / 12 * lengths).roll(-INT8_LEVELS).numpy()
+    integers = np.zeros(left.shape, dtype=np.int8)
     for start in range(0, len(order), _COLUMNS):
         end = min(start + _COLUMNS, len(order))
-        errors = torch.zeros(len(left), end - start)
-        for column in range(start, end):
-            wanted = left[:, column] / size
-            chosen = wanted.round().clamp(-INT8_LEVELS, INT8_LEVELS)
-            if lengths is not None:
-                chosen = _cheaper(wanted, chosen, float(matter[column]), lengths)
-            integers[:, column] = chosen
-            errors[:, column - start] = (left[:, column] - chosen * size) / upper[column, column]
-            left[:, column + 1 : end] -= errors[:, column - start, None] * upper[column, column + 1 : end]
-        left[:, end:] -= errors @ upper[start:end, end:]
-    return integers[:, order.argsort()].to(torch.int8)
-
-
-def _cheaper(
-    wanted: Float[Tensor, "rows"], nearest: Float[Tensor, "rows"], matter: float, lengths: Float[Tensor, "integers"]
-) -> Float[Tensor, "rows"]:
-    # Where steps are fine, one bit more of each entry saves this share of a squared step: of 1/12, by 2 ln 2.
-    worth = ZERO_SAVING * 2 * math.log(2) / 12
-    candidates = torch.stack([nearest, nearest - nearest.sign(), torch.zeros_like(nearest)])
-    cost = (wanted - candidates).square() * matter + worth * lengths[(candidates + INT8_LEVELS).long()]
-    return candidates.gather(0, cost.argmin(0, keepdim=True))[0]
+        columns, triangle = left[start:end].numpy(), upper[start:end, start:end].numpy()
+        errors = np.zeros_like(columns)
+        for column, values in enumerate(columns):
+            wanted = values / size
+            chosen = np.minimum(np.maximum(np.rint(wanted), -INT8_LEVELS), INT8_LEVELS)
+            if worth is not None:
+                cost = np.square(wanted - chosen) * matter[start + column] + worth[chosen.astype(np.int64)]
+                for other in (chosen - np.sign(chosen), np.zeros_like(chosen)):
+                    others = np.square(wanted - other) * matter[start + column] + worth[other.astype(np.int64)]
+                    chosen, cost = np.where(others < cost, other, chosen), np.minimum(others, cost)
+            integers[start + column] = chosen
+            errors[column] = (values - chosen * size) / triangle[column, column]
+            columns[column + 1 :] -= errors[column] * triangle[column, column + 1 :, None]
+        left[end:] -= (torch.from_numpy(errors).T.contiguous() @ upper[start:end, end:]).T
+    return torch.from_numpy(integers)[order.argsort()].T.contiguous()
