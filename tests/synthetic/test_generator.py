@@ -98,21 +98,53 @@ def test_the_hash_spreads_its_bits() -> None:
     assert torch.corrcoef(values.T).fill_diagonal_(0).abs().max() < 0.08
 
 
+def _run(program: str, *args: str) -> None:
+    """In a process of its own: what is compiled cannot have its annotations checked while it is traced."""
+    subprocess.run([sys.executable, "-c", program, *args], check=True)
+
+
 @pytest.mark.slow
 def test_compiled_equals_eager(tmp_path: Path) -> None:
-    """In a process of its own: what is compiled cannot have its annotations checked while it is traced."""
+    """All fused functions, each traced as one graph; for these sizes alone and without code of its own, which for all
+    of them take minutes."""
     program = (
         "import sys, torch\n"
+        "real, fused = torch.compile, []\n"
+        "def traced(function, **options):\n"
+        "    fused.append(function)\n"
+        "    return real(function, backend='aot_eager', dynamic=False, fullgraph=True)\n"
+        "torch.compile = traced\n"
         "from vdpm.synthetic import SceneConfig, SceneGenerator\n"
         "config = SceneConfig(num_frames=2, height=16, width=24, colour_samples=1)\n"
         "snippet = SceneGenerator(config, compile=True)(range(3))\n"
+        "assert len(fused) > 20, fused\n"
         "torch.save({n: v for n, v in vars(snippet).items() if isinstance(v, torch.Tensor)}, sys.argv[1])\n"
     )
-    subprocess.run([sys.executable, "-c", program, str(tmp_path / "snippet.pt")], check=True)
+    _run(program, str(tmp_path / "snippet.pt"))
     compiled = torch.load(tmp_path / "snippet.pt")
     for name, value in _tensors(generate(range(3), SMALL)).items():
         away = ((value.float() - compiled[name].float()).abs() > 1e-3).float().mean()
         assert away < 2e-3, name
+
+
+def test_one_compilation_serves_all_sizes() -> None:
+    """Of one function, down to the code that is made of it."""
+    _run(
+        "import functools, torch\n"
+        "from torch._dynamo.testing import CompileCounterWithBackend\n"
+        "counter = CompileCounterWithBackend('inductor')\n"
+        "torch.compile = functools.partial(torch.compile, backend=counter, fullgraph=True)\n"
+        "from vdpm.synthetic.fusing import fusing\n"
+        "from vdpm.synthetic.intersect import _from_lamp\n"
+        "for batch, frames, rays in (4, 5, 50), (2, 7, 70), (3, 2, 90):\n"
+        "    lamp = torch.rand(batch) > 0.5, torch.randn(batch, 3), torch.randn(batch, 3, 3)\n"
+        "    origin = torch.randn(3, batch, frames, rays)\n"
+        "    with fusing(True):\n"
+        "        found = _from_lamp(*lamp, origin)\n"
+        "    for one, other in zip(found, _from_lamp(*lamp, origin), strict=True):\n"
+        "        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)\n"
+        "assert counter.frame_count == 1, counter.frame_count\n"
+    )
 
 
 @pytest.mark.gpu

@@ -16,7 +16,10 @@ _SCALES = (1.0, 2.57, 2.57**2, 2.57**3)
 
 
 class Pattern(IntEnum):
-    """How a material varies. NOISE, VEINS, RINGS and SPOTS fill space, the others lie in planes."""
+    """How a material varies. NOISE, VEINS, RINGS and SPOTS fill space, the others lie in planes.
+
+    The compiler compares tensors with ``value`` of a member, not with a member.
+    """
 
     NOISE = 0
     VEINS = 1
@@ -118,7 +121,7 @@ def albedo(
     seed = m.seed.to(torch.int32)
     cells = _cells(m, plain, normal, seed, code)
     place = turned(m.turn, plain) + m.offset
-    planar = code >= Pattern.CELLS
+    planar = code >= Pattern.CELLS.value
     grain = m.tint * 40 * cells.chance
     x, y, z = torch.where(planar, torch.stack([cells.u, cells.v, cells.plane + grain]), place).unbind(0)
     octaves = _octaves(torch.stack([x / m.stretch, y, z]), width, seed) * _strengths(m.persistence)
@@ -133,7 +136,7 @@ def albedo(
     # Ceilings of the changes in brightness: unevenness everywhere, cells that differ, threads that are round.
     near = (1.5 - 2 * width).clamp(0, 1)
     thread = torch.where(cells.odd, cells.down, cells.across)
-    round_thread = torch.where(code == Pattern.WEAVE, 1.2 * thread * thread, 0.0)
+    round_thread = torch.where(code == Pattern.WEAVE.value, 1.2 * thread * thread, 0.0)
     shade = (1 + 1.8 * m.grime * fbm) * (1 + near * (m.tint * (cells.chance - 0.5) * planar - round_thread))
     base = m.first + (m.second - m.first) * blend
     return ((base + (m.third - base) * third) * shade).clamp(0.0, 1.0)
@@ -278,7 +281,7 @@ def _pattern(
         code, blotches, 0.0, 0.0, spots * (random[0] < m.mix), chosen * (1 - mortar), 0.0, one * chosen,
         one * two * (m.mix > 0), 0.0, pictures, heart,
     )  # fmt: skip
-    return blend, torch.where(code > Pattern.FLOWERS, 0.0, third)
+    return blend, torch.where(code > Pattern.FLOWERS.value, 0.0, third)
 
 
 def _hexagons(cells: _Cells, gap: Tensor, width: Tensor) -> Tensor:
