@@ -36,6 +36,15 @@ def test_help_names_types_without_what_stands_for_nothing(run: Run, verb: str) -
     assert "None" not in run(*verb.split(), "--help").out
 
 
+@pytest.mark.parametrize("way", ["families", "two-view", "tracking", "video-depth", "camera-pose", "report"])
+def test_help_of_a_verb_below_another_describes_it_once(run: Run, way: str) -> None:
+    described = next(line for line in run("evaluate", "--help").out.splitlines() if f" {way} " in line)
+    words = described.strip("\u2502 ").partition(way)[2].strip()
+    text = run("evaluate", way, "--help").out
+    assert text.count(words) == 1
+    assert text.count(" options \u2500") == 1, "one frame for all of them"
+
+
 def test_help_names_types_of_what_may_be_left_out(run: Run) -> None:
     text = " ".join(run("train", "--help").out.replace("\u2502", " ").split())
     for option in ("--steps INT", "--lr FLOAT", "--init STR", "--device {cuda,cpu}", "--cuda-graphs {True,False}"):
@@ -92,6 +101,11 @@ MORE = "; --help tells more"
         (
             ("evaluate", "tracking", "-o", "a", "--clps", "3"),
             "Unrecognized options: --clps, 3; perhaps you meant --clips N" + MORE,
+        ),
+        (("evaluate", "trackng", "-o", "a"), "evaluate has no 'trackng'; did you mean tracking"),
+        (
+            ("evaluate", "all"),
+            "evaluate has no 'all'; there are families, two-view, tracking, video-depth, camera-pose, report",
         ),
         (("reconstruct", "a", "-o", "b", "--max-frames", "nan"), "--max-frames 'nan' is not a whole number" + MORE),
         (("reconstruct", "a", "-o", "b", "--fps", "x"), "--fps 'x' is not a number" + MORE),

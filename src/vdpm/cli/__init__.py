@@ -83,7 +83,7 @@ def _parse(arguments: list[str]) -> Any:
     from vdpm.cli.train import Train
     from vdpm.cli.view import View
 
-    verbs: dict[str, tuple[type, str]] = {
+    verbs: dict[str, tuple[Any, str]] = {
         "reconstruct": (Reconstruct, "A video to point maps, cameras, a preview and point clouds."),
         "info": (Info, "What a result folder holds."),
         "page": (Page, "A result as one HTML file to look at in a browser."),
