@@ -23,7 +23,7 @@ Evaluate = (
     | Annotated[CameraPose, _way("camera-pose", description="Table 4: camera paths of whole sequences.")]
     | Annotated[Report, _way("report", description="Several runs in the same tables.")]
 )
-"""Score a model. Verbs of their own, and no class with one of them as its field: tyro would tell a field's help twice."""
+"""Score a model. Verbs of their own, and no class with one of them as its field, whose help tyro would tell twice."""
 
 
 def with_way(arguments: Sequence[str]) -> list[str]:
