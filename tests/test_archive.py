@@ -229,6 +229,24 @@ def test_folders_that_are_no_result_are_left_alone(scene: MovingSphere, tmp_path
     assert load(tmp_path / "empty").maps.targets == (0, 1, 2)
 
 
+def test_maps_of_another_result_that_took_the_place_are_not_taken_for_its_own(
+    scene: MovingSphere, tmp_path: Path
+) -> None:
+    rec = scene.reconstruction
+    save(rec, tmp_path / "out")
+    opened = load(tmp_path / "out")
+    opened.maps.at(2, 1)
+    record_derived(tmp_path / "out", ["preview.png"])
+    opened.maps.at(1, 2)
+    moved = dataclasses.replace(rec.cameras, c2w=rec.cameras.c2w.roll(1, 0).contiguous())
+    save(dataclasses.replace(rec, cameras=moved), tmp_path / "out", overwrite=True)
+    with pytest.raises(InputError, match="out: another result took its place after it was opened; open it again"):
+        opened.maps.at(2, 1)
+    (tmp_path / "out").rename(tmp_path / "gone")
+    with pytest.raises(InputError, match="missing"):
+        opened.maps.at(2, 1)
+
+
 def test_the_current_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

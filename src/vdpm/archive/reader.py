@@ -44,9 +44,10 @@ def load(folder: Path | str) -> Reconstruction:
 
     A result that was interrupted loads with the targets that were finished; ``provenance["state"]`` is "partial" then.
     Map files are opened for each map and closed again. Raises InputError for a folder that is no result or is damaged;
-    damage inside a map is found when that map is read.
+    damage inside a map is found when that map is read, and so is another result that has taken the folder's place.
     """
     folder = Path(folder)
+    opened = _stamp(folder)
     manifest = read_manifest(folder)
     cameras = _read_cameras(folder, manifest)
     frames = torch.stack([_read_frame(folder, frame, manifest.size) for frame in range(manifest.num_frames)])
@@ -62,6 +63,19 @@ def load(folder: Path | str) -> Reconstruction:
     else:
         time_invariant = {target: target_file(target) for target in manifest.targets}
         read = map_reader(folder, TIME_VARIANT_FILE, time_invariant, manifest.sources, manifest.sources, manifest.size)
+
+    def read_same(target: int | None, source: int) -> PointMap:
+        try:
+            found: PointMap | InputError = read(target, source)
+        except InputError as error:
+            found = error
+        # Asked afterwards, for it may have happened meanwhile.
+        if _stamp(folder) not in (opened, None):
+            raise InputError(f"{folder}: another result took its place after it was opened; open it again")
+        if isinstance(found, InputError):
+            raise found
+        return found
+
     return Reconstruction(
         frames=frames,
         timestamps=torch.tensor(manifest.timestamps, dtype=torch.float64),
@@ -72,7 +86,7 @@ def load(folder: Path | str) -> Reconstruction:
             size=manifest.size,
             targets=manifest.targets,
             sources=manifest.sources,
-            read=read,
+            read=read_same,
             seen_together=together,
         ),
         transform=manifest.transform,
@@ -80,6 +94,15 @@ def load(folder: Path | str) -> Reconstruction:
         name=manifest.name,
         provenance={**manifest.provenance, "state": manifest.state},
     )
+
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    """Of the result in ``folder``, which writes its cameras once; None where it is gone."""
+    try:
+        status = (folder / CAMERAS_FILE).stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def map_reader(
