@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import vdpm
 from make_video import corners, picture
 from vdpm.errors import InputError
 from vdpm.video import read_video
@@ -129,6 +130,13 @@ def test_folders_without_images(tmp_path):
     (tmp_path / "inner").mkdir()
     assert "without images" in refusal(tmp_path)
     assert "folder inside a list" in refusal([tmp_path / "inner"])
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a.mp4", "http://example.org/watch?v=x", "s3://bucket/a.mp4"])
+def test_addresses_are_not_fetched(address):
+    assert "addresses are not fetched; download the video and give the file" in refusal(address)
+    with pytest.raises(InputError, match="addresses are not fetched"):
+        vdpm.reconstruct(address)
 
 
 def test_images_of_different_sizes(tmp_path):

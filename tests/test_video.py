@@ -170,7 +170,7 @@ def refusal(source) -> str:
 
 def test_missing_and_empty_files(tmp_path):
     assert "no such file" in refusal(tmp_path / "nothing.mp4")
-    assert "no such file" in refusal("http://localhost:9/clip.mp4")
+    assert "addresses are not fetched" in refusal("http://localhost:9/clip.mp4")
     (tmp_path / "empty.mp4").touch()
     assert "is empty" in refusal(tmp_path / "empty.mp4")
     assert "cannot be looked up" in refusal("a\0b.mp4")

@@ -95,6 +95,12 @@ def images_of_folder(folder: Path) -> list[Path]:
     return images
 
 
+def check_no_address(path: Path) -> None:
+    """Raises InputError for an address of the web, which a path holds with one slash less."""
+    if re.match(r"[a-z][a-z0-9+]+:/", str(path)) and not path.exists():
+        raise InputError(f"{path}: addresses are not fetched; download the video and give the file")
+
+
 def is_pattern(path: Path) -> bool:
     """Whether ``path`` is a pattern of file names (* or ?), and no file of that very name is there."""
     return any(sign in str(path) for sign in "*?") and not path.exists()

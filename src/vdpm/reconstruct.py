@@ -15,7 +15,7 @@ from vdpm.clip_reconstruct import LOADING, Plan
 from vdpm.cost import longest_window
 from vdpm.errors import InputError, UsageError
 from vdpm.geometry.image_transform import ImageTransform
-from vdpm.image_files import is_pattern
+from vdpm.image_files import check_no_address, is_pattern
 from vdpm.long_reconstruct import LongPlan
 from vdpm.long_video.likeness import find_shots, thumbnails
 from vdpm.long_video.priors import Priors
@@ -323,6 +323,7 @@ def _check_exists(video: PathOrPaths) -> None:
     """A missing file is told before the network is loaded, which may take long."""
     paths = [video] if isinstance(video, str | Path) else list(video)
     for path in paths:
+        check_no_address(Path(path))
         if not Path(path).exists() and not is_pattern(Path(path)):
             raise InputError(f"{path}: no such file or folder; check the path of the video")
 

@@ -17,6 +17,7 @@ from vdpm.geometry.image_transform import ImageTransform, Size
 from vdpm.image_files import (
     IMAGE_SUFFIXES,
     ImageFiles,
+    check_no_address,
     check_regular,
     images_of_folder,
     images_of_pattern,
@@ -208,6 +209,7 @@ def choose_transform(
 def _open(source: Source, image_fps: float) -> VideoFile | ImageFiles:
     if isinstance(source, str | Path):
         path = Path(source)
+        check_no_address(path)
         if is_pattern(path):
             return ImageFiles(images_of_pattern(path), path.resolve().parent.name, image_fps)
         if is_folder(path):
