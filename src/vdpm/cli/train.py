@@ -17,7 +17,7 @@ class Train:
     """
 
     recipe: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RECIPE")]]
-    """Name of a recipe in vdpm.recipes: small, small-further, small-slices, small-short, paper, smoke, ..."""
+    """Name of a recipe in vdpm.recipes: small, small-further, small-slices, small-decoder, paper, smoke, ..."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
     """Folder for state.pt (to resume), model/ (the averaged weights, to use), onward/ (weights and average, small, for
     another run to go on from), log.jsonl and tensorboard/."""
