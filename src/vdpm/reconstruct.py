@@ -92,12 +92,8 @@ def reconstruct(
 
     Raises UsageError, InputError, CheckpointError or OutputError, each with one line that names what to change.
     """
-    held: AbstractContextManager[None] = nullcontext()
-    if output is not None:
-        check_output(output, overwrite)
-        held = hold(output)
     drawing = terminal_progress() if progress is True else nullcontext(progress or silent)
-    with held, drawing as report:
+    with _held(output, overwrite), drawing as report:
         plan = make_plan(
             video,
             model=model,
@@ -123,6 +119,14 @@ def reconstruct(
         return plan.run(output, overwrite=overwrite, report=report)
 
 
+def _held(output: str | Path | None, overwrite: bool) -> AbstractContextManager[None]:
+    """The place of a result, where there is to be one: found good before the work, and held while it goes on."""
+    if output is None:
+        return nullcontext()
+    check_output(output, overwrite)
+    return hold(output)
+
+
 def reconstruct_scenes(
     video: Video | PathOrPaths,
     *,
@@ -137,12 +141,8 @@ def reconstruct_scenes(
     holds. Of several, the second is written to ``output`` with ``_scene02`` added to its name, and so on. Cuts are
     looked for in clips that take several windows; a shorter one is one scene.
     """
-    held: AbstractContextManager[None] = nullcontext()
-    if output is not None:
-        check_output(output, overwrite)
-        held = hold(output)
     drawing = terminal_progress() if progress is True else nullcontext(progress or silent)
-    with held, drawing as report:
+    with _held(output, overwrite), drawing as report:
         plans = make_plans(video, **{**options, "cuts": "split", "report": report})
         if output is None:
             return [plan.run(report=report) for plan in plans]

@@ -127,6 +127,7 @@ def test_compiled_equals_eager(tmp_path: Path) -> None:
         assert away < 2e-3, name
 
 
+@pytest.mark.slow
 def test_one_compilation_serves_all_sizes() -> None:
     """Of one function, down to the code that is made of it."""
     _run(

@@ -169,11 +169,11 @@ class ReconstructionWriter:
 
     def close(self) -> None:
         """Ends writing; without ``finish`` before it, keeps what is readable at its place and removes the rest."""
-        if self._work != self.folder:
-            # On a failing disk the error that led here is worth more than one from tidying up.
-            with suppress(OSError):
-                remove_own(self._work)
-        self._hold.close()
+        with self._hold:
+            if self._work != self.folder:
+                # On a failing disk the error that led here is worth more than one from tidying up.
+                with suppress(OSError):
+                    remove_own(self._work)
 
     @property
     def _readable(self) -> bool:

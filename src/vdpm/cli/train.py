@@ -43,7 +43,7 @@ class Train:
     recipe's."""
     parts: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = ()
     """Train these modules of the network alone, such as decoder point_head, and leave the others as they are. An update
-    made of it (vdpm convert --steps-of) holds them alone."""
+    made of it (vdpm convert --update-of) holds them alone."""
     lr: float | None = None
     """Learning rate, if not the recipe's."""
     seed: int | None = None
