@@ -44,6 +44,11 @@ class Train:
     parts: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = ()
     """Train these modules of the network alone, such as decoder point_head, and leave the others as they are. An update
     made of it (vdpm convert --update-of) holds them alone."""
+    rank: int | None = None
+    """Beside --parts, let the matrices of the backbone's blocks move by a product of this rank (LoRA), if not the
+    recipe's: few numbers, which vdpm convert --update-of DIR --rank stores in little room."""
+    rank_of: Annotated[str | None, tyro.conf.arg(metavar="NAME|DIR")] = None
+    """With --rank: the weights that product is added to, if not those of --init: what the update will belong to."""
     lr: float | None = None
     """Learning rate, if not the recipe's."""
     seed: int | None = None
@@ -94,6 +99,8 @@ class Train:
             ema_decay=self.ema_decay,
             scene_uses=self.scene_uses,
             parts=self.parts,
+            rank=self.rank,
+            rank_of=self.rank_of,
             learning_rate=self.lr,
             seed=self.seed,
             minutes=self.minutes,

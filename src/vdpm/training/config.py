@@ -124,7 +124,9 @@ class TrainConfig:
     frame's camera is the world: the first, the central one (the paper's), any, or the first in half of the steps and
     any in the others. ``seed`` starts the sequence of training scenes, which never meets the held-out seeds.
     ``freeze_patch_encoder``: the patch encoder stays as it is. ``parts``: nothing is trained but these modules of the
-    network, such as "decoder" (all of it where there are none). ``checkpoint_blocks``: blocks are computed again in
+    network, such as "decoder" (all of it where there are none). ``rank``: beside ``parts``, the matrices of the
+    backbone's blocks move by a product of this rank, and its blocks' vectors freely (``training.low_rank``; 0: only
+    ``parts`` do). ``checkpoint_blocks``: blocks are computed again in
     the backward pass instead of kept, for memory. ``parallel``: on several GPUs each holds the whole network, or a
     part of every tensor ("shard", FSDP2; AdamW only). ``cuda_graphs``: replay forward and backward pass of compiled
     shapes as one recorded graph. ``attention``: which kernels to prefer. ``max_bad_steps``: more steps than that with
@@ -147,6 +149,7 @@ class TrainConfig:
     seed: int = 0
     freeze_patch_encoder: bool = False
     parts: tuple[str, ...] = ()
+    rank: int = 0
     checkpoint_blocks: bool = False
     parallel: Literal["replicate", "shard"] = "replicate"
     cuda_graphs: bool = False
@@ -187,6 +190,9 @@ class TrainConfig:
             )
         if not 0 <= self.sparse_share <= 1:
             raise UsageError(f"sparse_share is {self.sparse_share}; a share lies between 0 and 1")
+        if self.rank < 0 or (self.rank and (self.parallel == "shard" or not self.parts)):
+            how = "it must not be negative" if self.rank < 0 else "it goes with parts, and not with parallel 'shard'"
+            raise UsageError(f"rank is {self.rank}; {how}")
         network = self.network
         for bucket in self.buckets:
             if bucket.height % network.patch_size or bucket.width % network.patch_size:

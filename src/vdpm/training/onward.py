@@ -19,6 +19,7 @@ from vdpm.model import VDPM, VDPMConfig
 from vdpm.model.checkpoint_file import read_state, write_state
 from vdpm.model.weights import WEIGHTS_FILE, fingerprint, write_folder
 from vdpm.training.checkpoint import load_state
+from vdpm.training.low_rank import merged
 
 STATE_FILE = "state.pt"
 ONWARD = "onward"
@@ -105,11 +106,11 @@ def _of_state(path: Path) -> Beginning:
     state = load_state(path)
     model = VDPM(VDPMConfig.from_dict(state.network))
     try:
-        model.load_state_dict(state.weights)
+        model.load_state_dict(merged(state.weights))
     except RuntimeError as error:
         raise CheckpointError(f"{path}: its weights do not fit its network ({str(error).splitlines()[0]})") from None
     return Beginning(
-        model, state.average, Progress(state.clips, state.scenes, state.averaged, tuple(map(int, state.seeds)))
+        model, merged(state.average), Progress(state.clips, state.scenes, state.averaged, tuple(map(int, state.seeds)))
     )
 
 

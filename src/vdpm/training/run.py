@@ -13,10 +13,12 @@ from vdpm.data.mixture import DataSource
 from vdpm.errors import CheckpointError, OutputError, UsageError
 from vdpm.model import VDPM
 from vdpm.model.update_grid import UpdateGrid, read_update_grid
+from vdpm.model.weights import read_weights
 from vdpm.training.board import FOLDER
 from vdpm.training.config import Attention, TrainConfig
 from vdpm.training.distributed import join_ranks, leave_ranks
 from vdpm.training.journal import LOG_FILE
+from vdpm.training.low_rank import make_low_rank
 from vdpm.training.onward import ONWARD, STATE_FILE, Beginning, Progress, begin
 from vdpm.training.saving import MODEL
 from vdpm.training.trainer import NAMES_ONLY, Trainer
@@ -36,6 +38,8 @@ def train(
     ema_decay: float | None = None,
     scene_uses: int | None = None,
     parts: Sequence[str] | None = None,
+    rank: int | None = None,
+    rank_of: str | None = None,
     learning_rate: float | None = None,
     seed: int | None = None,
     minutes: float | None = None,
@@ -59,7 +63,9 @@ def train(
     the schedule, in place of ``cooldown_steps``. ``minutes``: spend this time, from the first line of the log,
     instead of a number of steps; the schedule follows the clock. ``within``: the same, with all that comes before
     that line (compiling above all) counted. ``round_as``: folder of an update (``vdpm convert --update-of``); while
-    the rate falls, the network is trained as one on that update's grid would compute. Under ``torchrun`` the run
+    the rate falls, the network is trained as one on that update's grid would compute. ``rank``: of the
+    product by which the matrices of the backbone's blocks move, beside ``parts``; ``rank_of``: weights from which it is
+    to lead (``init``'s own if None): an update of these then needs no higher one. Under ``torchrun`` the run
     spreads over its processes. The other arguments replace what the recipe says, where they are not None: ``data``
     the data sets that clips are drawn from beside our own scenes, which have ``scenes_share``, read by ``workers``
     processes a GPU.
@@ -111,8 +117,13 @@ def train(
         ema_decay=config.ema_decay if ema_decay is None else ema_decay,
         scene_uses=config.scene_uses if scene_uses is None else scene_uses,
         parts=config.parts if not parts else tuple(parts),
+        rank=config.rank if rank is None else rank,
     )
     _check_parts(config)
+    if config.rank and init is None and not resume:
+        raise UsageError("a run of low rank moves trained weights a little; give them with --init")
+    if rank_of is not None and not config.rank:
+        raise UsageError("--rank-of goes with a --rank")
     grid = None if round_as is None else _grid(round_as, config)
     ranks = join_ranks(device)
     try:
@@ -120,6 +131,8 @@ def train(
         beginning = Beginning(VDPM(config.network)) if init is None else begin(init, init_average, config.ema_decay)
         if init is not None:
             _check_fits(beginning.model, config, init)
+        if config.rank:
+            beginning = _of_low_rank(beginning, config, rank_of)
         seconds = None if minutes is None else 60 * minutes
         deadline = None if within is None else begun + 60 * within
         Trainer(
@@ -175,11 +188,23 @@ def _check_parts(config: TrainConfig) -> None:
             raise UsageError(f"no part {name!r} in {config.network.name} to be trained; it has {', '.join(there)}")
 
 
+def _of_low_rank(beginning: Beginning, config: TrainConfig, rank_of: str | None) -> Beginning:
+    """Where to begin with factors in place of the backbone's matrices: at the average, if there is one, for weights and
+    average would be split into factors that do not go together. ``rank_of``: what stays of those matrices."""
+    model, progress = beginning.model, beginning.progress
+    if beginning.average is not None:
+        model.load_state_dict(beginning.average)
+        progress = replace(progress, averaged=0)
+    base = None if rank_of is None else read_weights(rank_of).tensors
+    make_low_rank(model, config.rank, torch.Generator().manual_seed(config.seed), base)
+    return Beginning(model, None, progress)
+
+
 def _grid(source: str, config: TrainConfig) -> UpdateGrid:
     """The grid of the update in ``source``, for a run that can be trained on it."""
     if config.optimizer.schedule != "cosine" and config.optimizer.cooldown_steps == 0:
         raise UsageError("--round-as rounds while the learning rate falls; add a --cooldown-share")
-    if config.parallel == "shard" or config.freeze_patch_encoder or config.parts:
+    if config.parallel == "shard" or config.freeze_patch_encoder or config.parts or config.rank:
         raise UsageError("--round-as needs a recipe that trains the whole network, and whole on each GPU")
     grid = read_update_grid(source)
     with torch.device("meta"):

@@ -9,6 +9,7 @@ import torch
 from vdpm.model import VDPM, VDPMConfig
 from vdpm.model.update_grid import UpdateGrid
 from vdpm.training.checkpoint import TrainingState, save_state
+from vdpm.training.low_rank import merged
 from vdpm.training.onward import ONWARD, STATE_FILE, Progress, write_onward
 
 MODEL = "model"
@@ -23,13 +24,13 @@ def write_run(output: Path, state: TrainingState, grid: UpdateGrid | None = None
     """
     save_state(state, output / STATE_FILE)
     config = VDPMConfig.from_dict(state.network)
-    average = state.average if grid is None else grid.nearest_to(state.average)
+    average = merged(state.average) if grid is None else grid.nearest_to(state.average)
     with torch.device("meta"):
         averaged = VDPM(config)
     averaged.load_state_dict(average, assign=True)
     averaged.save_pretrained(output / MODEL, dtype="bfloat16")
     progress = Progress(state.clips, state.scenes, state.averaged, tuple(state.seeds))
-    write_onward(output / ONWARD, state.weights, average, config, progress)
+    write_onward(output / ONWARD, merged(state.weights), average, config, progress)
 
 
 class Writer:

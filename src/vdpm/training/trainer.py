@@ -34,6 +34,7 @@ from vdpm.training.config import Bucket, TrainConfig
 from vdpm.training.distributed import Ranks, largest_over_ranks, mean_over_ranks, share_weights
 from vdpm.training.grid import ParametersGrid
 from vdpm.training.journal import LOG_FILE, Journal
+from vdpm.training.low_rank import train_low_rank
 from vdpm.training.objective import objective
 from vdpm.training.onward import NEW, STATE_FILE, Progress, decay_after
 from vdpm.training.optimizer import is_falling, learning_rate
@@ -274,6 +275,7 @@ class Trainer:
             ("recipe", state.config.get("name"), self.config.name),
             ("--seed", state.config.get("seed"), self.config.seed),
             ("trained part (--parts)", _parts(state.config.get("parts")), _parts(self.config.parts)),
+            ("rank (--rank)", state.config.get("rank"), self.config.rank),
             ("mixture of data", in_words(state.config.get("data")), in_words(self.config.to_json()["data"])),
             *((f"network's {name}", state.network.get(name), network[name]) for name in network),
         ):
@@ -375,6 +377,8 @@ def _prepare(model: VDPM, config: TrainConfig) -> None:
         model.aggregator.patch_embed.requires_grad_(False)
         # Nothing of it is kept in any case.
         model.aggregator.patch_embed.checkpoint_blocks = False
+    if config.rank:
+        train_low_rank(model)
 
 
 def _trained(model: VDPM, config: TrainConfig, ranks: Ranks) -> TrainedParameters:
