@@ -141,12 +141,19 @@ def test_convert_refuses_what_is_no_checkpoint(run: Run, tmp_path: Path) -> None
         (("--update-of", "vdpm-small", "--steps-of", "vdpm-small"), "--dtype int8"),
         (("--dtype", "int8", "--steps-of", "vdpm-small"), "--update-of"),
         (("--dtype", "int8", "--steps-of", "vdpm-small", "--update-of", "vdpm-small", "--step", 0.5), "one of them"),
+        (("--dtype", "int8", "--size", 5, "--rank", 4), "--update-of"),
+        (("--dtype", "int8", "--update-of", "vdpm-small", "--rank", 4), "--size"),
+        (("--dtype", "int8", "--update-of", "vdpm-small", "--steps-of", "vdpm-small", "--rank", 4), "--steps-of"),
+        (("--dtype", "int8", "--update-of", "itself", "--size", 5, "--rank", 0), "0"),
+        (("--dtype", "int8", "--update-of", "itself", "--size", 5, "--rank", 400), "400"),
+        (("--rank", 4), "--rank"),
     ],
 )
 def test_convert_refuses_a_step_or_size_that_makes_no_sense(
     run: Run, tiny_folder: Path, tmp_path: Path, options: tuple[object, ...], what: str
 ) -> None:
-    done = run("convert", tiny_folder, tmp_path / "ours", *options)
+    words = [tiny_folder if word == "itself" else word for word in options]
+    done = run("convert", tiny_folder, tmp_path / "ours", *words)
     assert done.code == 2
     assert len(done.err.splitlines()) == 1
     assert what in done.err

@@ -9,6 +9,7 @@ import torch
 from vdpm.errors import CheckpointError, UsageError
 from vdpm.model import VDPM
 from vdpm.model.convert_update import convert_update
+from vdpm.model.factors import IntegerFactors
 from vdpm.model.rounding import Compacted
 from vdpm.model.update_grid import UpdateGrid, on_grid, read_update_grid, update_with_steps_of
 
@@ -85,6 +86,32 @@ def test_the_grid_of_the_last_update_counts(folder: Path) -> None:
     assert all(torch.equal(second.base[name], value) for name, value in loaded.items())
     assert all(torch.equal(second.scales[name], 2 * scale) for name, scale in grid.scales.items())
     assert second.fingerprint != grid.fingerprint == read_update_grid(folder / "update").fingerprint
+
+
+def test_an_update_with_factors_has_no_grid_but_may_stand_before_one_that_has(folder: Path) -> None:
+    name = "aggregator.frame_blocks.0.mlp.fc1.weight"
+    before = VDPM.from_pretrained(folder / "earlier").state_dict()[name]
+    whole = torch.ones(len(before), 2).to(torch.int8), torch.ones(2, before.shape[1]).to(torch.int8)
+    factors = {name: IntegerFactors(*whole, torch.tensor([2.0**-8, 2.0**-9]).to(torch.bfloat16))}
+    convert_update(
+        folder / "later",
+        folder / "earlier",
+        folder / "thin",
+        compacted_by=lambda model, before: Compacted({}, {}, factors),
+    )
+    found = VDPM.from_pretrained(folder / "thin").state_dict()[name]
+    assert torch.equal(found, before + 2.0**-8 + 2.0**-9)
+    with pytest.raises(CheckpointError, match="low rank") as caught:
+        read_update_grid(folder / "thin")
+    assert "\n" not in str(caught.value)
+    grid = read_update_grid(folder / "update")
+    convert_update(
+        folder / "later",
+        folder / "thin",
+        folder / "after",
+        compacted_by=lambda model, before: UpdateGrid(before, grid.scales).update_to(model.state_dict()),
+    )
+    assert torch.equal(read_update_grid(folder / "after").base[name], found)
 
 
 def test_folders_without_an_update_have_no_grid(folder: Path) -> None:

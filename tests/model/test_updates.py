@@ -11,7 +11,18 @@ from torch import Tensor
 
 from vdpm.errors import CheckpointError
 from vdpm.model import VDPM
-from vdpm.model.updates import BASE_FILE, UPDATE_FILE, packed, unpacked, update_files, updated, write_update
+from vdpm.model.factors import IntegerFactors, product
+from vdpm.model.updates import (
+    BASE_FILE,
+    UPDATE_FILE,
+    packed,
+    scales_of_update,
+    unpacked,
+    update_content,
+    update_files,
+    updated,
+    write_update,
+)
 from vdpm.model.weights import fingerprint
 
 ROWS, ENTRIES = 6, 5
@@ -140,3 +151,117 @@ def test_updates_that_do_not_fit_are_refused(tiny: VDPM, folder: Path, kind: str
     # The first update is found at fault where it can be told, the second where only its base can.
     expected = {"infinite": "update of other weights"} | dict.fromkeys(("damaged", "cut", "huge"), "is damaged")
     assert expected.get(kind, "update-1.safetensors.xz") in said
+
+
+RANK = 3
+
+
+def thin(state: dict[str, Tensor], seed: int) -> dict[str, IntegerFactors]:
+    """Factors for every matrix of the backbone's blocks."""
+    generator = torch.Generator().manual_seed(seed)
+    factors = {}
+    for name, value in state.items():
+        if value.ndim == 2 and name.startswith(("aggregator.frame_blocks.", "aggregator.global_blocks.")):
+            left, right = (
+                torch.randint(-127, 128, shape, generator=generator).to(torch.int8)
+                for shape in ((len(value), RANK), (RANK, value.shape[1]))
+            )
+            factors[name] = IntegerFactors(left, right, torch.tensor([2.0**-20, 2.0**-18, 2.0**-17]).to(torch.bfloat16))
+    return factors
+
+
+def test_updates_with_factors_stand_between_others(tiny: VDPM, folder: Path) -> None:
+    """The third holds factors, the fourth integers again."""
+    state = dict(VDPM.from_pretrained(folder).state_dict())
+    factors, (_, rest) = thin(state, 3), changed(state, 3)
+    rest = {name: value for name, value in rest.items() if not name.startswith("decoder.")}
+    assert factors
+    third = folder / UPDATE_FILE.format(3)
+    write_update(third, fingerprint(state), {}, rest, factors)
+    later = after(state, {}, rest) | {name: state[name] + product(value) for name, value in factors.items()}
+    loaded = VDPM.from_pretrained(folder).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in later.items())
+    with pytest.raises(CheckpointError, match="low rank") as caught:
+        scales_of_update(state, fingerprint(state), third)
+    assert "\n" not in str(caught.value)
+    integers, rest = changed(later, 4)
+    write_update(folder / UPDATE_FILE.format(4), fingerprint(later), integers, rest)
+    last = after(later, integers, rest)
+    loaded = VDPM.from_pretrained(folder).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in last.items())
+
+
+def test_what_has_not_changed_takes_no_room() -> None:
+    zeros = torch.zeros(ROWS, ENTRIES, dtype=torch.int8), torch.ones(ROWS)
+    nothing = IntegerFactors(
+        torch.zeros(ROWS, 0).to(torch.int8), torch.zeros(0, 5).to(torch.int8), torch.zeros(0).bfloat16()
+    )
+    some = IntegerFactors(
+        *(torch.ones(shape).to(torch.int8) for shape in ((ROWS, 1), (1, 5))), torch.ones(1).bfloat16()
+    )
+
+    def names(integers: dict, rest: dict, factors: dict) -> set[str]:
+        return set(load(lzma.decompress(update_content("", integers, rest, factors))))
+
+    assert names({}, {"a": torch.zeros(3), "b": torch.ones(3)}, {"c": nothing}) == {"b"}
+    # The scales of a matrix that stayed are steps that others may take over, but not from a file with factors.
+    assert names({"a": zeros}, {}, {}) == {"a::nibbles", "a::scale"}
+    assert names({"a": zeros}, {}, {"c": some}) == {"c::left", "c::right", "c::factor_scale"}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["shape", "rank", "type", "scale", "spread", "negative", "lone", "twice", "vector", "window", "later", "much"],
+)
+def test_factors_that_do_not_fit_are_refused(tmp_path: Path, kind: str) -> None:
+    before = {"a": torch.ones(ROWS, ENTRIES), "v": torch.ones(ROWS), "w": torch.ones(ROWS, ENTRIES, 1, 1)}
+    path = tmp_path / "u"
+    generator = torch.Generator().manual_seed(0)
+    left, right = torch.randint(-9, 9, (2, ROWS), generator=generator), torch.randint(-9, 9, (2, ENTRIES))
+    stored = {"a::left": left.to(torch.int8), "a::right": right.to(torch.int8)}
+    stored["a::factor_scale"] = torch.tensor([0.5, 0.25]).to(torch.bfloat16)
+    base, version = fingerprint(before), 2
+
+    def write() -> None:
+        metadata = {"vdpm": f'{{"base": "{base}", "version": {version}}}'}
+        path.write_bytes(lzma.compress(save({name: value.contiguous() for name, value in stored.items()}, metadata)))
+
+    write()
+    expected = before["a"] + (left.T * torch.tensor([0.5, 0.25])) @ right.float()
+    assert torch.equal(updated(before, base, path)["a"], expected)
+    if kind == "shape":
+        stored["a::left"] = stored["a::left"].T
+    elif kind == "rank":
+        # More than a matrix of this shape can have.
+        stored = {
+            "a::left": torch.ones(ENTRIES + 1, ROWS).to(torch.int8),
+            "a::right": torch.ones(ENTRIES + 1, ENTRIES).to(torch.int8),
+            "a::factor_scale": torch.ones(ENTRIES + 1).to(torch.bfloat16),
+        }
+    elif kind == "type":
+        stored["a::right"] = stored["a::right"].to(torch.uint8)
+    elif kind == "scale":
+        stored["a::factor_scale"] = stored["a::factor_scale"].float()
+    elif kind == "spread":
+        stored["a::factor_scale"] = torch.tensor([2.0**-11, 2.0**11]).to(torch.bfloat16)
+    elif kind == "negative":
+        stored["a::factor_scale"] = -stored["a::factor_scale"]
+    elif kind == "lone":
+        del stored["a::left"]
+    elif kind == "twice":
+        stored["a"] = torch.zeros(ROWS, ENTRIES).to(torch.bfloat16)
+    elif kind in ("vector", "window"):
+        stored = {name.replace("a", kind[0], 1): value for name, value in stored.items()}
+    elif kind == "later":
+        version = 3
+    elif kind == "much":
+        # A few kilobytes that would fill the memory.
+        stored["a::left"] = torch.zeros(2**13, 2**13).to(torch.int8)
+    write()
+    with pytest.raises(CheckpointError) as caught:
+        updated(before, base, path)
+    said = str(caught.value)
+    assert str(path) in said
+    assert "\n" not in said
+    expected_words = {"later": "newer vdpm", "much": "is damaged"}
+    assert expected_words.get(kind, "does not fit") in said

@@ -50,6 +50,10 @@ class Convert:
     """With --update-of: round to the nearest integers with the steps of the last update in DIR. Of weights that vdpm
     train --round-as DIR has trained nothing is lost. With --size all of these steps are multiplied by one factor."""
 
+    rank: Annotated[int | None, tyro.conf.arg(metavar="RANK")] = None
+    """With --update-of and --size: matrices of the backbone's blocks differ by products of this rank, cut to it where
+    they differ by more, and are stored as two thin factors. For networks that were trained so."""
+
     overwrite: bool = False
     """Replace the weights in a folder that exists; other files in it stay."""
 
@@ -65,6 +69,12 @@ class Convert:
             raise UsageError(f"--step and {other} both tell how coarse the integers are; give one of them")
         if self.steps_of is not None and self.update_of is None:
             raise UsageError("--steps-of goes with --update-of; name the weights that the update is to belong to")
+        if self.rank is not None and self.steps_of is not None:
+            raise UsageError("--rank and --steps-of cannot go together: factors have no steps to take over")
+        if self.rank is not None and (self.update_of is None or self.size is None):
+            raise UsageError("--rank is for updates of a size; add --update-of and --size")
+        if self.rank is not None and self.rank < 1:
+            raise UsageError(f"a rank of {self.rank}; it must be 1 or more")
         if self.update_of is not None:
             report = convert_update(
                 self.source,
@@ -93,7 +103,7 @@ class Convert:
             return partial(self._with_steps, self.steps_of, self.size)
         if self.size is None:
             raise UsageError("--update-of needs a --size for the update (3, say), or --steps-of another one")
-        return partial(self._compacted, self.size)
+        return partial(self._compacted, self.size, rank=self.rank)
 
     def _compacted_by(self) -> "Callable[[VDPM], Compacted] | None":
         if self.size is not None:
@@ -117,9 +127,11 @@ class Convert:
             return compact_at_step(model, step, report=report)
 
     @staticmethod
-    def _compacted(mib: float, model: "VDPM", before: "Mapping[str, Tensor] | None" = None) -> "Compacted":
+    def _compacted(
+        mib: float, model: "VDPM", before: "Mapping[str, Tensor] | None" = None, rank: int | None = None
+    ) -> "Compacted":
         from vdpm.progress import terminal_progress
         from vdpm.training.compact import compact_to_size
 
         with terminal_progress() as report:
-            return compact_to_size(model, mib, report=report, before=before)
+            return compact_to_size(model, mib, report=report, before=before, rank=rank)

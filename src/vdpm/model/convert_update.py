@@ -34,9 +34,9 @@ def convert_update(
     """Write ``source`` as the files of ``earlier``, to the byte, and an update; written beside, then renamed.
 
     ``compacted_by``: gives for the network and the tensors of the earlier one the difference as integers of -7 to 7 and
-    scales of the rows of matrices, and as it is for all else. Raises CheckpointError for weights that are refused or
-    of two different networks, OutputError where the folder exists (unless ``overwrite``), holds other files and no
-    weights, or cannot be written. Other files in it stay; ``destination`` may be ``earlier``.
+    scales of the rows of matrices, or as factors, and as it is for all else. Raises CheckpointError for weights that
+    are refused or of two different networks, OutputError where the folder exists (unless ``overwrite``), holds other
+    files and no weights, or cannot be written. Other files in it stay; ``destination`` may be ``earlier``.
     """
     destination = Path(destination)
     if destination.exists() and not overwrite:
@@ -59,7 +59,7 @@ def convert_update(
         for path, name in zip((located.file, *located.updates), names, strict=True):
             shutil.copyfile(path, beside / name)
         names += [UPDATE_FILE.format(len(names)), CONFIG_FILE]
-        write_update(beside / names[-2], fingerprint(before), compacted.integers, compacted.rest)
+        write_update(beside / names[-2], fingerprint(before), compacted.integers, compacted.rest, compacted.factors)
         (beside / CONFIG_FILE).write_text(model.config.to_json(), encoding="utf-8")
         if destination.exists():
             for name in names:

@@ -7,7 +7,7 @@ much the maps depend on each matrix: what matters less may be coarser.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vdpm.errors import UsageError
 from vdpm.model.checkpoint_file import INT8_LEVELS, is_quantized, row_scales
+from vdpm.model.factors import IntegerFactors
 from vdpm.model.updates import REACH
 from vdpm.progress import Report, silent
 
@@ -54,10 +55,12 @@ class Feedback(NamedTuple):
 
 @dataclass(frozen=True)
 class Compacted:
-    """A network for a small file: ``integers`` and scales of the rows of its matrices, ``rest`` of its tensors."""
+    """A network for a small file: ``integers`` and scales of the rows of its matrices, ``rest`` of its tensors, and of
+    an update also matrices as thin ``factors``."""
 
     integers: Mapping[str, tuple[Tensor, Tensor]]
     rest: Mapping[str, Tensor]
+    factors: Mapping[str, IntegerFactors] = field(default_factory=dict)
 
 
 def second_moments(network: nn.Module, run: Callable[[], object]) -> dict[str, Float[Tensor, "inputs inputs"]]:
@@ -228,13 +231,18 @@ def grid_scales(rows: Float[Tensor, "*rows inputs"], step: float) -> Float[Tenso
     return torch.maximum(row_scales(rows), step * rows.square().mean(-1).sqrt())
 
 
+def damped(moments: Float[Tensor, "inputs inputs"]) -> Float[Tensor, "inputs inputs"]:
+    """Second moments made regular, in float64: as if every input had a little noise of its own."""
+    moments = moments.cpu().double()
+    return moments + _DAMPING * moments.diagonal().mean().clamp_min(1e-12) * torch.eye(len(moments)).double()
+
+
 def feedback_of(moments: Float[Tensor, "inputs inputs"]) -> Feedback:
     """How errors in a matrix are made good whose inputs have these second moments; they need not be regular."""
-    moments = moments.cpu().double()
-    damped = moments + _DAMPING * moments.diagonal().mean().clamp_min(1e-12) * torch.eye(len(moments)).double()
+    regular = damped(moments)
     # Columns that matter most come first, while there are many left to make good what they lose.
-    order = damped.diagonal().argsort(descending=True)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped[order][:, order]))
+    order = regular.diagonal().argsort(descending=True)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(regular[order][:, order]))
     return Feedback(order, torch.linalg.cholesky(inverse, upper=True).float())
 
 

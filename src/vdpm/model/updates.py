@@ -8,8 +8,15 @@ update holds the difference in integers of 4 bits with a scale for each row, of 
     NAME::scale     bfloat16 or float32 [rows]
     NAME            bfloat16, of the tensor's shape
 
-``NAME`` and ``NAME::nibbles`` of tensors that stay are left out. The description of the file holds as ``base`` the
-fingerprint of what it is the way from.
+A matrix [m, n] whose difference is of low rank is held as two factors instead, ``(left * factor_scale) @ right``:
+
+    NAME::left          int8 [rank, m], a row for each column of the factor
+    NAME::right         int8 [rank, n]
+    NAME::factor_scale  bfloat16 [rank], above 0, within 2 ** 20 of each other
+
+Sums of such products have no more digits than float64, so that all machines find the same; they are rounded once, to
+float32. What stays is left out. The description of the file holds as ``base`` the fingerprint of what it is the way
+from, and as ``version`` 2 where there are factors, else 1.
 """
 
 import json
@@ -26,10 +33,15 @@ from torch import Tensor
 
 from vdpm.errors import CheckpointError, OutputError
 from vdpm.model.checkpoint_file import METADATA_KEY, SCALE_SUFFIX
+from vdpm.model.factors import IntegerFactors, have_exact_product, product
 
 BASE_FILE = "base.safetensors"
 UPDATE_FILE = "update-{}.safetensors.xz"
 NIBBLES_SUFFIX = "::nibbles"
+FACTOR_SUFFIXES = ("::left", "::right", "::factor_scale")
+VERSIONS = (1, 2)
+_KINDS = ({""}, {NIBBLES_SUFFIX, SCALE_SUFFIX}, set(FACTOR_SUFFIXES))
+"""What an update may hold of a tensor."""
 REACH = 7
 """Integers of an update go from minus to plus this."""
 _OFFSET = 8
@@ -37,7 +49,9 @@ _SPARE = 2**24
 """Bytes that an update may have beyond two for each number of the network."""
 _MEMORY = 2**28
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 3, "lp": 0, "pb": 0}]
-"""Single bytes with nothing to align: the ranges of LZMA take 14 % less than the whole bits of zlib."""
+"""Single bytes with nothing to align: the ranges of LZMA take 14 % less than the whole bits of zlib. Of factors they
+take 5 % more than the entropy of each component's integers; by matrix rows instead of components 1 % more, in nibbles
+where 4 bits do 1 % less, in nibbles with what is beyond beside them 1 to 4 % more."""
 
 
 def update_files(folder: Path) -> tuple[Path, ...]:
@@ -61,37 +75,53 @@ def updated(tensors: Mapping[str, Tensor], before: str, path: Path) -> dict[str,
     stored, base = _read(path, _limit(tensors))
     if base != before:
         raise CheckpointError(f"{path} is an update of other weights than lie beside it; fetch the whole folder again")
-    result = dict(tensors)
+    parts: dict[str, dict[str, Tensor]] = {}
     for name, value in stored.items():
-        if name.endswith(SCALE_SUFFIX):
-            continue
-        of = name.removesuffix(NIBBLES_SUFFIX)
-        known = tensors.get(of)
+        of, mark, suffix = name.partition("::")
+        parts.setdefault(of, {})[mark + suffix] = value
+    result = dict(tensors)
+    for name, held in parts.items():
+        known = tensors.get(name)
         if known is None or not known.is_floating_point():
-            raise CheckpointError(f"{path}: {of} is no tensor of the weights beside it; fetch the whole folder again")
-        if name == of:
-            fits = value.is_floating_point() and value.shape == known.shape
-            change = value.float() if fits else value
-        else:
-            scale = stored.get(of + SCALE_SUFFIX)
-            entries = known[0].numel() if known.ndim >= 2 else 0
-            fits = value.dtype == torch.uint8 and value.shape == (len(known), (entries + 1) // 2) and entries > 0
-            fits = fits and scale is not None and scale.is_floating_point() and scale.shape == (len(known),)
-            if fits and scale is not None:
-                change = (unpacked(value, entries).float() * scale.float()[:, None]).reshape(known.shape)
-        if not fits:
+            raise CheckpointError(f"{path}: {name} is no tensor of the weights beside it; fetch the whole folder again")
+        change = _change(held, known)
+        if change is None:
             raise CheckpointError(f"{path}: {name} does not fit the weights beside it; fetch the whole folder again")
-        result[of] = known.float() + change
+        result[name] = known.float() + change
     return result
+
+
+def _change(held: Mapping[str, Tensor], known: Tensor) -> Tensor | None:
+    """The difference of a tensor from what an update holds of it, by suffixes; None where that does not fit."""
+    if held.keys() not in _KINDS:
+        return None
+    if "" in held:
+        value = held[""]
+        return value.float() if value.is_floating_point() and value.shape == known.shape else None
+    if NIBBLES_SUFFIX in held:
+        value, scale = held[NIBBLES_SUFFIX], held[SCALE_SUFFIX]
+        entries = known[0].numel() if known.ndim >= 2 else 0
+        fits = value.dtype == torch.uint8 and value.shape == (len(known), (entries + 1) // 2) and entries > 0
+        fits = fits and scale.is_floating_point() and scale.shape == (len(known),)
+        return (unpacked(value, entries).float() * scale.float()[:, None]).reshape(known.shape) if fits else None
+    left, right, scale = (held[suffix] for suffix in FACTOR_SUFFIXES)
+    if known.ndim != 2 or (left.dtype, right.dtype, scale.dtype) != (torch.int8, torch.int8, torch.bfloat16):
+        return None
+    rank = scale.numel()
+    fits = scale.ndim == 1 and rank <= min(known.shape) and have_exact_product(scale)
+    fits = fits and left.shape == (rank, len(known)) and right.shape == (rank, known.shape[1])
+    return product(IntegerFactors(left.T, right, scale)) if fits else None
 
 
 def scales_of_update(tensors: Mapping[str, Tensor], before: str, path: Path) -> dict[str, Float[Tensor, "rows"]]:
     """The scales of the rows of each matrix that the update of ``path`` holds in integers.
 
-    ``tensors``, ``before`` and what is raised as in ``updated``.
+    ``tensors``, ``before`` and what is raised as in ``updated``; CheckpointError also for an update with factors.
     """
     updated(tensors, before, path)  # refuses what does not fit
     stored, _ = _read(path, _limit(tensors))
+    if any(name.endswith(FACTOR_SUFFIXES) for name in stored):
+        raise CheckpointError(f"{path} holds factors of low rank, which have no steps; give an update without (--rank)")
     return {
         name.removesuffix(SCALE_SUFFIX): value.float() for name, value in stored.items() if name.endswith(SCALE_SUFFIX)
     }
@@ -102,12 +132,14 @@ def write_update(
     before: str,
     integers: Mapping[str, tuple[Int8[Tensor, "..."], Tensor]],
     rest: Mapping[str, Tensor],
+    factors: Mapping[str, IntegerFactors] | None = None,
 ) -> None:
     """Write the way from the weights with fingerprint ``before``: ``integers`` of -7 to 7 and scales of the rows of
-    matrices, and differences of other tensors, which are stored in bfloat16; all packed by LZMA. Raises OutputError
-    where that fails.
+    matrices, differences of other tensors, which are stored in bfloat16, and ``factors`` of differences of low rank;
+    all packed by LZMA. Tensors of ``rest`` that are zero and factors of no rank are left out; of a file with factors
+    also integers that are: they have no use as steps of other updates. Raises OutputError where that fails.
     """
-    content = update_content(before, integers, rest)
+    content = update_content(before, integers, rest, factors)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_bytes(content)
@@ -122,12 +154,18 @@ def update_content(
     before: str,
     integers: Mapping[str, tuple[Int8[Tensor, "..."], Tensor]],
     rest: Mapping[str, Tensor],
+    factors: Mapping[str, IntegerFactors] | None = None,
 ) -> bytes:
     """What ``write_update`` writes."""
-    stored = {name: value.detach().cpu().to(torch.bfloat16).contiguous() for name, value in rest.items()}
+    present = {name: value for name, value in (factors or {}).items() if len(value.scale)}
+    stored = {name: value.detach().cpu().to(torch.bfloat16).contiguous() for name, value in rest.items() if value.any()}
     for name, (values, scale) in integers.items():
-        stored[name + NIBBLES_SUFFIX], stored[name + SCALE_SUFFIX] = packed(values.flatten(1)), scale.contiguous()
-    description = json.dumps({"version": 1, "dtype": "int4", "base": before})
+        if not present or values.any():
+            stored[name + NIBBLES_SUFFIX], stored[name + SCALE_SUFFIX] = packed(values.flatten(1)), scale.contiguous()
+    for name, (left, right, scale) in present.items():
+        assert have_exact_product(scale), name
+        stored |= zip((name + suffix for suffix in FACTOR_SUFFIXES), (left.T.contiguous(), right.contiguous(), scale))
+    description = json.dumps({"version": 2 if present else 1, "dtype": "int4", "base": before})
     return lzma.compress(save(stored, {"format": "pt", METADATA_KEY: description}), filters=_FILTERS)
 
 
@@ -147,9 +185,13 @@ def _read(path: Path, limit: int) -> tuple[dict[str, Tensor], str]:
         stored = load(content)
         # What safetensors has read has a header: its length in 8 bytes, then JSON.
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        return stored, str(json.loads(header["__metadata__"][METADATA_KEY])["base"])
+        description = json.loads(header["__metadata__"][METADATA_KEY])
+        base, version = str(description["base"]), description.get("version", 1)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, lzma.LZMAError, SafetensorError):
         raise CheckpointError(f"{path} is damaged or no update of weights; fetch the whole folder again") from None
+    if version not in VERSIONS:
+        raise CheckpointError(f"{path} is an update of a later make than is known here; install a newer vdpm")
+    return stored, base
 
 
 def packed(integers: Int8[Tensor, "rows entries"]) -> UInt8[Tensor, "rows bytes"]:

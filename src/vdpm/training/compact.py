@@ -3,7 +3,7 @@
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from torch import Tensor
 from vdpm.errors import UsageError
 from vdpm.model import VDPM, VDPMOutput
 from vdpm.model.checkpoint_file import write_state
+from vdpm.model.factor_rounding import Components, backbone_matrices, components_of, rounded_factors
 from vdpm.model.rounding import (
     REST_DIGITS,
     WIDEST_STEP,
@@ -41,6 +42,8 @@ PACKING = 6
 ROUNDS = 12
 PROBES = 1
 LEAST_STEP = 0.05
+LEAST_STEP_OF_FACTORS = 0.005
+"""Their integers have twice the bits, and there are few of them."""
 CAMERA_WEIGHT, CONFIDENCE_WEIGHT, DESCRIPTOR_WEIGHT = 2.0, 0.1, 0.2
 """What a change of the cameras' encodings, of logarithms of confidences, of descriptors counts; of maps, 1."""
 
@@ -79,18 +82,29 @@ def compact_to_size(
     report: Report = silent,
     *,
     before: Mapping[str, Tensor] | None = None,
+    rank: int | None = None,
 ) -> Compacted:
     """``model`` for a file that zlib packs into at most ``mib`` MiB; see docs/training.md for what is done.
 
     ``before``: tensors of an earlier network, of which it is to become an update (``model.updates``); integers and rest
-    are then those of the differences. Raises UsageError for a size that cannot be reached.
+    are then those of the differences. ``rank``: the matrices of the backbone's blocks differ by factors of this rank,
+    to which the difference is cut. Raises UsageError for a size that cannot be reached or a rank that they cannot have.
     """
     check_size(mib)
+    thin = () if rank is None else backbone_matrices(model.state_dict(), rank)
     shown = _made(clips or OwnClips(), report)
     moments = second_moments(model, lambda: _show(model, shown, report))
     feedback = {name: feedback_of(inputs) for name, inputs in moments.items()}
     relative = relative_steps(model.state_dict(), feedback, sensitivities(model, shown, moments, report))
-    return _of_size(model, mib, feedback, relative, before, report)
+    if before is None or rank is None:
+        return _of_size(model, mib, feedback, relative, before, report)
+    tensors = model.state_dict()
+    components = {
+        name: components_of(tensors[name].float() - before[name].float(), moments[name], rank)
+        for name in thin
+        if name in moments
+    }
+    return _with_factors(model, mib, feedback, relative, before, components, report)
 
 
 def sensitivities(
@@ -126,7 +140,7 @@ def sensitivities(
 def packed_mib(model: VDPM, compacted: Compacted, *, update: bool = False) -> float:
     """MiB of the file of weights as zlib packs it, or of the update, which is packed."""
     if update:
-        return len(update_content("", compacted.integers, compacted.rest)) / 2**20
+        return len(update_content("", compacted.integers, compacted.rest, compacted.factors)) / 2**20
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         write_state(path, model.state_dict() | dict(compacted.rest), model.config, "int8", compacted.integers)
@@ -169,6 +183,34 @@ def _of_size(
         return compacted, packed_mib(model, compacted, update=before is not None)
 
     bounds = math.log(LEAST_STEP), math.log(WIDEST_STEP / min(relative.values()))
+    return finest_of_size(mib, at, bounds, ROUNDS, report)
+
+
+def _with_factors(
+    model: VDPM,
+    mib: float,
+    feedback: Mapping[str, Feedback],
+    relative: Mapping[str, float],
+    before: Mapping[str, Tensor],
+    components: Mapping[str, Components],
+    report: Report,
+) -> Compacted:
+    """As ``_of_size``, an update with ``components`` as factors and all else as there."""
+    tensors = {name: value for name, value in model.state_dict().items() if name not in components}
+    sizes = {name: float(model.get_parameter(name).detach().square().mean().sqrt()) for name in components}
+    dense = {name: known for name, known in feedback.items() if name not in components}
+
+    def at(logarithm: float) -> tuple[Compacted, float]:
+        steps = {name: math.exp(logarithm) * value for name, value in relative.items()}
+        compacted = cheap_differences(tensors, before, dense, steps)
+        factors = {
+            name: rounded_factors(known, feedback[name], min(steps[name], WIDEST_STEP) * sizes[name])
+            for name, known in components.items()
+        }
+        compacted = replace(compacted, factors=factors)
+        return compacted, packed_mib(model, compacted, update=True)
+
+    bounds = math.log(LEAST_STEP_OF_FACTORS), math.log(WIDEST_STEP / min(relative.values()))
     return finest_of_size(mib, at, bounds, ROUNDS, report)
 
 
