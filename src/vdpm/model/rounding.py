@@ -191,7 +191,7 @@ def finest_of_size(
     report: Report = silent,
 ) -> Compacted:
     """What ``at`` gives for the smallest logarithm of steps within ``bounds`` whose file has no more than ``mib`` MiB,
-    the second thing it gives; found by halving so many times, or to within ``SLACK``.
+    the second thing it gives; found in so many ``rounds``, or to within ``SLACK``.
 
     Raises UsageError for a size out of reach.
     """
@@ -199,15 +199,20 @@ def finest_of_size(
     best, least = at(high)
     if least > mib:
         raise UsageError(f"the file can be no smaller than {least:.2f} MiB; {mib:g} is too little")
+    most, share, aim = math.inf, 0.5, math.log(mib * (1 - SLACK / 2))
     for done in range(1, rounds + 1):
-        middle = (low + high) / 2
+        middle = low + share * (high - low)
         tried, size = at(middle)
         if size > mib:
-            low = middle
+            low, most, missed = middle, size, share > 0.5
         else:
-            high, best = middle, tried
+            high, least, best, missed = middle, size, tried, share < 0.5
             if size > mib * (1 - SLACK):
                 break
+        # Logarithms of sizes fall nearly evenly; where they do not, and little was won by that, halves win more.
+        share = 0.5
+        if math.isfinite(most) and not missed:
+            share = min(max((math.log(most) - aim) / (math.log(most) - math.log(least)), 0.1), 0.9)
         report("steps for the size", done, rounds)
     report("steps for the size", rounds, rounds)
     return best

@@ -87,8 +87,9 @@ def compact_to_size(
     """``model`` for a file that zlib packs into at most ``mib`` MiB; see docs/training.md for what is done.
 
     ``before``: tensors of an earlier network, of which it is to become an update (``model.updates``); integers and rest
-    are then those of the differences. ``rank``: the matrices of the backbone's blocks differ by factors of this rank,
-    to which the difference is cut. Raises UsageError for a size that cannot be reached or a rank that they cannot have.
+    are then those of the differences. ``rank``, with ``before``: the matrices of the backbone's blocks differ by
+    factors of this rank, to which the difference is cut. Raises UsageError for a size that cannot be reached or a rank
+    that they cannot have.
     """
     check_size(mib)
     thin = () if rank is None else backbone_matrices(model.state_dict(), rank)
