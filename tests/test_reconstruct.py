@@ -50,9 +50,9 @@ def test_a_clip_that_was_seen_follows_its_pictures(tmp_path: Path) -> None:
     assert alone.provenance["cameras"] == "by the network alone"
     assert result.provenance["cameras"] == "by the pictures"
     true = load_ground_truth(BUNDLED / "truth.npz").c2w
-    turn = (true[5].T @ true[0])[:3, :3]
-    errors = [(one.cameras.c2w[0, :3, :3] - turn).norm() for one in (alone, result)]
-    assert errors[1] < errors[0]
+    turns = (true[5].T @ true)[:, :3, :3]
+    errors = [(one.cameras.c2w[:, :3, :3] - turns).norm(dim=(1, 2)).mean() for one in (alone, result)]
+    assert errors[1] < 0.7 * errors[0]
     for source in (3, 9):
         points = result.maps.time_variant(source).points
         local = transform_points(result.cameras.w2c[source], points.flatten(0, 1))
