@@ -11,7 +11,7 @@ from fixtures.tiny_run import RUN, TINY, losses
 from vdpm.errors import CheckpointError, UsageError
 from vdpm.model import VDPM
 from vdpm.model.factors import factors_of
-from vdpm.training.checkpoint import load_state
+from vdpm.training.checkpoint import load_state, save_state
 from vdpm.training.config import TrainConfig
 from vdpm.training.low_rank import LEFT, RIGHT, make_low_rank, merged
 from vdpm.training.run import train
@@ -115,6 +115,16 @@ def test_what_moves_has_that_rank_and_a_run_cut_and_resumed_is_the_same(tmp_path
 
     with pytest.raises(CheckpointError, match=r"the rank \(--rank\) is 3 there and 2 here"):
         run(tmp_path / "cut", dataclasses.replace(LOW, rank=2), resume=True)
+
+
+def test_a_state_from_before_there_were_ranks_goes_on(tmp_path: Path) -> None:
+    plain = dataclasses.replace(LOW, rank=0)
+    run(tmp_path / "old", dataclasses.replace(plain, steps=1))
+    state = load_state(tmp_path / "old" / "state.pt")
+    del state.config["rank"]
+    save_state(state, tmp_path / "old" / "state.pt")
+    run(tmp_path / "old", plain, resume=True)
+    assert load_state(tmp_path / "old" / "state.pt").step == 2
 
 
 def test_the_next_run_leads_on_from_the_same_weights(tmp_path: Path, plain: Path) -> None:

@@ -275,7 +275,7 @@ class Trainer:
             ("recipe", state.config.get("name"), self.config.name),
             ("--seed", state.config.get("seed"), self.config.seed),
             ("trained part (--parts)", _parts(state.config.get("parts")), _parts(self.config.parts)),
-            ("rank (--rank)", state.config.get("rank"), self.config.rank),
+            ("rank (--rank)", state.config.get("rank", 0), self.config.rank),
             ("mixture of data", in_words(state.config.get("data")), in_words(self.config.to_json()["data"])),
             *((f"network's {name}", state.network.get(name), network[name]) for name in network),
         ):
