@@ -90,6 +90,15 @@ SMALL_LOW_RANK = replace(
     rank=40,
 )
 
+# All in few numbers, as much as half a megabyte holds.
+SMALL_THIN = replace(
+    SMALL_LOW_RANK,
+    name="small-thin",
+    parts=("point_head", "matcher"),
+    rank=16,
+    thin=("decoder", "fusion", "camera_head"),
+)
+
 # Five minutes or so on one large GPU: whether a change of the recipe is worth a whole run.
 SMALL_SHORT = replace(
     SMALL,
@@ -156,6 +165,6 @@ SMOKE = TrainConfig(
     log_every=10,
 )
 
-_FURTHER = (SMALL_FURTHER, SMALL_SLICES, SMALL_DECODER, SMALL_LOW_RANK)
+_FURTHER = (SMALL_FURTHER, SMALL_SLICES, SMALL_DECODER, SMALL_LOW_RANK, SMALL_THIN)
 _ALL = (SMALL, *_FURTHER, SMALL_SHORT, PAPER, PAPER_SHORT, SMOKE, *COMPARED)
 RECIPES: dict[str, TrainConfig] = {recipe.name: recipe for recipe in _ALL}

@@ -73,8 +73,6 @@ class Convert:
             raise UsageError("--rank and --steps-of cannot go together: factors have no steps to take over")
         if self.rank is not None and (self.update_of is None or self.size is None):
             raise UsageError("--rank is for updates of a size; add --update-of and --size")
-        if self.rank is not None and self.rank < 1:
-            raise UsageError(f"a rank of {self.rank}; it must be 1 or more")
         if self.update_of is not None:
             report = convert_update(
                 self.source,

@@ -42,13 +42,34 @@ class Components(NamedTuple):
 
 def backbone_matrices(tensors: Mapping[str, Tensor], rank: int) -> tuple[str, ...]:
     """Names of the matrices of the backbone's blocks. Raises UsageError for a rank that one of them cannot have."""
-    names = tuple(name for name, value in tensors.items() if name.startswith(BACKBONE) and value.ndim == 2)
+    names = matrices_in(tensors, BACKBONE)
     smallest = min((min(tensors[name].shape) for name in names), default=0)
     if not 1 <= rank < smallest:
         raise UsageError(
             f"a rank of {rank}; the sides of the backbone's matrices begin at {smallest}: give 1 to {smallest - 1}"
         )
     return names
+
+
+def matrices_in(tensors: Mapping[str, Tensor], prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the matrices whose names begin so."""
+    return tuple(name for name, value in tensors.items() if name.startswith(prefixes) and value.ndim == 2)
+
+
+def thin_matrices(tensors: Mapping[str, Tensor], before: Mapping[str, Tensor], rank: int) -> tuple[str, ...]:
+    """Names of the matrices whose differences are to be factors: those of the backbone's blocks, and all others that
+    differ by no more than ``rank`` components. Raises UsageError for a rank that the backbone's cannot have."""
+    backbone = backbone_matrices(tensors, rank)
+    others = (name for name in matrices_in(tensors, ("",)) if name not in backbone)
+    return backbone + tuple(name for name in others if _is_thin(tensors[name].float() - before[name].float(), rank))
+
+
+def _is_thin(difference: Float[Tensor, "m n"], rank: int) -> bool:
+    """Whether it is of that rank and not 0."""
+    if rank >= min(difference.shape) or not difference.any():
+        return False
+    values = torch.linalg.svdvals(difference.double())
+    return bool(values[rank] <= NOTHING * values[0])
 
 
 def components_of(difference: Float[Tensor, "m n"], moments: Float[Tensor, "n n"], rank: int) -> Components:

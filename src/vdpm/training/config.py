@@ -125,13 +125,12 @@ class TrainConfig:
     any in the others. ``seed`` starts the sequence of training scenes, which never meets the held-out seeds.
     ``freeze_patch_encoder``: the patch encoder stays as it is. ``parts``: nothing is trained but these modules of the
     network, such as "decoder" (all of it where there are none). ``rank``: beside ``parts``, the matrices of the
-    backbone's blocks move by a product of this rank, and its blocks' vectors freely (``training.low_rank``; 0: only
-    ``parts`` do). ``checkpoint_blocks``: blocks are computed again in
-    the backward pass instead of kept, for memory. ``parallel``: on several GPUs each holds the whole network, or a
-    part of every tensor ("shard", FSDP2; AdamW only). ``cuda_graphs``: replay forward and backward pass of compiled
-    shapes as one recorded graph. ``attention``: which kernels to prefer. ``max_bad_steps``: more steps than that with
-    a non-finite gradient, which are skipped and counted, stop the run. ``picture_every``: steps between pictures for
-    TensorBoard.
+    backbone's blocks move by a product of this rank, and their vectors freely (``training.low_rank``; 0: ``parts``
+    alone do); ``thin``: and those of these modules. ``checkpoint_blocks``: blocks are computed again in the backward
+    pass instead of kept, for memory. ``parallel``: on several GPUs each holds the whole network, or a part of every
+    tensor ("shard", FSDP2; AdamW only). ``cuda_graphs``: replay forward and backward pass of compiled shapes as one
+    recorded graph. ``attention``: which kernels to prefer. ``max_bad_steps``: more steps than that with a non-finite
+    gradient, which are skipped and counted, stop the run. ``picture_every``: steps between pictures for TensorBoard.
     """
 
     name: str
@@ -150,6 +149,7 @@ class TrainConfig:
     freeze_patch_encoder: bool = False
     parts: tuple[str, ...] = ()
     rank: int = 0
+    thin: tuple[str, ...] = ()
     checkpoint_blocks: bool = False
     parallel: Literal["replicate", "shard"] = "replicate"
     cuda_graphs: bool = False
@@ -193,6 +193,8 @@ class TrainConfig:
         if self.rank < 0 or (self.rank and (self.parallel == "shard" or not self.parts)):
             how = "it must not be negative" if self.rank < 0 else "it goes with parts, and not with parallel 'shard'"
             raise UsageError(f"rank is {self.rank}; {how}")
+        if self.thin and (not self.rank or set(self.thin) & set(self.parts)):
+            raise UsageError(f"thin is {', '.join(self.thin)}; it goes with a rank, and its modules are not in parts")
         network = self.network
         for bucket in self.buckets:
             if bucket.height % network.patch_size or bucket.width % network.patch_size:

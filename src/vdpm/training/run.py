@@ -122,8 +122,8 @@ def train(
     _check_parts(config)
     if config.rank and init is None and not resume:
         raise UsageError("a run of low rank moves trained weights a little; give them with --init")
-    if rank_of is not None and not config.rank:
-        raise UsageError("--rank-of goes with a --rank")
+    if rank_of is not None and (resume or not config.rank):
+        raise UsageError("--rank-of goes with --rank and --init")
     grid = None if round_as is None else _grid(round_as, config)
     ranks = join_ranks(device)
     try:
@@ -179,11 +179,9 @@ def check_new_folder(output: Path) -> None:
 
 def _check_parts(config: TrainConfig) -> None:
     """That the network has the parts that are to be trained."""
-    if not config.parts:
-        return
     with torch.device("meta"):
         there = [name for name, _ in VDPM(config.network).named_children()]
-    for name in config.parts:
+    for name in config.parts + config.thin:
         if name not in there:
             raise UsageError(f"no part {name!r} in {config.network.name} to be trained; it has {', '.join(there)}")
 
@@ -196,7 +194,7 @@ def _of_low_rank(beginning: Beginning, config: TrainConfig, rank_of: str | None)
         model.load_state_dict(beginning.average)
         progress = replace(progress, averaged=0)
     base = None if rank_of is None else read_weights(rank_of).tensors
-    make_low_rank(model, config.rank, torch.Generator().manual_seed(config.seed), base)
+    make_low_rank(model, config.rank, torch.Generator().manual_seed(config.seed), base, config.thin)
     return Beginning(model, None, progress)
 
 

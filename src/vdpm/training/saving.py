@@ -28,7 +28,9 @@ def write_run(output: Path, state: TrainingState, grid: UpdateGrid | None = None
     with torch.device("meta"):
         averaged = VDPM(config)
     averaged.load_state_dict(average, assign=True)
-    averaged.save_pretrained(output / MODEL, dtype="bfloat16")
+    # Rounded, a sum would no longer differ by the few numbers that an update is to find again.
+    low_rank = average.keys() != state.average.keys()
+    averaged.save_pretrained(output / MODEL, dtype="float32" if low_rank else "bfloat16")
     progress = Progress(state.clips, state.scenes, state.averaged, tuple(state.seeds))
     write_onward(output / ONWARD, merged(state.weights), average, config, progress)
 

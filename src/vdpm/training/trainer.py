@@ -276,6 +276,7 @@ class Trainer:
             ("--seed", state.config.get("seed"), self.config.seed),
             ("trained part (--parts)", _parts(state.config.get("parts")), _parts(self.config.parts)),
             ("rank (--rank)", state.config.get("rank", 0), self.config.rank),
+            ("thin module", _parts(state.config.get("thin"), "none"), _parts(self.config.thin, "none")),
             ("mixture of data", in_words(state.config.get("data")), in_words(self.config.to_json()["data"])),
             *((f"network's {name}", state.network.get(name), network[name]) for name in network),
         ):
@@ -364,8 +365,8 @@ def _add(totals: Totals | None, losses: dict[str, Tensor], taken: Tensor) -> Tot
     return Totals(tuple(losses), values if totals is None else totals.sums + values)
 
 
-def _parts(names: Sequence[str] | None) -> str:
-    return ", ".join(names) if names else "whole network"
+def _parts(names: Sequence[str] | None, without: str = "whole network") -> str:
+    return ", ".join(names) if names else without
 
 
 def _prepare(model: VDPM, config: TrainConfig) -> None:
@@ -378,7 +379,7 @@ def _prepare(model: VDPM, config: TrainConfig) -> None:
         # Nothing of it is kept in any case.
         model.aggregator.patch_embed.checkpoint_blocks = False
     if config.rank:
-        train_low_rank(model)
+        train_low_rank(model, config.thin)
 
 
 def _trained(model: VDPM, config: TrainConfig, ranks: Ranks) -> TrainedParameters:
