@@ -75,6 +75,9 @@ def test_known_cameras_come_in_pixels_of_the_source(tmp_path: Path) -> None:
     for focal_length in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(UsageError, match="--focal"):
             read_priors(focal_length, None, None, transform)
+    path.write_text(json.dumps({"intrinsics": [[320.0, 0, 200], [0, 320, 100], [0, 0, 1]]}))
+    with pytest.raises(UsageError, match="principal point 200, 100 is outside of the video's picture of 200 x 100"):
+        read_priors(None, path, None, transform)
     path.write_text("[]")
     with pytest.raises(InputError, match="not a file of cameras"):
         read_priors(None, path, None, transform)

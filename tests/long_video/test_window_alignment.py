@@ -148,14 +148,31 @@ def test_windows_without_a_common_frame_are_refused(walk: Walk) -> None:
         align(observe([maps[0], maps[2]], CONTENT, FRAMES))
 
 
+def _with(matrix: torch.Tensor, entry: tuple[int, int], value: float) -> torch.Tensor:
+    matrix[entry] = value
+    return matrix
+
+
+def _posed(entry: tuple[int, int], value: float) -> Priors:
+    return Priors(pose_frames=(1, 4), c2w=torch.stack([torch.eye(4), _with(torch.eye(4), entry, value)]))
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (lambda: KnownDistance(0, 0, 1.0), "no distance from itself"),
         (lambda: KnownDistance(0, 1, 0.0), "above 0"),
+        (lambda: KnownDistance(3, 3, 1.0, (4.0, 5.0), (4.0, 5.0)), "a pixel of frame 3 is at no distance from itself"),
         (lambda: Priors(pose_frames=(0, 1)).check(5), "0 known poses"),
         (lambda: Priors(pose_frames=(9,), c2w=torch.eye(4)[None]).check(5), "frame 9 is outside"),
         (lambda: Priors(intrinsics=torch.eye(3).repeat(2, 1, 1)).check(5), "2 known intrinsics"),
+        (lambda: Priors(intrinsics=_with(torch.eye(3), (0, 2), torch.nan)).check(5), "not a finite number"),
+        (lambda: Priors(intrinsics=_with(torch.eye(3), (2, 0), 56.0)).check(5), "are not rows of"),
+        (lambda: Priors(intrinsics=_with(torch.eye(3), (1, 1), -1.0)).check(5), "not above 0"),
+        (lambda: _posed((2, 2), -1.0).check(5), "frame 4 is not a rigid motion"),
+        (lambda: _posed((0, 0), 2.0).check(5), "frame 4 is not a rigid motion"),
+        (lambda: _posed((3, 0), 1.5).check(5), "translation in the last column"),
+        (lambda: _posed((0, 3), torch.inf).check(5), "frame 4 is not a rigid motion"),
     ],
 )
 def test_priors_that_make_no_sense_are_refused(make, words: str) -> None:

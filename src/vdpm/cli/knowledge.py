@@ -8,6 +8,8 @@ from vdpm.errors import InputError, UsageError
 from vdpm.json_file import read_json
 
 if TYPE_CHECKING:
+    import torch
+
     from vdpm.geometry.image_transform import ImageTransform
     from vdpm.long_video.priors import KnownDistance, Priors
 
@@ -91,10 +93,26 @@ def read_priors(
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{cameras}: not a file of cameras ({error})") from None
     if intrinsics is not None:
+        _check_centre(intrinsics, transform.source_size)
         intrinsics = transform.intrinsics_to_output(intrinsics)
     if known is not None and known.pixel_a is not None and known.pixel_b is not None:
         known = _in_output(known, transform)
     return Priors(intrinsics=intrinsics, pose_frames=frames, c2w=c2w, distance=known, shared_focal=not zoom)
+
+
+def _check_centre(intrinsics: "torch.Tensor", size: tuple[int, int]) -> None:
+    """Intrinsics of another size of the video have their principal point elsewhere. Raises UsageError where it is
+    outside of the picture.
+    """
+    height, width = size
+    centres = intrinsics[..., :2, 2].reshape(-1, 2)
+    outside = ~((centres > 0) & (centres < centres.new_tensor([width, height]))).all(dim=-1)
+    if bool(outside.any()):
+        x, y = centres[outside][0].tolist()
+        raise UsageError(
+            f"--cameras: the principal point {x:g}, {y:g} is outside of the video's picture of {width} x {height}; "
+            "give intrinsics as [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels of this video"
+        )
 
 
 def _in_output(known: "KnownDistance", transform: "ImageTransform") -> "KnownDistance":

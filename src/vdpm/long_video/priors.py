@@ -31,8 +31,9 @@ class KnownDistance:
             raise UsageError(f"a known distance of {self.length} must be above 0")
         if (self.pixel_a is None) != (self.pixel_b is None):
             raise UsageError("a known distance is between two pixels or between two cameras; give both pixels or none")
-        if self.pixel_a is None and self.frame_a == self.frame_b:
-            raise UsageError(f"frame {self.frame_a} is at no distance from itself; give two frames, or two pixels")
+        if self.frame_a == self.frame_b and self.pixel_a == self.pixel_b:
+            what = f"frame {self.frame_a}" if self.pixel_a is None else f"a pixel of frame {self.frame_a}"
+            raise UsageError(f"{what} is at no distance from itself; give two frames, or two pixels")
 
     @property
     def pixels(self) -> tuple[tuple[float, float], ...]:
@@ -61,6 +62,11 @@ class Priors:
             if self.intrinsics.ndim == 3 and len(self.intrinsics) != num_frames:
                 count = len(self.intrinsics)
                 raise UsageError(f"{count} known intrinsics do not fit {num_frames} frames; give one each")
+            if not bool(self.intrinsics.isfinite().all()):
+                raise UsageError("known intrinsics hold something that is not a finite number")
+            below = self.intrinsics[..., [1, 2, 2, 2], [0, 0, 1, 2]]
+            if not bool(((below - below.new_tensor([0, 0, 0, 1])).abs() < 1e-3).all()):
+                raise UsageError("known intrinsics are not rows of [fx, 0, cx], [0, fy, cy], [0, 0, 1]")
             if not bool((self.intrinsics[..., 0, 0] > 0).all() & (self.intrinsics[..., 1, 1] > 0).all()):
                 raise UsageError("known intrinsics have a focal length that is not above 0")
         known = 0 if self.c2w is None else len(self.c2w)
@@ -73,10 +79,12 @@ class Priors:
             _check_frames("known distance", (self.distance.frame_a, self.distance.frame_b), num_frames)
             if self.sets_scale_by_poses:
                 raise UsageError("known poses set the scale already; leave the known distance away")
-        if self.c2w is not None:
-            rotation = self.c2w[:, :3, :3]
-            if not bool(((rotation @ rotation.mT - torch.eye(3).to(rotation)).abs() < 1e-3).all()):
-                raise UsageError("a known pose is not a rigid motion; give c2w as rotation and translation")
+        for frame, pose in zip(self.pose_frames, self.c2w if self.c2w is not None else ()):
+            if not _is_rigid(pose):
+                raise UsageError(
+                    f"the known pose of frame {frame} is not a rigid motion; give c2w as four rows, a rotation with "
+                    "the translation in the last column and 0, 0, 0, 1 below"
+                )
 
     @property
     def sets_scale_by_poses(self) -> bool:
@@ -111,6 +119,14 @@ def into_known_world(
     far = steps_b > 0.3 * steps_b.max()
     scale = (steps_b / steps_a.clamp(min=1e-12))[far].median() if bool(steps_b.max() > 0) else torch.ones_like(a[0, 0])
     return scale, rotation, (b - scale * a).median(dim=0).values
+
+
+def _is_rigid(pose: Float[Tensor, "4 4"]) -> bool:
+    """Not so: what mirrors or scales, what is transposed, what is not finite."""
+    rotation = pose[:3, :3]
+    orthogonal = bool(((rotation @ rotation.mT - torch.eye(3).to(rotation)).abs() < 1e-3).all())
+    last = bool(((pose[3] - pose.new_tensor([0, 0, 0, 1])).abs() < 1e-3).all())
+    return bool(pose.isfinite().all()) and orthogonal and last and float(torch.linalg.det(rotation)) > 0
 
 
 def _check_frames(name: str, frames: Sequence[int], num_frames: int) -> None:
