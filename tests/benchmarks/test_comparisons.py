@@ -2,12 +2,13 @@
 
 import json
 import math
-import subprocess
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
+from fixtures.outcome import Outcome
 from vdpm.comparison_recipes import BASE, COMPARED, COMPARISONS, PAIRWISE
 from vdpm.model import VDPM
 from vdpm.recipes import RECIPES
@@ -77,22 +78,40 @@ def test_rows_are_means_over_families_with_baselines_last(tables) -> None:
 
 
 @pytest.mark.slow
-def test_a_dry_run_goes_through_and_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_goes_through_and_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Runs are processes of the same script; what starts them is called here."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import comparisons
     from comparison_run import tiny
+
+    def outcome(*words: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["comparisons.py", *command, *words])
+        at_the_end = signal.getsignal(signal.SIGTERM)
+        code = 0
+        try:
+            comparisons.main()
+        except SystemExit as leave:
+            if isinstance(leave.code, str):
+                print(leave.code, file=sys.stderr)
+            code = leave.code if isinstance(leave.code, int) else 1
+        finally:
+            signal.signal(signal.SIGTERM, at_the_end)
+        return Outcome(code, *capsys.readouterr())
 
     backbone = tmp_path / "backbone"
     VDPM(tiny(BASE).network).save_pretrained(backbone)
-    command = [sys.executable, str(BENCHMARKS / "comparisons.py"), "-o", str(tmp_path), "--device", "cpu", "--tiny"]
+    command = ["-o", str(tmp_path), "--device", "cpu", "--tiny"]
     command += ["--steps", "2", "--backbone", str(backbone), "--variants", "base", "pairwise"]
     command += ["--families", "rigid", "--clips", "1"]
-    first = subprocess.run([*command, "--seeds", "0"], capture_output=True, text=True)
+    first = outcome("--seeds", "0")
     outputs = "".join(path.read_text()[-2000:] for path in tmp_path.glob("*/output.txt"))
-    assert first.returncode == 0, first.stdout + first.stderr + outputs
+    assert first.code == 0, first.out + first.err + outputs
     report = (tmp_path / "report.md").read_text()
     assert "## Pairs or video" in report
     assert "| base, by pairs |" in report
-    assert report in first.stdout
+    assert report in first.out
     base, pairs = (json.loads((tmp_path / f"{v}-0" / "scores.json").read_text()) for v in ("base", "pairwise"))
     assert (base["frames"], pairs["frames"]) == (2 * 5, 2 * 2)
     names = base["scores"]["base"]["rigid"].keys()
@@ -101,11 +120,11 @@ def test_a_dry_run_goes_through_and_is_not_repeated(tmp_path: Path, monkeypatch:
     assert all(math.isfinite(base["scores"]["base"]["rigid"][name][0]) for name in ("epe", "p_epe", "margin8.p0_t1"))
 
     before = (tmp_path / "base-0" / "scores.json").stat().st_mtime_ns
-    again = subprocess.run([*command, "--seeds", "0", "1", "--stop-after", "0"], capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
-    assert "2 of 4 runs are finished" in again.stdout
-    assert "2 runs were not begun" in again.stdout
+    again = outcome("--seeds", "0", "1", "--stop-after", "0")
+    assert again.code == 0, again.err
+    assert "2 of 4 runs are finished" in again.out
+    assert "2 runs were not begun" in again.out
     assert (tmp_path / "base-0" / "scores.json").stat().st_mtime_ns == before
-    other = subprocess.run([*command, "--clips", "2"], capture_output=True, text=True)
-    assert other.returncode == 1
-    assert "made with --clips 1" in other.stderr
+    other = outcome("--clips", "2")
+    assert other.code == 1
+    assert "made with --clips 1" in other.err

@@ -1,14 +1,17 @@
 """What the command line promises for every verb: exit codes, one line a failure, quick help."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import vdpm
-from fixtures.outcome import Run
+from fixtures.outcome import Outcome, Run
 from vdpm.cli import info
 
 
@@ -20,47 +23,60 @@ def test_help_names_every_verb_without_torch() -> None:
         assert f" {verb} " in done.stdout
 
 
+HELPS: dict[str, Outcome] = {}
 VERBS = ("reconstruct", "info", "page", "app", "view", "render", "export", "demo", "convert", "scenes")
 
 
+@pytest.fixture
+def help_of(run: Run) -> Callable[[str], str]:
+    """The help of a verb, asked for once by all tests."""
+
+    def call(verb: str) -> str:
+        if verb not in HELPS:
+            HELPS[verb] = run(*verb.split(), "--help")
+        assert HELPS[verb].code == 0
+        return HELPS[verb].out
+
+    return call
+
+
 @pytest.mark.parametrize("verb", [*VERBS, "evaluate families", "train", "data check"])
-def test_help_tells_no_default_that_says_nothing(run: Run, verb: str) -> None:
-    done = run(*verb.split(), "--help")
-    assert done.code == 0
+def test_help_tells_no_default_that_says_nothing(help_of: Callable[[str], str], verb: str) -> None:
+    text = help_of(verb)
     for nothing in ("(default: None)", "(default: )", "(default: False)", "(default: True)"):
-        assert nothing not in " ".join(done.out.split())
+        assert nothing not in " ".join(text.split())
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "evaluate families", "evaluate tracking", "train", "data check"])
-def test_help_names_types_without_what_stands_for_nothing(run: Run, verb: str) -> None:
-    assert "None" not in run(*verb.split(), "--help").out
+def test_help_names_types_without_what_stands_for_nothing(help_of: Callable[[str], str], verb: str) -> None:
+    assert "None" not in help_of(verb)
 
 
 @pytest.mark.parametrize("way", ["families", "two-view", "tracking", "video-depth", "camera-pose", "report"])
-def test_help_of_a_verb_below_another_describes_it_once(run: Run, way: str) -> None:
-    described = next(line for line in run("evaluate", "--help").out.splitlines() if f" {way} " in line)
+def test_help_of_a_verb_below_another_describes_it_once(help_of: Callable[[str], str], way: str) -> None:
+    described = next(line for line in help_of("evaluate").splitlines() if f" {way} " in line)
     words = described.strip("\u2502 ").partition(way)[2].strip()
-    text = run("evaluate", way, "--help").out
+    text = help_of(f"evaluate {way}")
     assert text.count(words) == 1
     assert "what options" not in text, "all of them stand together"
 
 
-def test_help_names_types_of_what_may_be_left_out(run: Run) -> None:
-    text = " ".join(run("train", "--help").out.replace("\u2502", " ").split())
+def test_help_names_types_of_what_may_be_left_out(help_of: Callable[[str], str]) -> None:
+    text = " ".join(help_of("train").replace("\u2502", " ").split())
     for option in ("--steps INT", "--lr FLOAT", "--init STR", "--device {cuda,cpu}", "--cuda-graphs {True,False}"):
         assert f" {option} " in text
     assert " --round-as DIR " in text, "as it is told beside the option"
     assert "[TRAIN OPTIONS] RECIPE" in text
 
 
-def test_help_flows_over_the_lines_of_the_source(run: Run) -> None:
-    lines = [line.strip("\u2502 ") for line in run("train", "--help").out.splitlines()]
+def test_help_flows_over_the_lines_of_the_source(help_of: Callable[[str], str]) -> None:
+    lines = [line.strip("\u2502 ") for line in help_of("train").splitlines()]
     at = next(number for number, line in enumerate(lines) if "weights, to use), onward/" in line)
     assert lines[at + 1] == "another run to go on from), log.jsonl and tensorboard/."
 
 
-def test_help_tells_the_other_defaults(run: Run) -> None:
-    text = " ".join(run("page", "--help").out.replace("\u2502", " ").split())
+def test_help_tells_the_other_defaults(help_of: Callable[[str], str]) -> None:
+    text = " ".join(help_of("page").replace("\u2502", " ").split())
     assert "a slider shows them. (default: 20.0)" in text
     assert "--overwrite Replace a file that exists." in text
 
@@ -81,6 +97,65 @@ def test_version_is_that_of_the_package() -> None:
 
 
 MORE = "; --help tells more"
+ENCODINGS = ("utf-8", "ascii")
+# Reads words and a file's name from each line, and runs vdpm with the words in a copy of itself, errors in the file.
+COPIES = """
+import importlib, json, os, sys
+import tyro
+from vdpm.cli import main
+for verb in json.loads(sys.argv[1]):
+    importlib.import_module(f"vdpm.cli.{verb}")
+for line in sys.stdin:
+    words, errors = json.loads(line)
+    if os.fork() == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        sys.exit(main(words))
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"""
+ToldElsewhere = dict[str, Callable[[tuple[str, ...]], tuple[int, str]]]
+
+
+@pytest.fixture(scope="module")
+def told_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToldElsewhere]:
+    """``told_elsewhere[encoding](words)``: exit code and errors of ``vdpm`` where a terminal has this encoding.
+
+    In a process for each encoding, copied for every call, so that what all calls import is imported once.
+    """
+    errors = tmp_path_factory.mktemp("told") / "errors"
+    verbs = json.dumps([*VERBS, "train", "evaluate", "data"])
+    waiting = {
+        encoding: subprocess.Popen(
+            [sys.executable, "-c", COPIES, verbs],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+        )
+        for encoding in ENCODINGS
+    }
+
+    def call(encoding: str, words: tuple[str, ...]) -> tuple[int, str]:
+        process = waiting[encoding]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps([words, str(errors)]) + "\n")
+        process.stdin.flush()
+        code = process.stdout.readline()
+        return int(code), errors.read_text(encoding=encoding)
+
+    yield {encoding: partial(call, encoding) for encoding in ENCODINGS}
+    for process in waiting.values():
+        process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_wrong_words_end_the_process_itself(encoding: str) -> None:
+    command = [sys.executable, "-m", "vdpm", "page", "a", "--point", "3"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    said = f"vdpm: error: Unrecognized options: --point, 3; perhaps you meant --points N{MORE}\n"
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 @pytest.mark.parametrize(
@@ -117,16 +192,9 @@ MORE = "; --help tells more"
         (("page", "a", "-o", ""), "-o '' is empty; write a value, or set the variable that it comes from"),
     ],
 )
-def test_wrong_words_are_told_in_one_line(words: tuple[str, ...], said: str) -> None:
-    for encoding in ("utf-8", "ascii"):
-        done = subprocess.run(
-            [sys.executable, "-m", "vdpm", *words],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env={**os.environ, "PYTHONIOENCODING": encoding},
-        )
-        assert (done.returncode, done.stderr) == (2, f"vdpm: error: {said}\n")
+def test_wrong_words_are_told_in_one_line(words: tuple[str, ...], said: str, told_elsewhere: ToldElsewhere) -> None:
+    for encoding in ENCODINGS:
+        assert told_elsewhere[encoding](words) == (2, f"vdpm: error: {said}\n")
 
 
 def test_a_fault_of_ours_is_one_line_with_a_hint(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,9 +129,11 @@ def test_compiled_equals_eager(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_one_compilation_serves_all_sizes() -> None:
-    """Of one function, down to the code that is made of it."""
+    """Of one function, down to the code that is made of it; headers compiled beforehand would not pay for one."""
     _run(
         "import functools, torch\n"
+        "import torch._inductor.config\n"
+        "torch._inductor.config.cpp_cache_precompile_headers = False\n"
         "from torch._dynamo.testing import CompileCounterWithBackend\n"
         "counter = CompileCounterWithBackend('inductor')\n"
         "torch.compile = functools.partial(torch.compile, backend=counter, fullgraph=True)\n"

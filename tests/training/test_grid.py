@@ -194,32 +194,42 @@ def test_the_average_begins_anew_where_rounding_does(start: Path, tmp_path: Path
     assert (bool(state.grid), other.grid) == (True, "")
 
 
-@pytest.mark.parametrize("cut", [2, 3, 5])
-def test_a_run_cut_and_resumed_is_the_same_to_the_bit(start: Path, tmp_path: Path, cut: int) -> None:
-    """Before rounding has begun, when it is about to, and after."""
+CUTS = (2, 3, 5)
+"""Before rounding has begun, when it is about to, and after."""
+SAVED_OFTEN = dataclasses.replace(FALLING, save_every_seconds=0.0)
+
+
+@pytest.fixture(scope="module")
+def whole(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the grid, and what lay in its folder after steps 2, 3 and 5 in ``2``, ``3`` and ``5`` beside it."""
+    folder = tmp_path_factory.mktemp("cuts") / "whole"
     grid = read_update_grid(start / "update")
-    config = dataclasses.replace(FALLING, save_every_seconds=0.0)
-    run = Trainer(VDPM.from_pretrained(start / "start"), config, tmp_path / "whole", ALONE, grid=grid)
+    run = Trainer(VDPM.from_pretrained(start / "start"), SAVED_OFTEN, folder, ALONE, grid=grid)
     save = run.save
 
     def keep(wait: bool = True) -> None:
         save()
-        if run.step == cut:
-            shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+        if run.step in CUTS:
+            shutil.copytree(folder, folder.with_name(str(run.step)))
 
     run.save = keep  # type: ignore[method-assign]
     run.run()
-    train(config, tmp_path / "cut", device="cpu", resume=True, round_as=str(start / "update"))
-    whole, resumed = (load_state(tmp_path / name / "state.pt") for name in ("whole", "cut"))
-    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+    return folder
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_run_cut_and_resumed_is_the_same_to_the_bit(start: Path, whole: Path, cut: int) -> None:
+    folder, grid = whole.with_name(str(cut)), read_update_grid(start / "update")
+    assert len(losses(folder)) == load_state(folder / "state.pt").step == cut
+    train(SAVED_OFTEN, folder, device="cpu", resume=True, round_as=str(start / "update"))
+    one, resumed = (load_state(each / "state.pt") for each in (whole, folder))
+    assert losses(whole) == losses(folder)
     assert (
-        (whole.step, whole.averaged, whole.grid)
-        == (resumed.step, resumed.averaged, resumed.grid)
-        == (6, 3, grid.fingerprint)
+        (one.step, one.averaged, one.grid) == (resumed.step, resumed.averaged, resumed.grid) == (6, 3, grid.fingerprint)
     )
-    for name, value in whole.weights.items():
+    for name, value in one.weights.items():
         assert torch.equal(value, resumed.weights[name]), name
-        assert torch.equal(whole.average[name], resumed.average[name]), name
+        assert torch.equal(one.average[name], resumed.average[name]), name
 
 
 def in_each_of_two(folder: Path) -> None:

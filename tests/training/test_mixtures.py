@@ -24,6 +24,18 @@ def supplied(config: TrainConfig, step: int = 0) -> Snippet:
     return SceneSupply(config, ALONE).batch(step, float(step))[1]
 
 
+def repeated(snippet: Snippet, times: int) -> Snippet:
+    """Its clips one after the other, so often."""
+    return replace(
+        snippet,
+        **{
+            name: value.repeat(times, *[1] * (value.ndim - 1))
+            for name, value in vars(snippet).items()
+            if isinstance(value, torch.Tensor)
+        },
+    )
+
+
 def test_frames_of_a_bucket_lie_as_far_apart_as_its_stride_says() -> None:
     scenes = SceneConfig(colour_samples=1, time_step=(0.1, 0.1), uneven_share=0.0)
     config = replace(RUN, scenes=scenes, buckets=(replace(PAIR, batch=32),), targets=2)
@@ -71,9 +83,9 @@ def test_a_share_of_the_clips_is_thinned_out() -> None:
     config = replace(
         RUN,
         scenes=SceneConfig(colour_samples=1, static_share=0.0),
-        buckets=(Bucket(frames=2, height=16, width=24, batch=40),),
+        buckets=(Bucket(frames=2, height=16, width=24, batch=5),),
     )
-    dense = supplied(config)
+    dense = repeated(supplied(config), 8)
     thinned = thin_out(dense, 0.5, torch.Generator().manual_seed(0))
     changed = (thinned.valid != dense.valid).flatten(1).any(1)
     lively = (dense.dynamic & dense.valid).flatten(1).any(1)

@@ -19,6 +19,7 @@ from vdpm.structures import Snippet
 from vdpm.synthetic import SceneConfig, SceneGenerator
 from vdpm.training.batch import to_unit_scale
 from vdpm.training.checkpoint import load_state
+from vdpm.training.config import Bucket
 from vdpm.training.reuse import GAP, another_use, first_step, kept, kept_bytes, seen_from, turn_of
 from vdpm.training.supply import SceneSupply
 
@@ -161,10 +162,16 @@ def test_a_batch_comes_back_changed_and_costs_no_new_scenes(monkeypatch: pytest.
     assert not supply._kept
 
 
+@pytest.fixture(scope="module")
+def batches() -> list[tuple[Bucket, Snippet]]:
+    """What a run from the beginning is given."""
+    supply = SceneSupply(TWICE, ALONE)
+    return [supply.batch(step, float(step)) for step in range(2 * GAP + 2)]
+
+
 @pytest.mark.parametrize("start", [2, GAP, GAP + 3])
-def test_repeats_do_not_depend_on_where_the_run_began(start: int) -> None:
-    whole, late = SceneSupply(TWICE, ALONE), SceneSupply(TWICE, ALONE)
-    batches = [whole.batch(step, float(step)) for step in range(2 * GAP + 2)]
+def test_repeats_do_not_depend_on_where_the_run_began(start: int, batches: list[tuple[Bucket, Snippet]]) -> None:
+    late = SceneSupply(TWICE, ALONE)
     for step in range(start, 2 * GAP + 2):
         bucket, again = late.batch(step, float(step))
         assert bucket == batches[step][0]
@@ -172,13 +179,19 @@ def test_repeats_do_not_depend_on_where_the_run_began(start: int) -> None:
             assert not isinstance(value, Tensor) or torch.equal(value, getattr(batches[step][1], name)), (step, name)
 
 
+@pytest.fixture(scope="module")
+def uncut(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    trainer(folder, TWICE).run()
+    return folder
+
+
 @pytest.mark.parametrize("cut", [GAP + 3, 2 * GAP + 1])
-def test_a_run_that_repeats_scenes_resumes_to_the_bit(tmp_path: Path, cut: int) -> None:
-    trainer(tmp_path / "whole", TWICE).run()
+def test_a_run_that_repeats_scenes_resumes_to_the_bit(uncut: Path, tmp_path: Path, cut: int) -> None:
     trainer(tmp_path / "cut", dataclasses.replace(TWICE, steps=cut)).run()
     trainer(tmp_path / "cut", TWICE, resume=True).run()
-    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
-    whole, again = (load_state(tmp_path / name / "state.pt") for name in ("whole", "cut"))
+    assert losses(uncut) == losses(tmp_path / "cut")
+    whole, again = (load_state(folder / "state.pt") for folder in (uncut, tmp_path / "cut"))
     assert all(torch.equal(value, again.weights[name]) for name, value in whole.weights.items())
     supply = SceneSupply(TWICE, ALONE)
     shown = [supply.bucket(turn_of(step, 2).batch, float(step)).batch for step in range(TWICE.steps)]
