@@ -100,7 +100,10 @@ class LongPlan:
 
             return replace(result, maps=replace(result.maps, read=held))
         with hold(output):
-            return self._run(Path(output), overwrite, report)
+            try:
+                return self._run(Path(output), overwrite, report)
+            except KeyboardInterrupt as stop:
+                raise type(stop)("finished windows are kept, and the same command goes on from them") from None
 
     def _run(self, output: Path, overwrite: bool, report: Report) -> Reconstruction:
         check_output(output, overwrite)

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,12 +11,16 @@ import torch
 import vdpm
 from fixtures.clips import write_clip
 from fixtures.outcome import Run
+from vdpm import long_reconstruct
 from vdpm.cli.knowledge import parse_distance, read_priors
 from vdpm.errors import InputError, UsageError
 from vdpm.geometry.image_transform import ImageTransform
+from vdpm.long_reconstruct import reconstruct_window
 
 
-def test_the_plan_is_printed_and_nothing_is_made(run: Run, tmp_path: Path, tiny_folder: Path) -> None:
+def test_a_plan_an_interruption_and_the_rest(
+    run: Run, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clip = write_clip(tmp_path / "clip.mp4", num_frames=20)
     words = ("reconstruct", clip, "-o", tmp_path / "out", "--model", tiny_folder, "--size", 64, "--window", 8)
     done = run(*words, "--fps", 10, "--plan")
@@ -23,8 +28,33 @@ def test_the_plan_is_printed_and_nothing_is_made(run: Run, tmp_path: Path, tiny_
     assert "frames 0-7" in done.out
     assert "memory" in done.out
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith((".", "out"))) == []
-    ran = run(*words, "--fps", 10, "--distance", "0,19,3", "--no-preview", "--ply", "none")
+
+    words = (*words, "--fps", 10, "--distance", "0,19,3", "--no-preview", "--ply", "none")
+    made: list[int] = []
+
+    def up_to_two(*args: Any, **options: Any) -> None:
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(args[4])
+        reconstruct_window(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(long_reconstruct, "reconstruct_window", up_to_two)
+        cut = run(*words)
+    assert cut.code == 130
+    assert cut.err.splitlines()[-1] == (
+        "vdpm: error: interrupted; finished windows are kept, and the same command goes on from them"
+    )
+
+    def the_others(*args: Any, **options: Any) -> None:
+        made.append(args[4])
+        reconstruct_window(*args, **options)
+
+    monkeypatch.setattr(long_reconstruct, "reconstruct_window", the_others)
+    ran = run(*words)
     assert ran.code == 0, ran.err
+    assert len(made) > 2
+    assert sorted({*made}) == made
     centres = vdpm.load(tmp_path / "out").cameras.centers
     assert float((centres[0] - centres[19]).norm()) == pytest.approx(3, rel=1e-3)
 

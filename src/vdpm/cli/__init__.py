@@ -48,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except VDPMError as error:
         return _fail(str(error), error.exit_code)
-    except Terminated:
-        return _fail("terminated", 128 + signal.SIGTERM)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 128 + signal.SIGINT)
+    except Terminated as stop:
+        return _fail("; ".join(("terminated", *map(str, stop.args))), 128 + signal.SIGTERM)
+    except KeyboardInterrupt as stop:
+        return _fail("; ".join(("interrupted", *map(str, stop.args))), 128 + signal.SIGINT)
     except BrokenPipeError:
         # Whoever read the output has gone.
         _drop_output()

@@ -20,7 +20,7 @@ from vdpm.long_video.sighted_places import Line, SightedPlaces
 from vdpm.long_video.sightings import TOGETHER, Search, Sightings
 from vdpm.long_video.still_scene import Scene
 
-STAGES = ((2, 5, 10, 16), (30, 60, 120))
+STAGES = ((2, 5, 10, 16), (30, 45, 60, 120))
 """Frames after each in which its pixels are looked for: near ones first, since those far off are found from where
 these have the cameras."""
 AHEAD = tuple(far for stage in STAGES for far in stage)
