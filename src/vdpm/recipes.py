@@ -90,7 +90,7 @@ SMALL_LOW_RANK = replace(
     rank=40,
 )
 
-# All in few numbers, as much as half a megabyte holds.
+# All but the point head in few numbers, for an update of two thirds of a mebibyte.
 SMALL_THIN = replace(
     SMALL_LOW_RANK,
     name="small-thin",

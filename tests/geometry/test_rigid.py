@@ -8,6 +8,7 @@ import torch
 from vdpm.geometry.rigid import (
     cross_matrix,
     invert_rigid,
+    is_rigid,
     matrix_to_quaternion,
     quaternion_to_matrix,
     rigid,
@@ -102,3 +103,18 @@ def test_rotations_are_differentiable(scale):
     assert torch.autograd.gradcheck(rotation_vector_to_matrix, (vector,), atol=1e-5)
     quaternion = torch.tensor([0.3, -0.5, 0.4, 0.2], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda q: matrix_to_quaternion(quaternion_to_matrix(q)), (quaternion,))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_rigid_motions_are_told_from_others(dtype: torch.dtype) -> None:
+    motions = random_rigid((2, 3), dtype)
+    assert is_rigid(motions).shape == (2, 3)
+    assert bool(is_rigid(motions).all())
+    mirrored, scaled, transposed, infinite, unknown = (motions.clone() for _ in range(5))
+    mirrored[1, 2, :3, 0] *= -1
+    scaled[1, 2, :3, :3] *= 1.01
+    transposed[1, 2] = transposed[1, 2].T.clone()
+    infinite[1, 2, 0, 3] = math.inf
+    unknown[1, 2, 0, 0] = math.nan
+    for wrong in (mirrored, scaled, transposed, infinite, unknown):
+        assert is_rigid(wrong).flatten().tolist() == [True] * 5 + [False]

@@ -35,6 +35,7 @@ from vdpm.archive.folder import disk_errors
 from vdpm.archive.manifest import JsonFields
 from vdpm.data.png import decode_png, png_form
 from vdpm.errors import InputError, OutputError, UsageError
+from vdpm.geometry.rigid import is_rigid
 from vdpm.image_files import check_regular
 from vdpm.structures import Snippet
 
@@ -246,10 +247,7 @@ def _read_frame(path: Path, height: int, width: int) -> UInt8[Tensor, "height wi
 
 def _check_cameras(c2w: Tensor, intrinsics: Tensor, folder: Path) -> None:
     """Raises InputError for cameras that are none."""
-    rotation = c2w[:, :3, :3]
-    rigid = ((rotation @ rotation.mT - torch.eye(3)).abs().amax((1, 2)) < 1e-3) & (rotation.det() > 0)
-    last_row = (c2w[:, 3] == torch.tensor([0.0, 0.0, 0.0, 1.0])).all(1)
-    rigid = rigid & last_row & c2w.isfinite().all((1, 2))
+    rigid = is_rigid(c2w) & (c2w[:, 3] == torch.tensor([0.0, 0.0, 0.0, 1.0])).all(1)
     if not bool(rigid.all()):
         raise InputError(f"{folder / 'c2w.npy'}: frame {int((~rigid).nonzero()[0])} is not a rigid motion; damaged")
     usable = (intrinsics[:, 0, 0] > 0) & (intrinsics[:, 1, 1] > 0)

@@ -4,7 +4,7 @@ A 4 x 4 matrix takes points of the frame it is named from to the frame it is nam
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -13,6 +13,14 @@ def rigid(rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*ba
     top = torch.cat((rotation, translation[..., None]), dim=-1)
     bottom = top.new_tensor((0.0, 0.0, 0.0, 1.0)).expand(*top.shape[:-2], 1, 4)
     return torch.cat((top, bottom), dim=-2)
+
+
+def is_rigid(transform: Float[Tensor, "*batch 4 4"]) -> Bool[Tensor, "*batch"]:
+    """Whether it is a rigid motion, to 1e-3; not so what mirrors, scales, is transposed or not finite."""
+    rotation, last = transform[..., :3, :3], transform[..., 3, :]
+    orthogonal = ((rotation @ rotation.mT - torch.eye(3).to(rotation)).abs() < 1e-3).all(-1).all(-1)
+    below = ((last - last.new_tensor((0.0, 0.0, 0.0, 1.0))).abs() < 1e-3).all(-1)
+    return transform.isfinite().all(-1).all(-1) & orthogonal & below & (torch.linalg.det(rotation) > 0)
 
 
 def invert_rigid(transform: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:

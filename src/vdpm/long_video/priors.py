@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vdpm.errors import UsageError
-from vdpm.geometry.rigid import rotation_angle
+from vdpm.geometry.rigid import is_rigid, rotation_angle
 
 COMPARED = 400
 """Known poses, spread over all, that are compared with each other to begin with."""
@@ -79,12 +79,12 @@ class Priors:
             _check_frames("known distance", (self.distance.frame_a, self.distance.frame_b), num_frames)
             if self.sets_scale_by_poses:
                 raise UsageError("known poses set the scale already; leave the known distance away")
-        for frame, pose in zip(self.pose_frames, self.c2w if self.c2w is not None else ()):
-            if not _is_rigid(pose):
-                raise UsageError(
-                    f"the known pose of frame {frame} is not a rigid motion; give c2w as four rows, a rotation with "
-                    "the translation in the last column and 0, 0, 0, 1 below"
-                )
+        if self.c2w is not None and not bool((sound := is_rigid(self.c2w)).all()):
+            frame = self.pose_frames[sound.tolist().index(False)]
+            raise UsageError(
+                f"the known pose of frame {frame} is not a rigid motion; give c2w as four rows, a rotation with the "
+                "translation in the last column and 0, 0, 0, 1 below"
+            )
 
     @property
     def sets_scale_by_poses(self) -> bool:
@@ -119,14 +119,6 @@ def into_known_world(
     far = steps_b > 0.3 * steps_b.max()
     scale = (steps_b / steps_a.clamp(min=1e-12))[far].median() if bool(steps_b.max() > 0) else torch.ones_like(a[0, 0])
     return scale, rotation, (b - scale * a).median(dim=0).values
-
-
-def _is_rigid(pose: Float[Tensor, "4 4"]) -> bool:
-    """Not so: what mirrors or scales, what is transposed, what is not finite."""
-    rotation = pose[:3, :3]
-    orthogonal = bool(((rotation @ rotation.mT - torch.eye(3).to(rotation)).abs() < 1e-3).all())
-    last = bool(((pose[3] - pose.new_tensor([0, 0, 0, 1])).abs() < 1e-3).all())
-    return bool(pose.isfinite().all()) and orthogonal and last and float(torch.linalg.det(rotation)) > 0
 
 
 def _check_frames(name: str, frames: Sequence[int], num_frames: int) -> None:

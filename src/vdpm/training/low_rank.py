@@ -48,9 +48,8 @@ def make_low_rank(
     base: Mapping[str, Tensor] | None = None,
     others: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Turn the linear layers of the backbone's blocks into ``LowRankLinear``, in place; returns their names.
-
-    ``others``: modules of the network with which the same is done, but for layers too small to have that rank.
+    """Turn the linear layers of the backbone's blocks, and of the modules ``others`` where they are large enough for
+    that rank, into ``LowRankLinear``, in place; returns their names.
 
     What stays of them are the tensors in ``base``, by the names of a plain network, and their factors are the way from
     there, cut to its ``rank`` largest singular values; without ``base`` the present weights stay, and ``left`` is 0.

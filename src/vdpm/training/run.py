@@ -178,7 +178,9 @@ def check_new_folder(output: Path) -> None:
 
 
 def _check_parts(config: TrainConfig) -> None:
-    """That the network has the parts that are to be trained."""
+    """That the network has the parts that are to be trained, those of low rank (never without others) among them."""
+    if not config.parts:
+        return
     with torch.device("meta"):
         there = [name for name, _ in VDPM(config.network).named_children()]
     for name in config.parts + config.thin:
