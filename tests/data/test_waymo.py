@@ -17,7 +17,7 @@ from vdpm.data.readers.lens import LensCamera
 from vdpm.data.readers.protobuf import Message, packed_numbers
 from vdpm.data.readers.range_image import beam_inclinations, cell_points, column_azimuths, placed_by_cell
 from vdpm.data.readers.waymo import box_of
-from vdpm.data.readers.waymo_frame import Boxes, box_numbers
+from vdpm.data.readers.waymo_frame import Boxes, box_numbers, rigid_matrix
 from vdpm.data.window import Window
 from vdpm.errors import InputError
 from vdpm.geometry.pinhole import pixel_grid
@@ -213,6 +213,19 @@ def test_packed_numbers_by_the_book() -> None:
             packed_numbers(wrong)
     with pytest.raises(ValueError, match="beyond"):
         Message(b"\x0a\x05abc")
+
+
+def test_transforms_are_rigid() -> None:
+    def read(matrix: list[float]) -> np.ndarray:
+        return rigid_matrix(Message(doubles(1, *matrix)))
+
+    good = [0.0, -1, 0, 5, 1, 0, 0, 6, 0, 0, 1, 7, 0, 0, 0, 1]
+    assert read(good).tolist() == np.reshape(good, (4, 4)).tolist()
+    for place, value in ((0, 0.1), (10, -1.0), (12, 5.0), (15, 2.0)):
+        with pytest.raises(ValueError, match="no rigid motion"):
+            read([*good[:place], value, *good[place + 1 :]])
+    with pytest.raises(ValueError, match="16 finite numbers"):
+        read([math.nan, *good[1:]])
 
 
 def test_damaged_drives_are_named(tmp_path: Path, written: tuple[Path, Drive]) -> None:

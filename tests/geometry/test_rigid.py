@@ -118,3 +118,5 @@ def test_rigid_motions_are_told_from_others(dtype: torch.dtype) -> None:
     unknown[1, 2, 0, 0] = math.nan
     for wrong in (mirrored, scaled, transposed, infinite, unknown):
         assert is_rigid(wrong).flatten().tolist() == [True] * 5 + [False]
+    assert bool(is_rigid(scaled, tolerance=0.03).all())
+    assert is_rigid(mirrored, tolerance=0.03).flatten().tolist() == [True] * 5 + [False]

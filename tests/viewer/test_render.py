@@ -189,6 +189,9 @@ def test_a_path_from_a_file(tmp_path: Path) -> None:
     assert depth[0] == pytest.approx(np.sqrt(10))
     below, _ = move(0.25, 0.0).project(np.array([[0.0, 0.5, 3.0]]))
     assert below[0, 1] > 50, "y is down"
+    by_hand = [[0.577, 0.707, 0.408, 0], [-0.577, 0.707, -0.408, 0], [-0.577, 0, 0.816, 0], [0, 0, 0, 1]]
+    path.write_text(json.dumps({"keys": [{"c2w": by_hand}]}))
+    assert along(path, (90, 160))(0.0, 0.0).c2w[:3, 2] == pytest.approx([0.408, -0.408, 0.816], abs=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +207,7 @@ def test_a_path_from_a_file(tmp_path: Path) -> None:
         '{"keys": [{"from": [0, 0, 0], "at": [0, 0, 1], "fov": 0}]}',
         '{"keys": [{"from": [0, 0, 0], "at": [0, 0, 1], "share": 1}, {"from": [0, 0, 0], "at": [0, 0, 1]}]}',
         '{"keys": [{"c2w": [[2, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]}]}',
+        '{"keys": [{"c2w": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [4, 0, 2, 1]]}]}',
     ],
 )
 def test_a_file_that_is_no_path(tmp_path: Path, content: str) -> None:

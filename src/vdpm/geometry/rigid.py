@@ -15,11 +15,11 @@ def rigid(rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*ba
     return torch.cat((top, bottom), dim=-2)
 
 
-def is_rigid(transform: Float[Tensor, "*batch 4 4"]) -> Bool[Tensor, "*batch"]:
-    """Whether it is a rigid motion, to 1e-3; not so what mirrors, scales, is transposed or not finite."""
+def is_rigid(transform: Float[Tensor, "*batch 4 4"], tolerance: float = 1e-3) -> Bool[Tensor, "*batch"]:
+    """Whether it is a rigid motion, to ``tolerance``; not so what mirrors, scales, is transposed or not finite."""
     rotation, last = transform[..., :3, :3], transform[..., 3, :]
-    orthogonal = ((rotation @ rotation.mT - torch.eye(3).to(rotation)).abs() < 1e-3).all(-1).all(-1)
-    below = ((last - last.new_tensor((0.0, 0.0, 0.0, 1.0))).abs() < 1e-3).all(-1)
+    orthogonal = ((rotation @ rotation.mT - torch.eye(3).to(rotation)).abs() < tolerance).all(-1).all(-1)
+    below = ((last - last.new_tensor((0.0, 0.0, 0.0, 1.0))).abs() < tolerance).all(-1)
     return transform.isfinite().all(-1).all(-1) & orthogonal & below & (torch.linalg.det(rotation) > 0)
 
 

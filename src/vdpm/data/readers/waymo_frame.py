@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from vdpm.data.readers.lens import LensCamera
 from vdpm.data.readers.protobuf import Message, fields
 from vdpm.data.readers.range_image import beam_inclinations, cell_points, column_azimuths, placed_by_cell
+from vdpm.geometry.rigid import is_rigid
 
 MAX_MATRIX_BYTES = 2**27
 """Of one matrix unpacked: the largest known, poses of the lidar on the roof, has 4 MB."""
@@ -194,8 +195,7 @@ def rigid_matrix(transform: Message) -> Float[np.ndarray, "4 4"]:
     if len(numbers) != 16 or not np.isfinite(numbers).all():
         raise ValueError("a transform is not 16 finite numbers")
     matrix = numbers.reshape(4, 4).astype(np.float64)
-    turned = matrix[:3, :3]
-    if np.abs(turned @ turned.T - np.eye(3)).max() > 1e-3 or np.linalg.det(turned) < 0:
+    if not bool(is_rigid(torch.from_numpy(matrix))):
         raise ValueError("a transform is no rigid motion")
     return matrix
 
