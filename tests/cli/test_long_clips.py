@@ -108,6 +108,20 @@ def test_known_cameras_come_in_pixels_of_the_source(tmp_path: Path) -> None:
     path.write_text(json.dumps({"intrinsics": [[320.0, 0, 200], [0, 320, 100], [0, 0, 1]]}))
     with pytest.raises(UsageError, match="principal point 200, 100 is outside of the video's picture of 200 x 100"):
         read_priors(None, path, None, transform)
-    path.write_text("[]")
-    with pytest.raises(InputError, match="not a file of cameras"):
-        read_priors(None, path, None, transform)
+    for wrong in ("[]", "3", "null", "{}"):
+        path.write_text(wrong)
+        with pytest.raises(InputError, match="not a file of cameras"):
+            read_priors(None, path, None, transform)
+
+
+@pytest.mark.parametrize("key", ["C2W", "w2c", "c2w ", "", "intrinsic\n"])
+def test_a_misspelt_key_of_known_cameras_is_refused(tmp_path: Path, key: str) -> None:
+    """Beside one that is right, too: what is passed over in silence is believed to be held fixed."""
+    path = tmp_path / "cameras.json"
+    k = [[160.0, 0, 100], [0, 160, 50], [0, 0, 1]]
+    path.write_text(json.dumps({"intrinsics": k, key: {"3": torch.eye(4).tolist()}}))
+    with pytest.raises(InputError) as refused:
+        read_priors(None, path, None, ImageTransform.stretch((100, 200), (50, 100)))
+    assert str(refused.value) == (
+        f'{path}: unknown {json.dumps(key)}; known are "intrinsics" and "c2w": correct or remove what is not'
+    )

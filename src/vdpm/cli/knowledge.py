@@ -1,5 +1,6 @@
 """Options that say what is known beforehand: lens, poses, a distance."""
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 
     from vdpm.geometry.image_transform import ImageTransform
     from vdpm.long_video.priors import KnownDistance, Priors
+
+
+CAMERA_KEYS = ("intrinsics", "c2w")
+"""What a file of ``--cameras`` may hold."""
 
 
 def parse_distance(text: str | None) -> "KnownDistance | None":
@@ -51,7 +56,8 @@ def read_priors(
     with any of "intrinsics" (3 x 3, or one a frame, pixels of the source) and "c2w" ({"FRAME": 4 x 4}, or a list of one
     a frame). ``zoom``: the focal length changes. None where nothing is known.
 
-    Raises InputError for a file that is not like that, UsageError for options that exclude each other.
+    Raises InputError for a file that is not like that or holds anything else, UsageError for options that exclude each
+    other.
     """
     import torch
 
@@ -73,6 +79,7 @@ def read_priors(
     if cameras is not None:
         try:
             content = read_json(cameras, "vdpm reconstruct --help tells what --cameras reads")
+            _check_keys(cameras, content)
             if "intrinsics" in content:
                 if focal is not None:
                     raise UsageError("--focal and the intrinsics of --cameras exclude each other; give one")
@@ -98,6 +105,16 @@ def read_priors(
     if known is not None and known.pixel_a is not None and known.pixel_b is not None:
         known = _in_output(known, transform)
     return Priors(intrinsics=intrinsics, pose_frames=frames, c2w=c2w, distance=known, shared_focal=not zoom)
+
+
+def _check_keys(path: Path, content: object) -> None:
+    """A key that is not known is one that is misspelt: passed over, its cameras would be looked for as if unknown."""
+    known = " and ".join(f'"{key}"' for key in CAMERA_KEYS)
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds no object with {known}")
+    if unknown := [key for key in content if key not in CAMERA_KEYS]:
+        named = ", ".join(json.dumps(key[:40]) for key in unknown[:3]) + ", ..." * (len(unknown) > 3)
+        raise InputError(f"{path}: unknown {named}; known are {known}: correct or remove what is not")
 
 
 def _check_centre(intrinsics: "torch.Tensor", size: tuple[int, int]) -> None:
