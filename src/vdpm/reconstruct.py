@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import torch
 
-from vdpm.archive import check_output, hold
+from vdpm.archive import check_output, describe, hold, is_result
 from vdpm.clip_reconstruct import LOADING, Plan
 from vdpm.cost import longest_window
-from vdpm.errors import InputError, UsageError
+from vdpm.errors import InputError, OutputError, UsageError
 from vdpm.geometry.image_transform import ImageTransform
 from vdpm.image_files import check_no_address, is_pattern
 from vdpm.long_reconstruct import LongPlan
@@ -123,8 +123,33 @@ def _held(output: str | Path | None, overwrite: bool) -> AbstractContextManager[
     """The place of a result, where there is to be one: found good before the work, and held while it goes on."""
     if output is None:
         return nullcontext()
-    check_output(output, overwrite)
+    check_place(output, overwrite)
     return hold(output)
+
+
+def check_place(output: str | Path, overwrite: bool) -> None:
+    """As ``archive.check_output``; where a run that was killed or interrupted left a part of its result, that is said.
+
+    Raises OutputError.
+    """
+    check_output(output, overwrite=True)
+    if not overwrite and (left := cut_off(output)):
+        with hold(output):  # it may be going on
+            raise OutputError(f"{output}: {left}; pass --overwrite to begin again, or choose another")
+    check_output(output, overwrite)
+
+
+def cut_off(output: str | Path) -> str:
+    """What lies at ``output``, where that is part of a result, of a run that goes on or has ended; else nothing."""
+    if not is_result(output):
+        return ""
+    try:
+        found = describe(output)
+    except InputError:
+        return ""
+    wanted = len(found.targets) + len(found.targets_missing)
+    there = f"with points at {len(found.targets)} of {wanted} times" if wanted else "with shape and cameras"
+    return f"holds a run that was cut off, {there}" if found.state == "partial" else ""
 
 
 def reconstruct_scenes(
@@ -148,7 +173,7 @@ def reconstruct_scenes(
             return [plan.run(report=report) for plan in plans]
         outputs = scene_outputs(output, len(plans))
         for place in outputs:
-            check_output(place, overwrite)
+            check_place(place, overwrite)
         return [plan.run(place, overwrite=overwrite, report=report) for plan, place in zip(plans, outputs)]
 
 

@@ -126,13 +126,13 @@ class Reconstruct:
         ply = parse_frames(self.ply, "--ply", words=("auto", "all", "none"))
         if not self.video:
             raise UsageError("no video is named; write vdpm reconstruct VIDEO -o DIR")
-        from vdpm.archive import check_output, hold
+        from vdpm.archive import hold
         from vdpm.cli.knowledge import parse_distance, read_priors
         from vdpm.long_video.windows import WindowConfig
-        from vdpm.reconstruct import LongPlan, make_plans, scene_outputs
+        from vdpm.reconstruct import LongPlan, check_place, make_plans, scene_outputs
 
         parse_distance(self.distance)  # told before the network is loaded
-        check_output(self.output, self.overwrite or self.plan)
+        check_place(self.output, self.overwrite or self.plan)
         windows = WindowConfig(self.window, self.overlap, self.strided, self.loops, self.sight)
         held = nullcontext() if self.plan else hold(self.output)
         with held, terminal_progress() as report:
@@ -159,7 +159,7 @@ class Reconstruct:
             )
             outputs = scene_outputs(self.output, len(plans))
             for output in outputs:
-                check_output(output, self.overwrite or self.plan)
+                check_place(output, self.overwrite or self.plan)
             if self.plan or len(plans) > 1 or isinstance(plans[0], LongPlan):
                 print_plans(plans, outputs, trial=True)
             if self.plan:
