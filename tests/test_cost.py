@@ -1,14 +1,21 @@
 """What a run is said to take."""
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from fixtures.tiny_network import tiny_network
+from vdpm.cli.pictures import pictures_cost, write_pictures
 from vdpm.cost import (
     LIBRARIES,
+    SECONDS_A_PICTURE,
+    SECONDS_A_PIXEL,
+    SECONDS_AN_ENTRY,
     Forecast,
+    _Trial,
     alignment_bytes,
     check_alignment,
     forecast,
@@ -18,7 +25,9 @@ from vdpm.cost import (
 )
 from vdpm.errors import UsageError
 from vdpm.geometry.image_transform import ImageTransform
+from vdpm.long_video.windows import WindowConfig
 from vdpm.model import VDPM
+from vdpm.reconstruct import make_plan
 from vdpm.structures import Video
 
 
@@ -88,4 +97,49 @@ def test_a_forecast_in_words(network: VDPM, video: Video) -> None:
     assert "disk 3 MB" in told.line()
     assert alignment_bytes(20) == 2 * alignment_bytes(10)
     line = Forecast(2.0**31, 2.0**30, 0.0, 600.0).line()
-    assert line == "memory 2.00 GiB, device memory 1.00 GiB, disk 0 MB, about 10 min"
+    assert line == "memory 2.00 GiB, device memory 1.00 GiB, disk 0 MB, about 10 min after loading"
+    told = Forecast(2.0**30, 0.0, 20e6, 50.0, disk_underway=40e6)
+    assert told.line() == "memory 1.00 GiB, disk 20 MB (40 MB on the way), about 50 s after loading"
+    assert told.with_files(30e6, 9.0).line() == "memory 1.00 GiB, disk 50 MB, about 59 s after loading"
+    assert replace(told, seconds=None).with_files(1.0, 1.0).seconds is None
+
+
+def test_the_time_of_a_long_window_follows_from_two_short_ones(
+    network: VDPM, video: Video, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame takes longer beside more frames; of what is moved, the head alone depends on how many frames."""
+    tried: list[int] = []
+
+    def takes(network: VDPM, video: Video, frames: int) -> _Trial:
+        tried.append(frames)
+        return _Trial(frames, 1 + 0.1 * frames, 0.5, 2 + 0.2 * frames)
+
+    monkeypatch.setattr("vdpm.cost._tried", takes)
+    rest = 16 * (SECONDS_AN_ENTRY + 48 * 64 * SECONDS_A_PIXEL)
+    told = forecast(network, video, [(16, 3, 5)], 0.0, sight=False, trial=True).seconds
+    assert told == pytest.approx(16 * (2.6 + 0.5) + 3 * (16 * 5.2 + 5 * 0.5) + rest)
+    assert tried == [2, 2, 6]
+    there = forecast(network, video, [(16, 3, 5)] * 2, 0.0, sight=False, trial=True, there={1}).seconds
+    assert there == pytest.approx(told + rest), "what is there is aligned, not made"
+    nothing = forecast(network, video, [(16, 3, 5)], 0.0, sight=True, trial=True, there={0}).seconds
+    assert nothing == pytest.approx(rest + 30 * SECONDS_A_PICTURE)
+    alone = forecast(network, video, [(1, 0, 0)], 0.0, sight=False, trial=True, aligned=False).seconds
+    assert alone == pytest.approx(1.1 + 0.5)
+
+
+@pytest.mark.parametrize(("length", "targets"), [(None, "all"), (None, "none"), (6, "auto"), (6, [2])])
+def test_the_folder_takes_what_is_told(
+    network: VDPM, tmp_path: Path, length: int | None, targets: str | list[int]
+) -> None:
+    """Whole, with its clouds, and with frames of which some are packed far smaller than others."""
+    noise = torch.randint(256, (13, 48, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    noise[1::2] = noise[1::2] // 64
+    clip = Video(noise, torch.arange(13.0), torch.arange(13), ImageTransform.identity((48, 64)))
+    windows = WindowConfig(length, sight=False)
+    plan = make_plan(clip, model=network, windows=windows, targets=targets)
+    told, clouds = plan.forecast(), [None, *plan.targets][:2]
+    size, _ = pictures_cost(clip, plan.sources, plan.targets, clouds, preview=False)
+    result = plan.run(tmp_path / "out")
+    write_pictures(result, tmp_path / "out", clouds, preview=False)
+    taken = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert told.with_files(size, 0.0).disk == pytest.approx(taken, rel=0.1)

@@ -1,5 +1,6 @@
 """A clip of several windows through a tiny network of random weights: what is around the network is checked."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from vdpm.archive import WindowStore, describe
 from vdpm.clip_reconstruct import Plan
 from vdpm.errors import OutputError, UsageError
 from vdpm.geometry.image_transform import ImageTransform
-from vdpm.long_reconstruct import LongPlan
+from vdpm.long_reconstruct import LongPlan, reconstruct_window
 from vdpm.long_video.priors import KnownDistance, Priors
 from vdpm.long_video.windows import WindowConfig
 from vdpm.model import VDPM
@@ -212,7 +213,7 @@ def test_chosen_sources_of_a_long_clip(
         # The network rounds otherwise where it moves fewer frames at once: by up to 2e-5 on some processors.
         assert torch.allclose(some.maps.at(far, 1).points, result.maps.at(far, 1).points, atol=3e-5)
     assert not list(out.rglob("rest.npy")), "maps that only the alignment needs go"
-    size = sum(path.stat().st_size for path in (out / "windows").rglob("*.npy"))
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     assert size == pytest.approx(make_plan(
         video, model=network, windows=CONFIG, sources=[1, 8], targets=targets
     ).bytes_on_disk(), rel=0.05)  # fmt: skip
@@ -240,3 +241,29 @@ def test_loops_by_geometry_add_windows_after_the_first_alignment(network: VDPM, 
     assert folder_of(result)["run"] >= len(plan.windows)
     without = make_plan(video, model=network, windows=WindowConfig(length=6, overlap=3, loops="none"), targets="none")
     assert "more" not in without.lines()[-1]
+
+
+def test_windows_of_an_interrupted_run_are_counted_as_a_run_would_take_them_up(
+    network: VDPM, video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loops too, which lie behind windows that were added; windows of other times are none of them."""
+    config = replace(CONFIG, loops="likeness")
+    monkeypatch.setattr("vdpm.long_reconstruct.find_loops", lambda *_, **__: [(2, 11)])
+    plan = make_plan(video, model=network, windows=config)
+    assert isinstance(plan, LongPlan)
+    assert [window.kind for window in plan.windows][-1] == "loop"
+    assert plan.finished(tmp_path / "out") is None
+    assert not list(tmp_path.iterdir()), "asking makes nothing"
+    store = plan._store(tmp_path / "out", overwrite=False)
+    last = len(plan.windows) - 1
+    for number, place in ((0, 0), (2, 2), (last, last + 3)):
+        window = plan.windows[number]
+        reconstruct_window(network, video, window, store, place, shown=plan._shown(window))
+    assert plan.finished(tmp_path / "out") == (0, 2, last)
+    (store.folder / "windows" / "00000" / "window.json").unlink()
+    assert plan.finished(tmp_path / "out") == (2, last), "one that was cut off is made anew"
+    other = make_plan(video, model=network, windows=config, targets="all")
+    assert isinstance(other, LongPlan)
+    assert other.finished(tmp_path / "out") == (last,), "a loop has no times"
+    with pytest.raises(OutputError, match="interrupted run of other frames"):
+        make_plan(clip_of(13), model=network, windows=config).finished(tmp_path / "out")  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vdpm.archive import ReconstructionWriter
-from vdpm.cost import Forecast, forecast
+from vdpm.cost import Forecast, forecast, result_bytes
 from vdpm.geometry.pinhole import square_pixels
 from vdpm.geometry.rigid import invert_rigid
 from vdpm.long_video.one_window import Followed, follow_pictures
@@ -48,9 +48,9 @@ class Plan:
     def forecast(self, *, trial: bool = False) -> Forecast:
         """Memory and disk of the run, maps written to disk; with ``trial`` also its time."""
         sources, targets = len(self.sources), len(self.targets)
-        disk = float((1 + targets) * sources * self.video.size[0] * self.video.size[1] * 8)
+        disk = result_bytes(self.video, (1 + targets) * sources)
         window = (len(self.video), targets, sources)
-        return forecast(self.model, self.video, [window], disk, sight=self.sight, trial=trial)
+        return forecast(self.model, self.video, [window], disk, sight=self.sight, trial=trial, aligned=False)
 
     def run(
         self, output: str | Path | None = None, *, overwrite: bool = False, report: Report = silent

@@ -1,7 +1,8 @@
-"""Memory and time of a run, told before it.
+"""Memory, disk and time of a run, told before it.
 
 The memory of a window is found by running the network on tensors without content (PyTorch's fake tensors), and adding
-up what is alive at each step: it holds for every network and size, and takes a second.
+up what is alive at each step: it holds for every network and size, and takes a second. The network's time is tried on
+a few frames; what is done on the processor beside it is reckoned by rates that were measured on one thread.
 """
 
 import ctypes
@@ -9,10 +10,13 @@ import os
 import sys
 import time
 import weakref
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from io import BytesIO
+from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -41,29 +45,60 @@ ALIGNMENT = 400
 after a step, and weights, in float64. Derivatives are made of a few frames at a time."""
 OBSERVED = 56
 """The same of what stays of it while the pictures are followed: the points, their slopes and weights."""
-TRIAL_FRAMES = 4
+TRIAL_FRAMES = (2, 6)
+"""Windows that are tried to tell the time. Each frame attends to all others, so it takes longer in a longer window."""
+MAP_BYTES = 8
+"""A pixel of a map on disk: three coordinates and a confidence in float16."""
+CAMERA_BYTES = 450
+"""Text for each frame in ``cameras.json`` and ``reconstruction.json``; a window takes about as much as two."""
+FRAMES_WEIGHED = 8
+"""Frames that are packed to tell how large all are as PNG."""
+SECONDS_AN_ENTRY, SECONDS_A_PIXEL, SECONDS_A_PICTURE = 3e-3, 5e-8, 0.04
+"""On one thread: aligning for each (window, frame) pair, reading each pixel of its map, following each picture."""
 
 
 @dataclass(frozen=True)
 class Forecast:
     """``memory``: of the process at its peak, bytes; ``device_memory``: allocated on an accelerator, 0 without one;
-    ``disk``: bytes of maps in the result; ``seconds``: of network and alignment, None where not tried.
+    ``disk``: bytes of the result; ``seconds``: of the run once network and video are loaded, None where not tried;
+    ``disk_underway``: bytes at the most while it runs.
     """
 
     memory: float
     device_memory: float
     disk: float
     seconds: float | None
+    disk_underway: float = 0.0
 
     def line(self) -> str:
         """One line of text."""
         parts = [f"memory {self.memory / GIB:.2f} GiB"]
         if self.device_memory:
             parts.append(f"device memory {self.device_memory / GIB:.2f} GiB")
-        parts.append(f"disk {self.disk / 1e6:.0f} MB")
+        underway = f" ({self.disk_underway / 1e6:.0f} MB on the way)" if self.disk_underway > 1.1 * self.disk else ""
+        parts.append(f"disk {self.disk / 1e6:.0f} MB{underway}")
         if self.seconds is not None:
-            parts.append(f"about {_duration(self.seconds)}")
+            parts.append(f"about {_duration(self.seconds)} after loading")
         return ", ".join(parts)
+
+    def with_files(self, size: float, seconds: float) -> "Forecast":
+        """The same with files of ``size`` bytes, made in ``seconds``, added to the result."""
+        taken = None if self.seconds is None else self.seconds + seconds
+        return replace(self, disk=self.disk + size, seconds=taken)
+
+
+def result_bytes(video: Video, maps: int, windows: int = 0) -> float:
+    """Disk that a result of ``video`` takes, with ``maps`` in so many ``windows``: maps, frames as PNG, text."""
+    height, width = video.size
+    chosen = range(0, len(video), max(1, len(video) // FRAMES_WEIGHED))
+    frames = sum(_png_bytes(video.frames[frame]) for frame in chosen) * len(video) / len(chosen)
+    return float(maps * height * width * MAP_BYTES + frames + (len(video) + 2 * windows) * CAMERA_BYTES)
+
+
+def _png_bytes(frame: Tensor) -> int:
+    packed = BytesIO()
+    Image.fromarray(frame.cpu().numpy()).save(packed, format="PNG")
+    return packed.tell()
 
 
 def window_bytes(network: VDPM, num_frames: int, size: tuple[int, int], moved: int) -> float:
@@ -138,9 +173,12 @@ def forecast(
     *,
     sight: bool,
     trial: bool,
+    there: Collection[int] = (),
+    aligned: bool = True,
 ) -> Forecast:
-    """For ``windows`` given as (frames, targets, moved frames). ``sight``: cameras follow the pictures. ``trial`` runs
-    the network on a few frames of the video to tell the time.
+    """For ``windows`` given as (frames, targets, moved frames). ``sight``: cameras follow the pictures; ``aligned``:
+    windows are aligned. ``trial`` runs the network on a few frames of the video to tell the time, which numbers of
+    windows that are ``there`` already take none of.
     """
     frames, _, moved = max(windows, key=lambda window: (window[0], window[2]))
     on_device = next(network.parameters()).device.type != "cpu"
@@ -148,7 +186,11 @@ def forecast(
     process = process_bytes()
     entries, followed = sum(window[0] for window in windows), len(video) if sight else 0
     aligning = alignment_bytes(entries, 0 if on_device else followed)
-    seconds = _time(network, video, windows) if trial else None
+    seconds = None
+    if trial:
+        missing = [window for number, window in enumerate(windows) if number not in there]
+        seconds = _network_seconds(network, video, missing) if missing else 0.0
+        seconds += _camera_seconds(entries, video, sight) if aligned or sight else 0.0
     if on_device:
         own = process + LIBRARIES + sight_bytes(followed)
         return Forecast(own, max(peak, _weights(network) + aligning), disk, seconds)
@@ -181,21 +223,50 @@ def _weights(network: VDPM) -> float:
     return float(sum(parameter.numel() * parameter.element_size() for parameter in network.parameters()))
 
 
-def _time(network: VDPM, video: Video, windows: list[tuple[int, int, int]]) -> float:
+def _camera_seconds(entries: int, video: Video, sight: bool) -> float:
+    """Alignment of ``entries`` (window, frame) pairs, and then following the pictures."""
+    pixels = video.size[0] * video.size[1]
+    return entries * (SECONDS_AN_ENTRY + pixels * SECONDS_A_PIXEL) + sight * len(video) * SECONDS_A_PICTURE
+
+
+class _Trial(NamedTuple):
+    """Seconds for each frame of a window of ``frames``: of encoding, of a map from tokens, of moving to a time."""
+
+    frames: int
+    encode: float
+    head: float
+    move: float
+
+
+def _network_seconds(network: VDPM, video: Video, windows: list[tuple[int, int, int]]) -> float:
+    """Of ``windows``, from a short and a longer one: what a frame takes grows with the frames beside it."""
+    longest = min(len(video), max(frames for frames, _, _ in windows))
+    few, more = (min(count, longest) for count in TRIAL_FRAMES)
+    _tried(network, video, few)  # warms up
+    short, longer = _tried(network, video, few), _tried(network, video, more)
+    seconds = 0.0
+    for frames, targets, moved in windows:
+        share = (frames - few) / (more - few) if more > few else 0.0
+        encode, move = (low + share * max(0.0, high - low) for low, high in zip(short[1::2], longer[1::2]))
+        seconds += frames * (encode + longer.head + targets * move) + targets * moved * longer.head
+    return seconds
+
+
+def _tried(network: VDPM, video: Video, count: int) -> _Trial:
+    """``count`` frames of ``video`` through ``network``."""
     parameter = next(network.parameters())
-    count = min(TRIAL_FRAMES, len(video))
     images = video.frames[:count].permute(0, 3, 1, 2)[None].to(parameter.device, parameter.dtype) / 255
     with torch.inference_mode():
-        for _ in range(2):  # the first warms up
-            begin = time.perf_counter()
-            tokens = network.encode(images)
-            network.time_variant(tokens).points.float().cpu()
-            network.cameras(tokens)
-            encoded = time.perf_counter()
-            network.decode(tokens, 0).points.float().cpu()
-            decoded = time.perf_counter()
-    per_frame, per_map = (encoded - begin) / count, (decoded - encoded) / count
-    return sum(frames * per_frame + targets * max(moved, frames / 2) * per_map for frames, targets, moved in windows)
+        begin = time.perf_counter()
+        tokens = network.encode(images)
+        network.cameras(tokens).c2w.cpu()  # waits until an accelerator is done
+        encoded = time.perf_counter()
+        network.time_variant(tokens).points.float().cpu()
+        shown = time.perf_counter()
+        network.decode(tokens, 0).points.float().cpu()
+        moved = time.perf_counter()
+    head = shown - encoded
+    return _Trial(count, (encoded - begin) / count, head / count, max(0.0, moved - shown - head) / count)
 
 
 def _duration(seconds: float) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from vdpm.archive import ReconstructionWriter, StoredWindow, WindowEntry, WindowStore, check_output, hold, load
-from vdpm.cost import Forecast, check_alignment, forecast
+from vdpm.cost import Forecast, check_alignment, forecast, result_bytes
 from vdpm.geometry.pinhole import square_pixels
 from vdpm.geometry.rigid import invert_rigid
 from vdpm.long_video.alignment import BELIEVED, Alignment, align, sharpen
@@ -67,15 +67,40 @@ class LongPlan:
         return lines
 
     def bytes_on_disk(self) -> float:
-        """Of the maps of the result."""
+        """Of the result."""
         runs = [window for window in self.windows if window.kind == "run"]
         maps = sum(len(self._shown(w)) + len(w.targets) * len(w.moved) for w in runs)
-        return float(maps * self.video.size[0] * self.video.size[1] * 8)
+        return result_bytes(self.video, maps, len(runs))
 
-    def forecast(self, *, trial: bool = False) -> Forecast:
-        """Memory and disk of the run; with ``trial`` also its time, from a few frames through the network."""
+    def forecast(self, *, trial: bool = False, there: Collection[int] = ()) -> Forecast:
+        """Memory and disk of the run; with ``trial`` also its time, from a few frames through the network. ``there``:
+        numbers of windows that need not be made (``finished``).
+        """
         sizes = [(len(w.frames), len(w.targets), len(w.moved)) for w in self.windows]
-        return forecast(self.model, self.video, sizes, self.bytes_on_disk(), sight=self.config.sight, trial=trial)
+        disk, sight = self.bytes_on_disk(), self.config.sight
+        told = forecast(self.model, self.video, sizes, disk, sight=sight, trial=trial, there=there)
+        maps = sum(frames + targets * moved for frames, targets, moved in sizes)
+        return replace(told, disk_underway=result_bytes(self.video, maps, len(sizes)))
+
+    def finished(self, output: str | Path) -> tuple[int, ...] | None:
+        """Numbers of the windows that an interrupted run left for one at ``output``; None where there was no such run.
+
+        Raises OutputError where they are another's, and while a run goes on there.
+        """
+        path = Path(output).resolve()
+        if not path.with_name(f".{path.name}.windows").is_dir():  # the store would make it
+            return None
+        with hold(path):
+            store = self._store(path, overwrite=False)
+            stored = [int(folder.name) for folder in store.windows.iterdir() if folder.name.isdecimal()]
+
+        def there(number: int, window: Window) -> bool:
+            # Loops are made after repairs, of which there may have been some.
+            places = [place for place in stored if place >= number] if window.kind == "loop" else [number]
+            rest = (window.frames, window.targets, window.moved, self._shown(window))
+            return any(store.finished(place, *rest) for place in places)
+
+        return tuple(number for number, window in enumerate(self.windows) if there(number, window))
 
     def check_memory(self, max_memory: float | None) -> None:
         """Raises UsageError where the alignment needs more than ``max_memory`` (GiB; None: any)."""

@@ -57,6 +57,9 @@ def test_a_part_of_a_result_is_told_from_a_whole_one(run: Run, words: list[objec
     )
     with pytest.raises(OutputError, match="points at 2 of 5 times"):
         vdpm.reconstruct(words[1], output=tmp_path / "out")  # type: ignore[arg-type]
+    planned = run(*words, "--plan")
+    assert planned.code == 0, planned.err
+    assert "out, which holds a run that was cut off, with points at 2 of 5 times\n" in planned.out
     assert vdpm.load(tmp_path / "out").maps.targets == (0, 1), "what is there can be read, and was left alone"
     over = run(*words, "--overwrite")
     assert over.code == 0, over.err

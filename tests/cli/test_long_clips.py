@@ -2,6 +2,8 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import vdpm
 from fixtures.clips import write_clip
 from fixtures.outcome import Run
 from vdpm import long_reconstruct
+from vdpm.archive import hold
 from vdpm.cli.knowledge import parse_distance, read_priors
 from vdpm.errors import InputError, UsageError
 from vdpm.geometry.image_transform import ImageTransform
@@ -26,6 +29,7 @@ def test_a_plan_an_interruption_and_the_rest(
     done = run(*words, "--fps", 10, "--plan")
     assert done.code == 0, done.err
     assert "frames 0-7" in done.out
+    assert "are there" not in done.out
     assert "memory" in done.out
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith((".", "out"))) == []
 
@@ -45,6 +49,20 @@ def test_a_plan_an_interruption_and_the_rest(
     assert cut.err.splitlines()[-1] == (
         "vdpm: error: interrupted; finished windows are kept, and the same command goes on from them"
     )
+
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+    planned = run(*words, "--plan")
+    assert planned.code == 0, planned.err
+    count = sum(word in ("run", "strided", "loop") for word in planned.out.split())
+    assert f"2 of these {count} are there from an interrupted run, {count - 2} are to be made\n" in planned.out
+    assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
+    with ThreadPoolExecutor(1) as thread, ExitStack() as other:
+        thread.submit(other.enter_context, hold(tmp_path / "out")).result()
+        assert "another run (process" in run(*words, "--plan").out
+        thread.submit(other.close).result()
+    others = run(*words[:10], "--fps", 10, "--end", 1.5, "--plan")
+    assert others.code == 0, others.err
+    assert "an interrupted run of other frames or another network left windows there" in others.out
 
     def the_others(*args: Any, **options: Any) -> None:
         made.append(args[4])

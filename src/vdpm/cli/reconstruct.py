@@ -160,13 +160,15 @@ class Reconstruct:
             outputs = scene_outputs(self.output, len(plans))
             for output in outputs:
                 check_place(output, self.overwrite or self.plan)
+            chosen: list[list[int | None]] = []
+            for plan in plans:
+                long = isinstance(plan, LongPlan) and ply == "auto"
+                chosen.append([None] if long else choose_clouds(ply, plan.targets, plan.reference))
             if self.plan or len(plans) > 1 or isinstance(plans[0], LongPlan):
-                print_plans(plans, outputs, trial=True)
+                print_plans(plans, outputs, chosen, preview=self.preview, trial=True)
             if self.plan:
                 return
-            for plan, output in zip(plans, outputs):
-                long = isinstance(plan, LongPlan) and ply == "auto"
-                clouds = [None] if long else choose_clouds(ply, plan.targets, plan.reference)
+            for plan, output, clouds in zip(plans, outputs, chosen):
                 nothing_there = not output.exists()
                 try:
                     result = plan.run(output, overwrite=self.overwrite, report=report)

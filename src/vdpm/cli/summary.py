@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from vdpm.errors import OutputError
+
 if TYPE_CHECKING:
     from vdpm.clip_reconstruct import Plan
     from vdpm.long_reconstruct import LongPlan
@@ -34,16 +36,51 @@ def print_table(title: str, rows: Sequence[tuple[str, ...]]) -> None:
     print("\n".join(line.rstrip() for line in text.splitlines()) if plain else text, end="\n" if plain else "")
 
 
-def print_plans(plans: Sequence["Plan | LongPlan"], outputs: Sequence[Path], *, trial: bool) -> None:
-    """Windows, memory, disk and time of each plan, before it runs. ``trial``: try a few frames to tell the time."""
-    for plan, output in zip(plans, outputs):
+def print_plans(
+    plans: Sequence["Plan | LongPlan"],
+    outputs: Sequence[Path],
+    clouds: Sequence[Sequence[int | None]],
+    *,
+    preview: bool,
+    trial: bool,
+) -> None:
+    """Windows, memory, disk and time of each plan, before it runs. ``clouds``: of each, as in ``write_pictures``.
+    ``trial``: try a few frames to tell the time.
+    """
+    from vdpm.cli.pictures import pictures_cost
+    from vdpm.long_reconstruct import LongPlan
+    from vdpm.reconstruct import cut_off
+
+    for plan, output, times in zip(plans, outputs, clouds):
+        left: list[tuple[str, str]] = []
+        if isinstance(plan, LongPlan):
+            there, said = _left(plan, output)
+            left = [("", said)] * bool(said)
+            forecast = plan.forecast(trial=trial, there=there)
+        else:
+            forecast = plan.forecast(trial=trial)
+        occupied = cut_off(output)
+        files = pictures_cost(plan.video, plan.sources, plan.targets, times, preview=preview)
         rows = [
             ("frames", f"{len(plan.video)}, {plan.video.size[1]} x {plan.video.size[0]} pixels"),
             *(("windows" if number == 0 else "", line) for number, line in enumerate(plan.lines())),
-            ("will take", plan.forecast(trial=trial).line()),
-            ("result", str(output)),
+            *left,
+            ("will take", forecast.with_files(*files).line()),
+            ("result", f"{output}, which {occupied}" if occupied else str(output)),
         ]
         print_table(f"{plan.video.name}: plan", rows)
+
+
+def _left(plan: "LongPlan", output: Path) -> tuple[tuple[int, ...], str]:
+    """Windows that an interrupted run left, and a line about them."""
+    try:
+        there = plan.finished(output)
+    except OutputError as error:
+        return (), str(error)
+    if there is None:
+        return (), ""
+    made, count = len(there), len(plan.windows)
+    return there, f"{made} of these {count} are there from an interrupted run, {count - made} are to be made"
 
 
 def print_summary(reconstruction: "Reconstruction", folder: Path, files: Sequence[Path]) -> None:
