@@ -112,13 +112,14 @@ def test_the_time_of_a_long_window_follows_from_two_short_ones(
 
     def takes(network: VDPM, video: Video, frames: int) -> _Trial:
         tried.append(frames)
-        return _Trial(frames, 1 + 0.1 * frames, 0.5, 2 + 0.2 * frames)
+        late = 5.0 if len(tried) == 2 else 0.0  # another program was at work
+        return _Trial(frames, late + 1 + 0.1 * frames, 0.5, late + 2 + 0.2 * frames)
 
     monkeypatch.setattr("vdpm.cost._tried", takes)
     rest = 16 * (SECONDS_AN_ENTRY + 48 * 64 * SECONDS_A_PIXEL)
     told = forecast(network, video, [(16, 3, 5)], 0.0, sight=False, trial=True).seconds
     assert told == pytest.approx(16 * (2.6 + 0.5) + 3 * (16 * 5.2 + 5 * 0.5) + rest)
-    assert tried == [2, 2, 6]
+    assert tried == [2, 2, 8, 2]
     there = forecast(network, video, [(16, 3, 5)] * 2, 0.0, sight=False, trial=True, there={1}).seconds
     assert there == pytest.approx(told + rest), "what is there is aligned, not made"
     nothing = forecast(network, video, [(16, 3, 5)], 0.0, sight=True, trial=True, there={0}).seconds

@@ -45,7 +45,7 @@ ALIGNMENT = 400
 after a step, and weights, in float64. Derivatives are made of a few frames at a time."""
 OBSERVED = 56
 """The same of what stays of it while the pictures are followed: the points, their slopes and weights."""
-TRIAL_FRAMES = (2, 6)
+TRIAL_FRAMES = (2, 8)
 """Windows that are tried to tell the time. Each frame attends to all others, so it takes longer in a longer window."""
 MAP_BYTES = 8
 """A pixel of a map on disk: three coordinates and a confidence in float16."""
@@ -243,7 +243,9 @@ def _network_seconds(network: VDPM, video: Video, windows: list[tuple[int, int, 
     longest = min(len(video), max(frames for frames, _, _ in windows))
     few, more = (min(count, longest) for count in TRIAL_FRAMES)
     _tried(network, video, few)  # warms up
-    short, longer = _tried(network, video, few), _tried(network, video, more)
+    # The short one on either side of the longer: were it slowed down by others, long windows would seem to be quick.
+    before, longer, after = (_tried(network, video, count) for count in (few, more, few))
+    short = _Trial(few, *(min(pair) for pair in zip(before[1:], after[1:])))
     seconds = 0.0
     for frames, targets, moved in windows:
         share = (frames - few) / (more - few) if more > few else 0.0
