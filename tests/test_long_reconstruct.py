@@ -136,6 +136,16 @@ def test_windows_of_another_run_are_not_taken_up(tmp_path: Path, network: VDPM, 
     vdpm.reconstruct(video, model=network, windows=CONFIG, output=tmp_path / "out", overwrite=True)
 
 
+def test_windows_of_one_pass_are_not_taken_up_by_two(tmp_path: Path, network: VDPM, video: Video) -> None:
+    out = tmp_path / "out"
+    for _ in range(2):  # the second takes up the first's
+        plan = make_plan(video, model=network, windows=CONFIG)
+        assert isinstance(plan, LongPlan)
+        plan._store(out, overwrite=False)
+    with pytest.raises(OutputError, match="interrupted run of other frames or another network"):
+        vdpm.reconstruct(video, model=network, windows=CONFIG, output=out, mirror=True)
+
+
 def test_without_output_it_lives_in_a_temporary_folder(network: VDPM, video: Video, result: Reconstruction) -> None:
     here = vdpm.reconstruct(video, model=network, windows=CONFIG)
     assert torch.equal(here.maps.time_variant(3).points, result.maps.time_variant(3).points)

@@ -167,6 +167,17 @@ def test_provenance_says_what_was_done(network: VDPM, result: Reconstruction) ->
     assert made_by["seconds"]["total"] > 0
 
 
+def test_the_mirrored_clip_is_asked_as_well(network: VDPM, video: Video, result: Reconstruction) -> None:
+    options = {"model": network, "mirror": True, "windows": WindowConfig(sight=False)}
+    twice = vdpm.reconstruct(video, **options)
+    assert (twice.provenance["mirrored"], result.provenance["mirrored"]) == (True, False)
+    other = Video(video.frames.flip(-2), video.timestamps, video.frame_indices, video.transform)
+    back = vdpm.reconstruct(other, **options)
+    mirrored = back.maps.read(2, 1).points.flip(-2) * torch.tensor([-1.0, 1.0, 1.0])
+    assert torch.allclose(twice.maps.read(2, 1).points, mirrored, rtol=2e-3, atol=2e-3)
+    assert not torch.allclose(twice.maps.read(2, 1).points, result.maps.read(2, 1).points, rtol=2e-3, atol=2e-3)
+
+
 def test_progress_is_told(network: VDPM, video: Video) -> None:
     told: list[tuple[str, int, int]] = []
     vdpm.reconstruct(video, model=network, targets=[0, 2], progress=lambda *step: told.append(step))

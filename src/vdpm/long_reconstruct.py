@@ -21,7 +21,7 @@ from vdpm.long_video.likeness import find_loops, thumbnails
 from vdpm.long_video.observations import Observations, WindowMaps, observe
 from vdpm.long_video.priors import Priors
 from vdpm.long_video.windows import Window, WindowConfig, plan_windows, with_times
-from vdpm.model import VDPM
+from vdpm.model import VDPM, Mirrored
 from vdpm.progress import Report, silent
 from vdpm.provenance import cameras_by, lens_by, made_by, measurements, timed
 from vdpm.structures import Cameras, PointMap, Reconstruction, Video
@@ -286,7 +286,7 @@ def identity_of(model: VDPM, video: Video) -> dict[str, Any]:
     """What windows on disk are of: windows of other frames or another network are not taken up."""
     return {
         "frames": hashlib.sha256(video.frames.contiguous().numpy().tobytes()).hexdigest(),
-        "network": model.fingerprint(),
+        "network": model.fingerprint() + " mirrored" * isinstance(model, Mirrored),
         "dtype": str(next(model.parameters()).dtype),
         "size": list(video.size),
     }

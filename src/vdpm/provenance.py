@@ -9,17 +9,20 @@ from typing import Any
 
 import torch
 
-from vdpm.model import VDPM
+from vdpm.model import VDPM, Mirrored
 from vdpm.network_choice import device_name
 from vdpm.structures import Video
 
 
 def made_by(model: VDPM, model_name: str, video: Video) -> dict[str, Any]:
-    """Network, device, number format, and what reading the video noted."""
+    """Network, whether it was asked about the mirrored clip as well, device, number format, and what reading the video
+    noted.
+    """
     parameter = next(model.parameters())
     return {
         "model": model_name,
         "fingerprint": model.fingerprint(),
+        "mirrored": isinstance(model, Mirrored),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "device": device_name(parameter.device),
         "dtype": str(parameter.dtype).removeprefix("torch."),

@@ -26,6 +26,17 @@ def test_all_families_are_scored(run: Run, tiny_folder: Path, tmp_path: Path) ->
     assert "another size" in done.out
 
 
+def test_the_mirrored_clip_is_asked_as_well(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    options = ("--model", tiny_folder, "--family", "rigid", "--clips", 1, "--size", 16, 24, "--device", "cpu")
+    for name, more in (("one", ()), ("two", ("--mirror",))):
+        done = run("evaluate", "families", *options, *more, "-o", tmp_path / name)
+        assert done.code == 0, done.err
+        assert ("the mirrored clip as well" in done.out) is bool(more)
+    one, two = (json.loads((tmp_path / name).read_text())["families"]["rigid"] for name in ("one", "two"))
+    epe, mirrored = (read["snippets"][0]["network"]["epe"] for read in (one, two))
+    assert abs(epe - mirrored) > 1e-6
+
+
 def test_an_interruption_keeps_what_is_done(
     run: Run, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,8 @@ class Families:
     """Preset, model folder, file or hub id."""
     pairwise: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Apply the network to pairs of frames and align these, as the paper's DPM; a pairwise network does so unasked."""
+    mirror: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Ask the network about the mirrored clip as well and take the mean of both answers."""
     family: Literal["all", "rigid", "articulated", "unseen"] = "all"
     """Which family of scenes."""
     clips: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
@@ -51,7 +53,7 @@ class Families:
         from vdpm.evaluation.pairwise import network_predictor, row_name
         from vdpm.evaluation.report import FamilyResult, family_table, write_scores
         from vdpm.evaluation.snippet_scores import ProtocolOptions
-        from vdpm.model import VDPM
+        from vdpm.model import VDPM, mirrored_once
         from vdpm.progress import terminal_progress
         from vdpm.synthetic.families import FAMILIES
 
@@ -64,6 +66,8 @@ class Families:
         wanted = [len(manifest.seeds(self.clips)) for manifest in manifests]
         device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
         model = VDPM.from_pretrained(self.model, device=device)
+        if self.mirror:
+            model = mirrored_once(model)
         configs = [self._config(manifest.config, model.config.patch_size) for manifest in manifests]
         results: list[FamilyResult] = []
         predictor, who = network_predictor(model, self.pairwise), row_name(model, self.model, self.pairwise)

@@ -85,6 +85,10 @@ class Reconstruct:
     """One focal length, as cameras with square pixels have it, or one across and one down the picture, as the network
     says. Known cameras stay as they are."""
 
+    mirror: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Ask the network a second time, about the mirrored clip, and take the mean of both answers: smaller errors, in
+    twice the network's time."""
+
     zoom: bool = False
     """The lens zooms: a focal length for each frame, where a clip of several windows has one otherwise. A clip seen at
     once then keeps the network's cameras."""
@@ -153,6 +157,7 @@ class Reconstruct:
                 windows=windows,
                 priors=lambda transform: read_priors(self.focal, self.cameras, self.distance, transform, self.zoom),
                 pixels=self.pixels,
+                mirror=self.mirror,
                 max_memory=self.max_memory,
                 cuts=self.cuts,
                 report=report,

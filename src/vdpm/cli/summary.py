@@ -89,7 +89,7 @@ def print_summary(reconstruction: "Reconstruction", folder: Path, files: Sequenc
     rows = [
         ("frames", _frames(reconstruction)),
         *(("" if number else "reading", note) for number, note in enumerate(made_by.get("reading", ()))),
-        ("model", f"{made_by['model']} ({made_by['fingerprint']}) on {made_by['device']}, {made_by['dtype']}"),
+        ("model", _model(made_by)),
         ("time", ", ".join(f"{step} {seconds:.1f} s" for step, seconds in made_by["seconds"].items())),
         ("memory", _memory(made_by)),
         ("cameras", _cameras(reconstruction)),
@@ -112,6 +112,11 @@ def _frames(reconstruction: "Reconstruction") -> str:
     padded = 100 * (1 - float(reconstruction.content.float().mean()))
     note = f", {padded:.0f} % of each padding" if padded >= 0.5 else ""
     return f"{len(reconstruction)} from {first:.2f} s to {last:.2f} s, {width} x {height} pixels{note}"
+
+
+def _model(made_by: dict[str, object]) -> str:
+    mirrored = ", mean with the mirrored clip" if made_by.get("mirrored") else ""
+    return f"{made_by['model']} ({made_by['fingerprint']}) on {made_by['device']}, {made_by['dtype']}{mirrored}"
 
 
 def _memory(made_by: dict[str, object]) -> str:

@@ -15,7 +15,7 @@ from vdpm.errors import UsageError
 from vdpm.evaluation.pair_alignment import AlignedPairs, align_pairs
 from vdpm.evaluation.protocol import NetworkPredictor, Prediction, Predictor
 from vdpm.geometry.rigid import rigid
-from vdpm.model import VDPM
+from vdpm.model import VDPM, Mirrored
 
 PAIRS_AT_ONCE = 32
 """Pairs that run through the network together."""
@@ -82,6 +82,8 @@ def network_predictor(model: VDPM, pairwise: bool = False) -> Predictor:
 
 def row_name(model: VDPM, name: str, pairwise: bool = False) -> str:
     """What tables call the network ``name`` where it answers as ``network_predictor``."""
+    if isinstance(model, Mirrored):
+        name = f"{name}, the mirrored clip as well"
     if knows_pairs_alone(model):
         return f"{name}, pairwise DPM aligned globally"
     return f"{name} by pairs" if pairwise else name
