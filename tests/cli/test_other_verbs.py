@@ -45,6 +45,9 @@ def test_demo_prints_errors_against_the_truth(
     assert str(page) in done.out
     assert page.read_text().startswith("<!doctype html>")
     assert run("demo", "-o", tmp_path / "out", "--model", tiny_folder).code == 5
+    twice = run("demo", "-o", tmp_path / "out", "--model", tiny_folder, "--mirror", "--overwrite")
+    assert "mean with the mirrored clip" in twice.out
+    assert vdpm.load(tmp_path / "out").provenance["mirrored"]
 
 
 def test_the_truth_itself_has_no_error(bundle: Path, tmp_path: Path, run: Run, tiny_folder: Path) -> None:

@@ -63,6 +63,13 @@ def test_no_times(reconstruct: Run, clip: Path, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "out").glob("*.p*")} == {"points_own_times.ply"}
 
 
+def test_the_mirrored_clip_is_asked_as_well(reconstruct: Run, clip: Path, tmp_path: Path) -> None:
+    done = reconstruct(clip, "-o", tmp_path / "out", "--targets", "none", "--mirror")
+    assert done.code == 0, done.err
+    assert "mean with the mirrored clip" in done.out
+    assert vdpm.load(tmp_path / "out").provenance["mirrored"]
+
+
 def test_chosen_times_and_clouds(reconstruct: Run, clip: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     done = reconstruct(clip, "-o", folder, "--targets", "1-2,4", "--sources", "0,2", "--ply", "2,4", "--no-preview")

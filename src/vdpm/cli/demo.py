@@ -9,7 +9,7 @@ import tyro
 
 from vdpm.cli.pictures import write_pictures
 from vdpm.cli.screen import Open, open_browser
-from vdpm.cli.summary import print_table
+from vdpm.cli.summary import model_line, print_table
 from vdpm.progress import terminal_progress
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ class Demo:
 
     model: Annotated[str, tyro.conf.arg(metavar="NAME|PATH")] = "vdpm-small"
     """Weights, as for vdpm reconstruct."""
+
+    mirror: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Ask the network about the mirrored clip as well, as for vdpm reconstruct."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where the network runs."""
@@ -55,6 +58,7 @@ class Demo:
                 size=max(truth.size),
                 max_frames=truth.num_frames,
                 device=self.device,
+                mirror=self.mirror,
                 report=report,
             )
             result = plan.run(self.output, overwrite=self.overwrite, report=report)
@@ -68,7 +72,7 @@ class Demo:
         print_table(
             f"The bundled clip: {len(result)} frames of {width} x {height}, made by our scene generator",
             [
-                ("model", f"{self.model} ({result.provenance['fingerprint']}) on {result.provenance['device']}"),
+                ("model", model_line(result.provenance)),
                 ("time", f"{seconds['total']:.1f} s, all {len(result)} x {len(result)} maps"),
                 *(("", str(file)) for file in (*files, self.output / PAGE_FILE)),
             ],

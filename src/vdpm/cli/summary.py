@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -89,7 +89,7 @@ def print_summary(reconstruction: "Reconstruction", folder: Path, files: Sequenc
     rows = [
         ("frames", _frames(reconstruction)),
         *(("" if number else "reading", note) for number, note in enumerate(made_by.get("reading", ()))),
-        ("model", _model(made_by)),
+        ("model", model_line(made_by)),
         ("time", ", ".join(f"{step} {seconds:.1f} s" for step, seconds in made_by["seconds"].items())),
         ("memory", _memory(made_by)),
         ("cameras", _cameras(reconstruction)),
@@ -114,7 +114,8 @@ def _frames(reconstruction: "Reconstruction") -> str:
     return f"{len(reconstruction)} from {first:.2f} s to {last:.2f} s, {width} x {height} pixels{note}"
 
 
-def _model(made_by: dict[str, object]) -> str:
+def model_line(made_by: dict[str, Any]) -> str:
+    """Network and device of a result, from its provenance."""
     mirrored = ", mean with the mirrored clip" if made_by.get("mirrored") else ""
     return f"{made_by['model']} ({made_by['fingerprint']}) on {made_by['device']}, {made_by['dtype']}{mirrored}"
 
