@@ -13,8 +13,8 @@ from vdpm.cli import main
 from vdpm.data.frame import Frame
 from vdpm.errors import UsageError
 from vdpm.evaluation import prediction_run
-from vdpm.evaluation.contenders import Fit, OfNetwork, SequenceAnswer
-from vdpm.model import VDPM
+from vdpm.evaluation.contenders import Fit, OfNetwork, SequenceAnswer, make_contender
+from vdpm.model import VDPM, Mirrored
 
 TABLES = ("two-view", "tracking", "video-depth", "camera-pose")
 ROW = "pairs, pairwise DPM aligned globally"
@@ -143,6 +143,19 @@ def test_only_pairs_can_be_asked_of_by_pairs() -> None:
     with pytest.raises(UsageError, match="leave --window out"):
         OfNetwork(tiny_network(), "it", Fit(window=8), pairwise=True)
     assert OfNetwork(tiny_network(), "it", Fit(window=2), pairwise=True).name == "it by pairs"
+
+
+def test_the_mirrored_clip_is_asked_as_well() -> None:
+    """Another row and other predictions: those of one pass are not taken up for it."""
+    network = tiny_network()
+    one, two = (OfNetwork(model, "it", Fit(window=8)) for model in (network, Mirrored(network)))
+    assert two.name == "it, the mirrored clip as well"
+    assert one.identity != two.identity
+    there, twice = one.sequence(iter(frames(10)), "clip"), two.sequence(iter(frames(10)), "clip")
+    assert twice.depth.shape == there.depth.shape
+    assert not torch.equal(twice.depth, there.depth)
+    with pytest.raises(UsageError, match="oracle is none"):
+        make_contender("oracle", Fit(), mirror=True)
 
 
 @pytest.mark.parametrize("size", [0, -1, 10**9])

@@ -37,6 +37,8 @@ class TableRun:
     for predictions that another program puts into DIR/predictions."""
     pairwise: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Apply the network to pairs of frames and align these, as the paper's DPM; a pairwise network does so unasked."""
+    mirror: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Ask the network about the mirrored clip as well and take the mean of both answers."""
     name: Annotated[str | None, tyro.conf.arg(metavar="ROW")] = None
     """How the model is called in the tables."""
     title: Annotated[str | None, tyro.conf.arg(metavar="COLUMN")] = None
@@ -177,7 +179,7 @@ class TableRun:
         from vdpm.evaluation.contenders import check_task, make_contender
 
         check_task(self.model, self.table)
-        return make_contender(self.model, answers.fit, self.device, self.pairwise)
+        return make_contender(self.model, answers.fit, self.device, pairwise=self.pairwise, mirror=self.mirror)
 
     def _kept_plan(self) -> "RunPlan":
         """The plan of the folder, with the changes that are asked for and that scoring knows."""

@@ -21,7 +21,7 @@ from vdpm.evaluation.protocol import Prediction, Predictor
 from vdpm.evaluation.visibility import seen
 from vdpm.geometry.image_transform import ImageTransform
 from vdpm.long_video.windows import WindowConfig
-from vdpm.model import VDPM
+from vdpm.model import VDPM, Mirrored, mirrored_once
 from vdpm.network_choice import choose_device, load_network, long_side
 from vdpm.reconstruct import DEFAULT_MAX_FRAMES, MAX_SIZE, reconstruct
 from vdpm.structures import Video
@@ -188,7 +188,8 @@ class OfNetwork(OfPredictor):
         if self.pairwise and fit.window not in (None, 2):
             raise UsageError(f"--window is {fit.window} and {name} answers by pairs of frames; leave --window out")
         dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-        identity = f"{'pairwise ' if self.pairwise else ''}{model.fingerprint()} {dtype}"
+        ways = "pairwise " * self.pairwise + "mirrored " * isinstance(model, Mirrored)
+        identity = f"{ways}{model.fingerprint()} {dtype}"
         predictor = network_predictor(model, pairwise)
         super().__init__(predictor, row_name(model, name, pairwise), identity, fit, model.config.patch_size)
 
@@ -217,16 +218,24 @@ class OfNetwork(OfPredictor):
         return long_side(self.model) if self.fit.size is None else self.fit.size
 
 
-def make_contender(model: str, fit: Fit, device: str = "auto", pairwise: bool = False) -> Contender:
+def make_contender(
+    model: str, fit: Fit, device: str = "auto", *, pairwise: bool = False, mirror: bool = False
+) -> Contender:
     """``model``: oracle, zero-motion, constant-depth, python:MODULE:CLASS, or a network: preset, folder, file, hub id.
+    ``mirror``: the network is asked about the mirrored clip as well.
 
-    Raises UsageError for a class that does not answer as the protocol says, CheckpointError for weights.
+    Raises UsageError for a class that does not answer as the protocol says and for ``mirror`` without a network,
+    CheckpointError for weights.
     """
+    if mirror and (model in BASELINES or model.startswith("python:")):
+        raise UsageError(f"--mirror asks a network of ours twice, and {model} is none; leave it out")
     if model in BASELINES:
         return Baseline(model)
     if model.startswith("python:"):
         return OfPredictor(_of_class(model), model.rpartition(":")[2], model, fit)
     network = load_network(model, choose_device(device), "auto")
+    if mirror:
+        network = mirrored_once(network)
     return OfNetwork(network, Path(model).name if Path(model).exists() else model, fit, pairwise)
 
 
