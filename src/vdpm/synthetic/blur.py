@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from vdpm.synthetic.fusing import fusable
+from vdpm.synthetic.fusing import fusable, runs_kernels
 
 _TAPS = 9
 _TILE = 8
@@ -73,7 +73,12 @@ def blur_along_motion(
     row = torch.arange(height, device=picture.device) // _TILE
     column = torch.arange(width, device=picture.device) // _TILE
     longest = tiles[:, :, row][:, :, :, column]
-    return _gathered(torch.cat([picture, length, nearness], 1), longest)
+    layers = torch.cat([picture, length, nearness], 1)
+    if runs_kernels(picture.device):
+        from vdpm.synthetic.blur_kernel import gathered_on_gpu
+
+        return gathered_on_gpu(layers, longest, _TAPS)
+    return _gathered(layers, longest)
 
 
 @fusable

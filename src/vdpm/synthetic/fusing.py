@@ -1,6 +1,7 @@
 """Per-pixel functions that the compiler may fuse, each on its own: one graph of all would take minutes to compile."""
 
 import functools
+import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
@@ -11,6 +12,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 _RECOMPILE_LIMIT = 64
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
 _active = False
 
 
@@ -28,6 +30,11 @@ def fusing(active: bool) -> Iterator[None]:
 def is_fusing() -> bool:
     """Whether functions marked ``fusable`` run compiled now."""
     return _active
+
+
+def runs_kernels(device: torch.device) -> bool:
+    """Whether Triton kernels of our own run in place of compiled functions."""
+    return _active and device.type == "cuda" and _HAS_TRITON
 
 
 def can_skip(device: torch.device) -> bool:

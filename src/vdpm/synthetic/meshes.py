@@ -6,14 +6,13 @@ the way to it are four linear functions of a ray, so that a ray and a triangle c
 """
 
 import functools
-import importlib.util
 import itertools
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vdpm.synthetic.fusing import can_skip, fusable, is_fusing
+from vdpm.synthetic.fusing import can_skip, fusable, is_fusing, runs_kernels
 from vdpm.synthetic.hashing import constant
 
 GRIDS = ((6, 8), (8, 6), (4, 12))
@@ -22,7 +21,6 @@ WIDE, LONG, FLAT = range(3)
 NUM_VERTICES = 65
 TRIANGLES = 96
 MISS = 1e9
-_HAS_TRITON = importlib.util.find_spec("triton") is not None
 _SEAM = -1e-6
 """Barycentric weights are compared with this and not with 0, so that no ray slips between two triangles."""
 
@@ -147,7 +145,7 @@ def highest(
     functions: Float[Tensor, "batch frames 12 triangles"], q: Float[Tensor, "3 batch frames rays"]
 ) -> tuple[Float[Tensor, "batch frames rays"], Int[Tensor, "batch frames rays"]]:
     """The height of the highest triangle on each ray, -MISS where there is none, and which triangle."""
-    if q.is_cuda and is_fusing() and _HAS_TRITON:
+    if runs_kernels(q.device):
         from vdpm.synthetic.sheet_kernel import highest_of_sheets
 
         return highest_of_sheets(functions, sheet_cones(functions), q, MISS, _SEAM)

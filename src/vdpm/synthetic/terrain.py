@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vdpm.synthetic.fusing import can_skip, fusable
+from vdpm.synthetic.fusing import can_skip, fusable, runs_kernels
 from vdpm.synthetic.hashing import Draws, constant
 
 WAVES = 4
@@ -94,6 +94,10 @@ def terrain_distance(
     """Ray length to the ground, for rays of scene space; 1e9 where it is flat or lies beyond ``far``."""
     if can_skip(waves.device) and not bool((waves[..., 3] > 0).any()):
         return torch.full_like(far, _MISS)
+    if runs_kernels(far.device):
+        from vdpm.synthetic.terrain_kernel import terrain_distance_on_gpu
+
+        return terrain_distance_on_gpu(waves, origin, direction, far, _STEPS, _MISS)
     steps = constant(tuple(i / _STEPS for i in range(_STEPS + 1)), waves.device)
     x, y, z = origin.contiguous().unbind(0)
     dx, dy, dz = direction.contiguous().unbind(0)
