@@ -39,8 +39,8 @@ def _kernel(  # type: ignore[no-untyped-def]
     here = row * rays + column
     table = waves + (row // frames) * 4 * WAVES
     highest = 0.0
-    for i in tl.static_range(WAVES):
-        highest += tl.abs(tl.load(table + 4 * i + 3))
+    for number in tl.static_range(WAVES):
+        highest += tl.abs(tl.load(table + 4 * number + 3))
     distance = tl.zeros((BLOCK,), tl.float32) + miss
     if highest > 0:
         x = tl.load(origins + here, mask=there, other=0.0)
