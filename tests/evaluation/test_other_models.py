@@ -39,6 +39,14 @@ def test_predictions_of_another_program(evaluate: Run, data_root: Path, tmp_path
     assert "undefined, and not in the mean, for 2" in done.out
 
 
+@pytest.mark.parametrize("way", ["--mirror", "--pairwise"])
+def test_answers_that_are_there_are_not_asked_for_in_any_way(evaluate: Run, tmp_path: Path, way: str) -> None:
+    done = evaluate("tracking", "kubric", "--model", "files", way, "-o", tmp_path / "t")
+    assert done.code == 2
+    assert f"{way} is a way of asking a network, and --model files is none" in done.err
+    assert not (tmp_path / "t").exists()
+
+
 class Answers:
     """What someone else's class may look like: a wall at depth 2."""
 

@@ -154,8 +154,12 @@ def test_the_mirrored_clip_is_asked_as_well() -> None:
     there, twice = one.sequence(iter(frames(10)), "clip"), two.sequence(iter(frames(10)), "clip")
     assert twice.depth.shape == there.depth.shape
     assert not torch.equal(twice.depth, there.depth)
-    with pytest.raises(UsageError, match="oracle is none"):
-        make_contender("oracle", Fit(), mirror=True)
+
+
+@pytest.mark.parametrize("way", ["mirror", "pairwise"])
+def test_only_networks_are_told_how_they_are_asked(way: str) -> None:
+    with pytest.raises(UsageError, match=f"--{way} .* oracle is none"):
+        make_contender("oracle", Fit(), **{way: True})
 
 
 @pytest.mark.parametrize("size", [0, -1, 10**9])

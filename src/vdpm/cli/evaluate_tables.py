@@ -79,7 +79,7 @@ class TableRun:
 
     def run(self) -> None:
         from vdpm.data.quarantine import Quarantine
-        from vdpm.evaluation.contenders import FILES
+        from vdpm.evaluation.contenders import FILES, refuse_ways_of_asking
         from vdpm.evaluation.prediction_run import keep_plan, make_plan, missing, predict
         from vdpm.evaluation.table_file import read_scores, write_scores
         from vdpm.evaluation.table_report import write_report
@@ -95,6 +95,8 @@ class TableRun:
             plan = self._kept_plan()
             clips = self._clips(plan.benchmark)
         else:
+            if self.model == FILES:
+                refuse_ways_of_asking(FILES, pairwise=self.pairwise, mirror=self.mirror)
             answers, benchmark = self._answers(), self._benchmark()
             clips = self._clips(benchmark)
             if self.model != FILES:

@@ -218,17 +218,24 @@ class OfNetwork(OfPredictor):
         return long_side(self.model) if self.fit.size is None else self.fit.size
 
 
+def refuse_ways_of_asking(model: str, *, pairwise: bool, mirror: bool) -> None:
+    """Raises UsageError where it is said how to ask a network, and ``model`` is none."""
+    for option, given in (("--mirror", mirror), ("--pairwise", pairwise)):
+        if given:
+            raise UsageError(f"{option} is a way of asking a network, and --model {model} is none; leave it out")
+
+
 def make_contender(
     model: str, fit: Fit, device: str = "auto", *, pairwise: bool = False, mirror: bool = False
 ) -> Contender:
     """``model``: oracle, zero-motion, constant-depth, python:MODULE:CLASS, or a network: preset, folder, file, hub id.
-    ``mirror``: the network is asked about the mirrored clip as well.
+    ``pairwise``: the network is asked about pairs of frames; ``mirror``: about the mirrored clip as well.
 
-    Raises UsageError for a class that does not answer as the protocol says and for ``mirror`` without a network,
-    CheckpointError for weights.
+    Raises UsageError for a class that does not answer as the protocol says and for ``pairwise`` or ``mirror`` without
+    a network, CheckpointError for weights.
     """
-    if mirror and (model in BASELINES or model.startswith("python:")):
-        raise UsageError(f"--mirror asks a network of ours twice, and {model} is none; leave it out")
+    if model in BASELINES or model.startswith("python:"):
+        refuse_ways_of_asking(model, pairwise=pairwise, mirror=mirror)
     if model in BASELINES:
         return Baseline(model)
     if model.startswith("python:"):
