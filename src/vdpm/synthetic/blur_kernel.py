@@ -17,7 +17,7 @@ _BLOCK = 256
 
 @triton.jit
 @no_type_check
-def _bilinear(layer, top, bottom, left, right, down, across):  # type: ignore[no-untyped-def]
+def _bilinear(layer, top, bottom, left, right, down, across):
     """A layer between four neighbouring pixels."""
     upper = tl.load(layer + top + left) * (1 - across) + tl.load(layer + top + right) * across
     lower = tl.load(layer + bottom + left) * (1 - across) + tl.load(layer + bottom + right) * across
@@ -26,7 +26,7 @@ def _bilinear(layer, top, bottom, left, right, down, across):  # type: ignore[no
 
 @triton.jit
 @no_type_check
-def _kernel(  # type: ignore[no-untyped-def]
+def _kernel(
     layers, longest, blurred, height, width,
     TAPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip

@@ -17,7 +17,7 @@ _BLOCK = 256
 
 @triton.jit
 @no_type_check
-def _level(table, x, y, WAVES: tl.constexpr):  # type: ignore[no-untyped-def]
+def _level(table, x, y, WAVES: tl.constexpr):
     """Height of the ground at (x, y)."""
     level = tl.zeros_like(x)
     for i in tl.static_range(WAVES):
@@ -29,7 +29,7 @@ def _level(table, x, y, WAVES: tl.constexpr):  # type: ignore[no-untyped-def]
 
 @triton.jit
 @no_type_check
-def _kernel(  # type: ignore[no-untyped-def]
+def _kernel(
     waves, origins, directions, fars, distances, rays, frames, all_rays, miss,
     WAVES: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
