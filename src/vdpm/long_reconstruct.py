@@ -11,7 +11,16 @@ from typing import Any, Literal
 
 import torch
 
-from vdpm.archive import ReconstructionWriter, StoredWindow, WindowEntry, WindowStore, check_output, hold, load
+from vdpm.archive import (
+    ReconstructionWriter,
+    StoredWindow,
+    WindowEntry,
+    WindowStore,
+    check_output,
+    hold,
+    load,
+    store_folder,
+)
 from vdpm.cost import Forecast, check_alignment, forecast, result_bytes
 from vdpm.geometry.pinhole import square_pixels
 from vdpm.geometry.rigid import invert_rigid
@@ -88,7 +97,7 @@ class LongPlan:
         Raises OutputError where they are another's, and while a run goes on there.
         """
         path = Path(output).resolve()
-        if not path.with_name(f".{path.name}.windows").is_dir():  # the store would make it
+        if not store_folder(path).is_dir():  # the store would make it
             return None
         with hold(path):
             store = self._store(path, overwrite=False)

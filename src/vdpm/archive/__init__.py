@@ -4,7 +4,7 @@ from vdpm.archive.folder import check_output
 from vdpm.archive.holding import hold
 from vdpm.archive.manifest import FORMAT, FORMAT_VERSION, WindowEntry
 from vdpm.archive.reader import ResultSummary, describe, is_result, load
-from vdpm.archive.window_store import StoredWindow, WindowStore
+from vdpm.archive.window_store import StoredWindow, WindowStore, store_folder
 from vdpm.archive.writer import ReconstructionWriter, record_derived, save
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "load",
     "record_derived",
     "save",
+    "store_folder",
 ]

@@ -31,6 +31,7 @@ from vdpm.archive.manifest import (
 )
 from vdpm.errors import InputError, VDPMError
 from vdpm.geometry.alignment import Similarity
+from vdpm.geometry.rigid import is_rigid
 from vdpm.structures import Cameras, DynamicPointMaps, PointMap, Reconstruction
 from vdpm.windowed_maps import AlignedWindow, WindowedMaps
 
@@ -257,10 +258,8 @@ def _read_cameras(folder: Path, manifest: Manifest) -> Cameras:
     fields = JsonFields.parse(text, path)
     c2w = torch.tensor(fields.matrices("c2w", manifest.num_frames, 4))
     intrinsics = torch.tensor(fields.matrices("intrinsics", manifest.num_frames, 3))
-    rotation = c2w[:, :3, :3]
     # 1e-2 leaves room for rotations out of a bfloat16 network, and none for a matrix that is no rotation.
-    orthogonal = (rotation @ rotation.mT - torch.eye(3)).abs().amax(dim=(1, 2)) < 1e-2
-    rigid = orthogonal & (rotation.det() > 0) & (c2w[:, 3] == torch.tensor([0.0, 0.0, 0.0, 1.0])).all(dim=1)
+    rigid = is_rigid(c2w, tolerance=1e-2)
     if not bool(rigid.all()):
         raise InputError(f"{path}: c2w of frame {int((~rigid).nonzero()[0])} is not a rigid motion")
     usable = (intrinsics[:, 0, 0] > 0) & (intrinsics[:, 1, 1] > 0)

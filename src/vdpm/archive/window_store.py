@@ -45,6 +45,11 @@ class StoredWindow:
     read: Callable[[int | None, int], PointMap] = field(repr=False)
 
 
+def store_folder(result: Path) -> Path:
+    """Where the windows of the result that is to be at ``result`` are kept until it is there."""
+    return result.with_name(f".{result.name}.windows")
+
+
 class WindowStore:
     """Windows of the result that is to be at ``result``. ``identity``: plain data that says what they are of.
 
@@ -56,7 +61,7 @@ class WindowStore:
         self, result: Path | str, identity: dict[str, Any], size: tuple[int, int], *, overwrite: bool = False
     ) -> None:
         result = Path(result).resolve()
-        self.folder = result.with_name(f".{result.name}.windows")
+        self.folder = store_folder(result)
         self.size = size
         self._identity = json.loads(json.dumps(identity))
         half_done = result.with_name(f".{result.name}.partial") / "windows"
