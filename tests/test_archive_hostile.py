@@ -143,6 +143,7 @@ def matrix(side: int, value: float | None = None) -> list[list[float | None]]:
         ("c2w", [matrix(3), matrix(4)], "2 matrices of 4 x 4"),
         ("c2w", [matrix(4, 1e39), matrix(4)], "2 matrices of 4 x 4"),
         ("c2w", [matrix(4), matrix(4, 1.0)], "c2w of frame 1 is not a rigid motion"),
+        ("c2w", [matrix(4), [*matrix(4)[:3], [0.0, 0.0, 0.0, 1.005]]], "c2w of frame 1 is not a rigid motion"),
         ("intrinsics", [matrix(3), matrix(3, 0.0)], "intrinsics of frame 1"),
     ],
 )

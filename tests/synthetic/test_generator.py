@@ -158,3 +158,21 @@ def test_gpu_equals_cpu() -> None:
     for name, value in cpu.items():
         away = ((value.float() - gpu[name].float()).abs() > 1e-3).float().mean()
         assert away < 5e-3, name
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_fused_on_a_gpu_equals_cpu(tmp_path: Path) -> None:
+    program = (
+        "import sys, torch\n"
+        "from vdpm.synthetic import SceneConfig, SceneGenerator\n"
+        "config = SceneConfig(num_frames=3, height=48, width=64, colour_samples=1)\n"
+        "snippet = SceneGenerator(config, sys.argv[2], compile=sys.argv[2] == 'cuda')(range(24)).to('cpu')\n"
+        "torch.save({n: v for n, v in vars(snippet).items() if isinstance(v, torch.Tensor)}, sys.argv[1])\n"
+    )
+    for device in ("cpu", "cuda"):
+        _run(program, str(tmp_path / device), device)
+    cpu, gpu = torch.load(tmp_path / "cpu"), torch.load(tmp_path / "cuda")
+    for name, value in cpu.items():
+        away = ((value.float() - gpu[name].float()).abs() > 1e-3).float().mean()
+        assert away < 1e-3, name

@@ -259,7 +259,7 @@ def _read_cameras(folder: Path, manifest: Manifest) -> Cameras:
     c2w = torch.tensor(fields.matrices("c2w", manifest.num_frames, 4))
     intrinsics = torch.tensor(fields.matrices("intrinsics", manifest.num_frames, 3))
     # 1e-2 leaves room for rotations out of a bfloat16 network, and none for a matrix that is no rotation.
-    rigid = is_rigid(c2w, tolerance=1e-2)
+    rigid = is_rigid(c2w, tolerance=1e-2) & (c2w[:, 3] == torch.tensor([0.0, 0.0, 0.0, 1.0])).all(dim=1)
     if not bool(rigid.all()):
         raise InputError(f"{path}: c2w of frame {int((~rigid).nonzero()[0])} is not a rigid motion")
     usable = (intrinsics[:, 0, 0] > 0) & (intrinsics[:, 1, 1] > 0)

@@ -95,11 +95,11 @@ class TableRun:
             plan = self._kept_plan()
             clips = self._clips(plan.benchmark)
         else:
-            if self.model == FILES:
-                refuse_ways_of_asking(FILES, pairwise=self.pairwise, mirror=self.mirror)
             answers, benchmark = self._answers(), self._benchmark()
             clips = self._clips(benchmark)
-            if self.model != FILES:
+            if self.model == FILES:
+                refuse_ways_of_asking(FILES, pairwise=self.pairwise, mirror=self.mirror)
+            else:
                 contender = self._contender(answers)
             row = self.name or (contender.name if contender else FILES)
             identity = contender.identity if contender else FILES
