@@ -22,10 +22,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument(
+        "--sizes", choices=("fixed", "open"), default="fixed", help="compiled for this shape, or for all"
+    )
     args = parser.parse_args()
 
     config = SceneConfig(num_frames=args.frames, height=args.height, width=args.width, colour_samples=args.samples)
-    generator = SceneGenerator(config, args.device, compile=args.compile)
+    generator = SceneGenerator(config, args.device, compile=args.compile, sizes=args.sizes)
     targets = torch.arange(args.targets, device=args.device).expand(args.batch, -1) % args.frames
 
     def make(round_number: int) -> None:

@@ -1,13 +1,15 @@
 import dataclasses
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from fixtures.tiny_run import RUN, TINY, trainer
+from fixtures.tiny_run import RUN, TINY, losses, trainer
 from vdpm.model import VDPM
 from vdpm.training.acceleration import attention_kernels
 from vdpm.training.config import Bucket
@@ -40,6 +42,25 @@ def test_model_flops_are_those_of_a_real_step(tmp_path: Path) -> None:
     assert benchmark.model_flop(TINY, bucket, True) < benchmark.model_flop(TINY, bucket, False)
 
 
+class _Constants(TorchDispatchMode):
+    """Counts tensors made of Python's numbers: on a GPU each is a copy from the CPU, which cannot be recorded."""
+
+    made = 0
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.made += operation is torch.ops.aten.lift_fresh.default
+        return operation(*args, **(kwargs or {}))
+
+
+def test_a_step_copies_nothing_from_the_cpu(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    bucket, snippet = run.supply.batch(0, 0.0)
+    with _Constants() as constants:
+        torch.tensor([1.0])
+        run._forward_backward(bucket, snippet)
+    assert constants.made == 1
+
+
 @pytest.mark.gpu
 def test_a_recorded_step_gives_the_losses_and_weights_of_a_plain_one(tmp_path: Path) -> None:
     if not torch.cuda.is_available():
@@ -48,12 +69,15 @@ def test_a_recorded_step_gives_the_losses_and_weights_of_a_plain_one(tmp_path: P
     runs = []
     for graphs in (False, True):
         torch.manual_seed(3)
+        model = VDPM(TINY)
+        before = [parameter.detach().clone() for parameter in model.parameters()]
         config = dataclasses.replace(RUN, cuda_graphs=graphs, steps=6)
-        run = Trainer(VDPM(TINY), config, tmp_path / str(graphs), ranks)
-        run.run()
-        runs.append(run.update.weights())
-    for name, value in runs[0].items():
-        torch.testing.assert_close(runs[1][name], value, atol=1e-4, rtol=1e-3, msg=name)
+        Trainer(model, config, tmp_path / str(graphs), ranks).run()
+        way = [after.detach().cpu() - start for after, start in zip(model.parameters(), before, strict=True)]
+        runs.append(torch.cat([step.flatten() for step in way]))
+    assert losses(tmp_path / "True") == pytest.approx(losses(tmp_path / "False"), rel=1e-3)
+    # Not to the digit: sums in another order, and Muon makes much of small gradients.
+    assert (runs[1] - runs[0]).norm() < 0.1 * runs[0].norm()
 
 
 def test_networks_and_losses_are_compiled_without_padded_strides(

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from fixtures.ranks import on_ranks
 from fixtures.tiny_run import ALONE, RUN, TINY, losses
-from fixtures.two_ranks import on_two_ranks
 from vdpm.errors import CheckpointError, UsageError, VDPMError
 from vdpm.model import VDPM
 from vdpm.model.convert_update import convert_update
@@ -242,7 +242,7 @@ def in_each_of_two(folder: Path) -> None:
 
 
 def test_ranks_stay_together_on_the_grid(start: Path) -> None:
-    on_two_ranks(in_each_of_two, start)
+    on_ranks(in_each_of_two, start)
     one, other = (torch.load(start / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     assert load_state(start / "two/state.pt").averaged == 3

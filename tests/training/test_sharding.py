@@ -1,4 +1,4 @@
-"""Two processes on the CPU: a network cut up learns what a replicated one does, and its state goes anywhere."""
+"""Processes on the CPU: a network cut up learns what a replicated one does, and its state goes anywhere."""
 
 import dataclasses
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.tensor import DTensor
 
+from fixtures.ranks import on_ranks
 from fixtures.tiny_run import ALONE, RUN, TINY, losses, trainer
-from fixtures.two_ranks import on_two_ranks
 from vdpm.errors import UsageError
 from vdpm.model import VDPM
 from vdpm.training.checkpoint import load_state
@@ -42,7 +43,7 @@ def both(output: Path) -> None:
 
 
 def test_a_sharded_run_is_the_replicated_run_and_goes_on_on_any_number_of_ranks(tmp_path: Path) -> None:
-    on_two_ranks(both, tmp_path)
+    on_ranks(both, tmp_path)
     assert len(losses(tmp_path / "sharded")) == 3
     assert losses(tmp_path / "sharded") == pytest.approx(losses(tmp_path / "replicated"), rel=1e-4)
     assert losses(tmp_path / "cut") == losses(tmp_path / "sharded")
@@ -65,6 +66,22 @@ def test_a_sharded_run_is_the_replicated_run_and_goes_on_on_any_number_of_ranks(
     alone.run()
     assert len(losses(tmp_path / "sharded")) == 4
     assert alone.clips == sharded.clips + SceneSupply(longer, ALONE).bucket(3, 3.0).batch
+
+
+def one(output: Path) -> None:
+    ranks = join_ranks("cpu")
+    for name, config in (("replicated", REPLICATED), ("sharded", SHARDED)):
+        torch.manual_seed(3)
+        run = Trainer(VDPM(TINY), config, output / name, ranks)
+        assert any(isinstance(value, DTensor) for value in run.model.parameters()) == (name == "sharded")
+        run.run()
+    leave_ranks(ranks)
+
+
+def test_one_process_of_torchrun_shards_as_many_do(tmp_path: Path) -> None:
+    on_ranks(one, tmp_path, 1)
+    assert len(losses(tmp_path / "sharded")) == 3
+    assert losses(tmp_path / "sharded") == pytest.approx(losses(tmp_path / "replicated"), rel=1e-4)
 
 
 def test_muon_is_refused_where_matrices_are_cut_up() -> None:

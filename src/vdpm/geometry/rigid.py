@@ -11,7 +11,8 @@ from torch import Tensor
 def rigid(rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 4 4"]:
     """The 4 x 4 matrix of x -> rotation @ x + translation."""
     top = torch.cat((rotation, translation[..., None]), dim=-1)
-    bottom = top.new_tensor((0.0, 0.0, 0.0, 1.0)).expand(*top.shape[:-2], 1, 4)
+    # Made where it is needed: a copy from the CPU would make a GPU wait, and cannot be recorded in a CUDA graph.
+    bottom = torch.eye(4, dtype=top.dtype, device=top.device)[3:].expand(*top.shape[:-2], 1, 4)
     return torch.cat((top, bottom), dim=-2)
 
 

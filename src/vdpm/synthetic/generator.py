@@ -10,7 +10,7 @@ from torch import Tensor
 from vdpm.errors import UsageError
 from vdpm.structures import Snippet
 from vdpm.synthetic.config import HELD_OUT_START, SceneConfig
-from vdpm.synthetic.fusing import fusing
+from vdpm.synthetic.fusing import Sizes, fusing
 from vdpm.synthetic.looks import SensorConfig
 from vdpm.synthetic.render import Pixels, trace, visibility
 from vdpm.synthetic.scene import Scene, sample_scenes
@@ -39,14 +39,17 @@ def training_seeds(start: int, count: int) -> Int[Tensor, "count"]:
 class SceneGenerator:
     """Makes batches of clips with exact ground truth.
 
-    With ``compile`` the per-pixel functions are fused by torch.compile, once for all sizes (for GPUs); without it,
-    the work runs in pieces of bounded size.
+    With ``compile`` the per-pixel functions are fused by torch.compile (for GPUs): once for all ``sizes`` of clips and
+    batches, whatever generator makes them, or sooner for each of few that are ``fixed``. Without it, the work runs in
+    pieces of bounded size.
     """
 
-    def __init__(self, config: SceneConfig, device: torch.device | str = "cpu", *, compile: bool = False) -> None:
+    def __init__(
+        self, config: SceneConfig, device: torch.device | str = "cpu", *, compile: bool = False, sizes: Sizes = "open"
+    ) -> None:
         self.config = config
         self.device = torch.device(device)
-        self.compile = compile
+        self.compile, self.sizes = compile, sizes
         self._render = _render_fused if compile else _render_in_pieces
 
     @torch.no_grad()
@@ -110,7 +113,7 @@ class SceneGenerator:
     def visibility(self, scene: Scene, snippet: Snippet) -> Bool[Tensor, "batch targets frames height width"]:
         """Which points of a snippet of ``scene`` the target frames see: in the picture and not behind anything."""
         clips = []
-        with fusing(self.compile):
+        with fusing(self.compile, self.sizes):
             for row in range(len(snippet.targets)):
                 one, points = clips_of(scene, row, row + 1), snippet.target_points[row : row + 1].flatten(3, 4)
                 seen = visibility(one, snippet.targets[row : row + 1], points, self.config.width, self.config.height)
@@ -123,7 +126,7 @@ class SceneGenerator:
     ) -> tuple[Float[Tensor, "batch frames 3 height width"], Pixels, Bool[Tensor, "batch frames rays"]]:
         """Images, what tracing gave for each pixel, and which pixels are dynamic."""
         config, targets = self.config, self._checked(targets)
-        with fusing(self.compile):
+        with fusing(self.compile, self.sizes):
             return self._render(scene, config.sensor, targets, config.width, config.height, config.colour_samples)
 
     def _checked(self, targets: Int[Tensor, "batch targets"]) -> Int[Tensor, "batch targets"]:

@@ -4,6 +4,8 @@ What the compiler makes of the same sums in ``meshes`` reads every triangle anew
 neighbouring rays reads it once, and passes over the sheets whose cone none of them is in.
 """
 
+from typing import no_type_check
+
 import torch
 import triton
 import triton.language as tl
@@ -14,7 +16,8 @@ _BLOCK = 512
 
 
 @triton.jit
-def _kernel(  # type: ignore[no-untyped-def]
+@no_type_check
+def _kernel(
     functions, cones, xs, ys, zs, best, index, rays, triangles, miss, seam,
     SHEETS: tl.constexpr, EACH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip

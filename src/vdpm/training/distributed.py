@@ -22,13 +22,13 @@ class Ranks:
 
 
 def join_ranks(device: str | None = None) -> Ranks:
-    """Join the process group that ``torchrun`` describes in the environment; alone without it.
+    """Join the process group that ``torchrun`` describes in the environment, even one of one; alone without it.
 
     ``device``: "cuda", "cpu" or None for CUDA where there is one.
     """
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
+    if world == 1 and not dist.is_torchelastic_launched():
         return Ranks(0, 1, torch.device(kind))
     local = int(os.environ["LOCAL_RANK"])
     place = torch.device(kind, local) if kind == "cuda" else torch.device(kind)
@@ -39,8 +39,8 @@ def join_ranks(device: str | None = None) -> Ranks:
 
 
 def leave_ranks(ranks: Ranks) -> None:
-    """Leave the process group."""
-    if ranks.world > 1:
+    """Leave the process group, if there is one."""
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 

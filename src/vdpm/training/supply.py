@@ -29,6 +29,8 @@ STEPS_AHEAD = 16
 """Scenes of this many batches are sampled at once: it takes thousands of small kernels, no matter for how many scenes.
 Always the same batches together (0 to 15, 16 to 31, ...), or a resumed run would differ in the last bit."""
 
+_FIXED_SHAPES = 3
+"""Up to so many shapes of clips are compiled sooner each for itself than once for all."""
 
 _LOW_BITS = 0x7FFF_FFFF_FFFF
 """Of a scene's seed: what generators of a batch are seeded with."""
@@ -83,6 +85,7 @@ class SceneSupply:
                 ),
                 ranks.device,
                 compile=config.compile,
+                sizes="fixed" if len(config.buckets) <= _FIXED_SHAPES else "open",
             )
             for bucket in config.buckets
         }

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from vdpm.data.mixture import in_words
@@ -220,7 +221,7 @@ class Trainer:
     @torch.no_grad()
     def _draw(self, snippet: Snippet) -> None:
         """A picture of the batch's first clip, as the network sees it now."""
-        sharded = self.config.parallel == "shard" and self.ranks.world > 1
+        sharded = self.config.parallel == "shard" and dist.is_initialized()
         if not (sharded or self.board.is_open):
             return
         firsts: dict[str, Any] = {n: v[:1] for n, v in vars(snippet).items() if isinstance(v, Tensor)}
@@ -383,7 +384,7 @@ def _prepare(model: VDPM, config: TrainConfig) -> None:
 
 
 def _trained(model: VDPM, config: TrainConfig, ranks: Ranks) -> TrainedParameters:
-    if config.parallel == "shard" and ranks.world > 1:
+    if config.parallel == "shard" and dist.is_initialized():
         return ShardedParameters(shard_network(model, ranks), ranks)
     return FlatParameters(model, ranks, muon=config.optimizer.kind == "muon")
 
