@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         motion_mask,
         recovered_cameras,
         scene_flow,
+        sky,
         tracks,
     )
     from vdpm.reconstruct import reconstruct, reconstruct_scenes
@@ -50,6 +51,7 @@ _HOME_OF = {
         "motion_mask",
         "recovered_cameras",
         "scene_flow",
+        "sky",
         "tracks",
     ),
     "reconstruct": ("reconstruct", "reconstruct_scenes"),
@@ -87,6 +89,7 @@ __all__ = [
     "recovered_cameras",
     "save",
     "scene_flow",
+    "sky",
     "tracks",
     "video_from_frames",
     "write_page",

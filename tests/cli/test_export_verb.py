@@ -64,6 +64,8 @@ def test_options_reach_the_file(run: Run, result: Path, tmp_path: Path) -> None:
         (("--to", "glb", "--tracks", "5"), 2, "means nothing"),
         (("--to", "tum", "--frames", "two"), 2, "--frames 'two' is not frame numbers such as"),
         (("--to", "nuke", "--first-frame", "9" * 20), 2, "first_frame"),
+        (("--to", "ply", "--min-confidence", "1e9", "--drop-edges"), 2, "leave out --drop-sky and --drop-edges, or"),
+        (("--to", "tum", "--drop-sky"), 2, "--drop-sky means nothing for tum"),
         (("--to", "ply", "--min-confidence", "1e9"), 2, "no point has a confidence of 1e+09; lower --min-confidence"),
         (
             ("--to", "ply", "--stride", "99", "--min-confidence", "9"),

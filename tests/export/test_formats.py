@@ -42,6 +42,14 @@ def test_trimesh_reads_the_clouds(scene: Reconstruction, tmp_path: Path, axes: A
     assert b"right-handed" in (tmp_path / "a" / "points_t00001.ply").read_bytes()[:2000]
 
 
+def test_edges_and_sky_can_be_left_out(scene: Reconstruction, tmp_path: Path) -> None:
+    export(scene, "ply", tmp_path / "a", ExportOptions(drop_percent=0.0, stride=1, drop_edges=True, drop_sky=True))
+    counts = [f"element vertex {len(fuse(scene, time, drop_edges=True))}".encode() for time in scene.maps.targets]
+    assert len(fuse(scene, 1, drop_edges=True)) < len(fuse(scene, 1))
+    for time, count in zip(scene.maps.targets, counts):
+        assert count in (tmp_path / "a" / f"points_t{time:05d}.ply").read_bytes()[:2000]
+
+
 def test_pixels_of_one_frame_alone(scene: Reconstruction, tmp_path: Path) -> None:
     export(scene, "glb", tmp_path / "a.glb", ExportOptions(sources=(1,), stride=1, drop_percent=0.0))
     body = (tmp_path / "a.glb").read_bytes()

@@ -34,6 +34,12 @@ class Export:
     drop_percent: Annotated[float | None, tyro.conf.arg(metavar="PERCENT")] = None
     """Leave out this share of each frame's pixels, the least sure ones; 10 where not given."""
 
+    drop_sky: bool = False
+    """Leave out what the network takes for sky: pixels that are very far and in doubt."""
+
+    drop_edges: bool = False
+    """Leave out pixels on edges of depth, most of which hang in the air between two things."""
+
     stride: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Take every Nth pixel in x and y; where not given, the smallest N that keeps to --max-points."""
 
@@ -79,7 +85,7 @@ class Export:
         from vdpm.export.formats import check_options, check_place, choose_axes, export, find_format
         from vdpm.export.options import ExportOptions
 
-        given = {name: value for name, value in vars(self).items() if value is not None}
+        given = {name: value for name, value in vars(self).items() if value is not None and value is not False}
         given = {name: value for name, value in given.items() if name not in ("folder", "to", "output", "overwrite")}
         check_options(self.to, frozenset(given))
         for name in {"frames", "sources"} & set(given):

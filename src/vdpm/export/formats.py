@@ -17,7 +17,7 @@ from vdpm.progress import Report, silent
 from vdpm.structures import Reconstruction
 
 ALWAYS = frozenset({"scale", "start", "end", "frames"})
-POINTS = frozenset({"sources", "min_confidence", "drop_percent", "stride", "max_points"})
+POINTS = frozenset({"sources", "min_confidence", "drop_percent", "drop_sky", "drop_edges", "stride", "max_points"})
 TRACKS = frozenset({"tracks", "track_source"})
 NUMBERS = frozenset({"first_frame"})
 
@@ -90,7 +90,7 @@ FORMATS: dict[str, Format] = {
         (".npz",),
         ("opencv",),
         "opencv",
-        TRACKS | {"min_confidence", "drop_percent"},
+        TRACKS | {"min_confidence", "drop_percent", "drop_sky", "drop_edges"},
     ),
     "tum": Format("the camera's trajectory, TUM RGB-D", "tum", (".txt",)),
     "nuke": Format("the camera's path for Nuke, .chan", "nuke", (".chan",), _Y_UP, "opengl", NUMBERS, sidecar=True),

@@ -17,10 +17,11 @@ class ExportOptions:
     """Options shared by the formats; each takes those that its entry in ``formats`` names. None: the format's own.
 
     ``scale`` multiplies lengths. ``start``, ``end``: times of the video in seconds, both included; ``frames``: frame
-    numbers of the result. ``sources``: the pixels of these frames alone become points. ``min_confidence`` and
-    ``drop_percent`` choose points as ``motion.fuse`` does. ``stride`` takes every so-manieth pixel in x and y, by
-    default the smallest that gives at most ``max_points``. ``tracks``: how many, at most, starting in frame
-    ``track_source``. ``first_frame``: the number of the video's first frame in a program that counts frames.
+    numbers of the result. ``sources``: the pixels of these frames alone become points. ``min_confidence``,
+    ``drop_percent``, ``drop_sky`` and ``drop_edges`` choose points as ``motion.fuse`` does. ``stride`` takes every
+    so-manieth pixel in x and y, by default the smallest that gives at most ``max_points``. ``tracks``: how many, at
+    most, starting in frame ``track_source``. ``first_frame``: the number of the video's first frame in a program that
+    counts frames.
     """
 
     axes: Axes | None = None
@@ -31,6 +32,8 @@ class ExportOptions:
     sources: tuple[int, ...] | None = None
     min_confidence: float = 1.0
     drop_percent: float = 10.0
+    drop_sky: bool = False
+    drop_edges: bool = False
     stride: int | None = None
     max_points: int | None = None
     tracks: int = 1000

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vdpm.export.colors import INFERNO, VIRIDIS, ColorMap, colorize, motion_colors
 from vdpm.export.files import replace_file
 from vdpm.export.views import FRAME, Viewpoint, camera_colors, draw_cloud, draw_top_view
-from vdpm.motion import depth, scene_flow
+from vdpm.motion import depth, depth_edges, scene_flow, sky, sky_distance
 from vdpm.structures import Reconstruction
 
 MAX_COLUMNS = 6
@@ -162,21 +162,26 @@ def _panels(image: Image.Image, reconstruction: Reconstruction, shown: list[int]
     for target, (points, colors) in zip(times, clouds):
         when = "own times" if target is None else f"the time of frame {target}"
         _text(image, (x, top), f"Points at {when}", 17, INK)
-        _text(image, (x, top + 24), "surest 80 % of all shown frames, seen from beside", 12, FAINT)
+        _text(image, (x, top + 24), "surest 80 % of all shown frames, no sky, no edges; from beside", 12, FAINT)
         cloud = draw_cloud(points, colors, c2w, half_fov, viewpoint, network_width=reconstruction.size[1])
         image.paste(cloud, (x, top + 46))
         x += width + GAP
 
 
 def _cloud(reconstruction: Reconstruction, shown: list[int], target: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Points and colours of the shown frames at the time of ``target`` (None: at their own), the surest 80 %."""
-    keep = reconstruction.content.numpy()
+    """Points and colours of the shown frames at the time of ``target`` (None: at their own): the surest 80 %, without
+    sky and edges where that leaves any.
+    """
+    keep, beyond = reconstruction.content.numpy(), sky_distance(reconstruction)
     points, colors = [], []
     for frame in shown:
         maps = reconstruction.maps
         point_map = maps.time_variant(frame) if target is None else maps.at(target, frame)
         sure = point_map.confidence.numpy()
         mask = keep & (sure >= np.quantile(sure[keep], 0.2)) & np.isfinite(point_map.points.numpy()).all(axis=-1)
+        astray = sky(reconstruction, frame, beyond=beyond) | depth_edges(depth(reconstruction, frame))
+        clear = mask & ~astray.numpy()
+        mask = clear if clear.any() else mask
         points.append(point_map.points.double().numpy()[mask])
         colors.append(reconstruction.frames[frame].numpy()[mask])
     return np.concatenate(points), np.concatenate(colors)

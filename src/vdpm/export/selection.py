@@ -77,6 +77,8 @@ def chosen_cloud(
         sources=options.sources,
         min_confidence=options.min_confidence,
         drop_percent=options.drop_percent,
+        drop_sky=options.drop_sky,
+        drop_edges=options.drop_edges,
         stride=options.stride,
         max_points=options.max_points or max_points,
     )
@@ -85,6 +87,10 @@ def chosen_cloud(
             few, less = f" among every {options.stride} pixels", "--stride or "
         else:
             few, less = "", ""
+        if options.drop_sky or options.drop_edges:
+            raise UsageError(
+                f"no point{few} is left; leave out --drop-sky and --drop-edges, or lower {less}--min-confidence"
+            )
         raise UsageError(f"no point{few} has a confidence of {options.min_confidence:g}; lower {less}--min-confidence")
     return cloud
 
@@ -188,6 +194,8 @@ def grid_tracks(reconstruction: Reconstruction, options: ExportOptions) -> Track
         sources=(source,),
         min_confidence=options.min_confidence,
         drop_percent=options.drop_percent,
+        drop_sky=options.drop_sky,
+        drop_edges=options.drop_edges,
     )
     height, width = reconstruction.size
     sure = torch.zeros(height, width, dtype=torch.bool)

@@ -7,8 +7,9 @@ from vdpm.motion.cameras import CameraAgreement, camera_agreement, recovered_cam
 from vdpm.motion.cloud import fuse
 from vdpm.motion.correspondence import Correspondence, correspondence
 from vdpm.motion.flow import displacement, motion_mask, scene_flow
+from vdpm.motion.sky import sky, sky_distance
 from vdpm.motion.tracks import tracks
-from vdpm.motion.views import depth, project_to
+from vdpm.motion.views import depth, depth_edges, project_to
 
 __all__ = [
     "CameraAgreement",
@@ -16,11 +17,14 @@ __all__ = [
     "camera_agreement",
     "correspondence",
     "depth",
+    "depth_edges",
     "displacement",
     "fuse",
     "motion_mask",
     "project_to",
     "recovered_cameras",
     "scene_flow",
+    "sky",
+    "sky_distance",
     "tracks",
 ]

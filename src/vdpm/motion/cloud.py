@@ -8,6 +8,8 @@ from torch import Tensor
 
 from vdpm.errors import UsageError
 from vdpm.geometry.pinhole import pixel_grid
+from vdpm.motion.sky import sky, sky_distance
+from vdpm.motion.views import depth, depth_edges
 from vdpm.structures import PointCloud, Reconstruction
 
 
@@ -18,6 +20,8 @@ def fuse(
     sources: tuple[int, ...] | None = None,
     min_confidence: float = 1.0,
     drop_percent: float = 0.0,
+    drop_sky: bool = False,
+    drop_edges: bool = False,
     stride: int | None = None,
     voxel: float | None = None,
     max_points: int = 4_000_000,
@@ -25,7 +29,9 @@ def fuse(
     """The pixels of ``sources`` (all kept ones) at the time of frame ``target``, as one coloured cloud in the world.
 
     ``target`` None takes each frame at its own time instead, which needs no targets and suits still scenes.
-    ``min_confidence`` drops pixels below it, ``drop_percent`` that share of the least sure pixels of each map.
+    ``min_confidence`` drops pixels below it, ``drop_percent`` that share of the least sure pixels of each map,
+    ``drop_sky`` those that ``motion.sky`` takes for sky, ``drop_edges`` those on edges of depth, most of which hang in
+    the air.
     ``stride`` takes every so-manieth pixel in x and y; by default the smallest that gives at most ``max_points``.
     ``voxel`` keeps the surest point in each cube of that side, in the result's unit.
 
@@ -46,6 +52,7 @@ def fuse(
         stride = math.ceil(math.sqrt(max(1.0, len(sources) * height * width / max_points)))
     pixels = pixel_grid(height, width)[::stride, ::stride]
     content = reconstruction.content[::stride, ::stride]
+    beyond = sky_distance(reconstruction) if drop_sky else math.inf
 
     parts = []
     for source in sources:
@@ -53,6 +60,10 @@ def fuse(
         points, confidence = maps.time_variant(source) if target is None else maps.at(target, source)
         confidence = confidence[::stride, ::stride]
         kept = content & (confidence >= min_confidence) & _surest(confidence, content, drop_percent)
+        if drop_sky:
+            kept &= ~sky(reconstruction, source, beyond=beyond)[::stride, ::stride]
+        if drop_edges:
+            kept &= ~depth_edges(depth(reconstruction, source))[::stride, ::stride]
         part = PointCloud(
             points=points[::stride, ::stride][kept],
             colors=reconstruction.frames[source, ::stride, ::stride][kept],

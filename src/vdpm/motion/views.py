@@ -8,6 +8,9 @@ from vdpm.geometry.pinhole import project
 from vdpm.geometry.rigid import transform_points
 from vdpm.structures import Reconstruction
 
+EDGE = 0.06
+"""A pixel whose neighbour is farther by more than this share of its depth lies on an edge."""
+
 
 def depth(reconstruction: Reconstruction, frame: int) -> Float[Tensor, "height width"]:
     """z of each pixel of ``frame`` in that frame's own camera, from P_i(t_i, pi_0): world -> camera.
@@ -16,6 +19,19 @@ def depth(reconstruction: Reconstruction, frame: int) -> Float[Tensor, "height w
     """
     points = reconstruction.maps.time_variant(frame).points
     return transform_points(reconstruction.cameras.w2c[frame].float(), points)[..., 2]
+
+
+def depth_edges(z: Float[Tensor, "height width"]) -> Bool[Tensor, "height width"]:
+    """Pixels on an edge of depth (``EDGE``), where point maps draw a veil between surfaces. ``z``: see ``depth``."""
+    front = z.clamp(min=1e-6)
+    edge = torch.zeros_like(z, dtype=torch.bool)
+    for axis in (0, 1):
+        step = front.diff(dim=axis).abs()
+        first, last = front.narrow(axis, 0, step.shape[axis]), front.narrow(axis, 1, step.shape[axis])
+        jump = step > EDGE * torch.minimum(first, last)
+        edge.narrow(axis, 0, step.shape[axis]).logical_or_(jump)
+        edge.narrow(axis, 1, step.shape[axis]).logical_or_(jump)
+    return edge
 
 
 def project_to(

@@ -6,21 +6,17 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int, UInt8
 
 from vdpm.errors import InputError, UsageError
 from vdpm.export.preview import evenly
-from vdpm.motion import depth, motion_mask
+from vdpm.motion import depth, depth_edges, motion_mask
 from vdpm.progress import Report, silent
 from vdpm.structures import Reconstruction
 
 MOVING_POSITIONS = 5
 """Positions of moving points, over all times, for each point of the budget. A clip in which everything moves would else
 take as many positions as points times frames."""
-EDGE = 0.06
-"""A pixel whose neighbour is farther by more than this share of its depth lies on an edge, where point maps draw a veil
-between two surfaces."""
 REACH = 0.5
 """The box of the scene holds all but 1 % of the points along each axis, and this share of it more on each side."""
 CACHED_BYTES = 256 * 2**20
@@ -192,15 +188,7 @@ def clear_pixels(
     """Sure pixels of the video, in front of their camera and on no edge of depth."""
     point_map = reconstruction.maps.time_variant(source)
     z = depth(reconstruction, source)
-    front = z.clamp(min=1e-6)
-    edge = torch.zeros_like(z, dtype=torch.bool)
-    for axis in (0, 1):
-        step = front.diff(dim=axis).abs()
-        first, last = front.narrow(axis, 0, step.shape[axis]), front.narrow(axis, 1, step.shape[axis])
-        jump = step > EDGE * torch.minimum(first, last)
-        edge.narrow(axis, 0, step.shape[axis]).logical_or_(jump)
-        edge.narrow(axis, 1, step.shape[axis]).logical_or_(jump)
-    clear = reconstruction.content & (z > 0) & ~edge & (point_map.confidence >= min_confidence)
+    clear = reconstruction.content & (z > 0) & ~depth_edges(z) & (point_map.confidence >= min_confidence)
     return clear.numpy()
 
 
