@@ -92,6 +92,13 @@ def test_every_rank_and_step_has_scenes_of_its_own() -> None:
         SceneSupply(RUN, Ranks(0, 4096, torch.device("cpu")))
 
 
+def test_scenes_of_few_shapes_are_compiled_for_each() -> None:
+    shapes = [Bucket(frames=frames, height=16, width=16, batch=1) for frames in (2, 3, 4, 5)]
+    for count, sizes in ((1, "fixed"), (3, "fixed"), (4, "open")):
+        supply = SceneSupply(dataclasses.replace(RUN, buckets=tuple(shapes[:count])), ALONE)
+        assert {generator.sizes for generator in supply.generators.values()} == {sizes}
+
+
 def test_batches_do_not_depend_on_where_the_run_began() -> None:
     whole, late = SceneSupply(RUN, ALONE), SceneSupply(RUN, ALONE)
     batches = [whole.batch(step, float(step)) for step in range(5)]
