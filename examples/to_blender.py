@@ -29,7 +29,9 @@ except vdpm.VDPMError as error:
     parser.exit(error.exit_code, f"{parser.prog}: error: {error}\n")
 
 arguments.output.mkdir(parents=True, exist_ok=True)
-points = ExportOptions(scale=arguments.metres, max_points=arguments.points, drop_percent=20.0)
+points = ExportOptions(
+    scale=arguments.metres, max_points=arguments.points, drop_percent=20.0, drop_sky=True, drop_edges=True
+)
 camera = ExportOptions(scale=arguments.metres)
 for form, name, options in (("glb", "points.glb", points), ("blender", "scene.py", camera)):
     done = export(result, form, arguments.output / name, options, overwrite=True)
