@@ -162,14 +162,14 @@ def _panels(image: Image.Image, reconstruction: Reconstruction, shown: list[int]
     for target, (points, colors) in zip(times, clouds):
         when = "own times" if target is None else f"the time of frame {target}"
         _text(image, (x, top), f"Points at {when}", 17, INK)
-        _text(image, (x, top + 24), "surest 80 % of all shown frames, no sky, no edges; from beside", 12, FAINT)
+        _text(image, (x, top + 24), "surest 90 % of all shown frames, no sky, no edges; from beside", 12, FAINT)
         cloud = draw_cloud(points, colors, c2w, half_fov, viewpoint, network_width=reconstruction.size[1])
         image.paste(cloud, (x, top + 46))
         x += width + GAP
 
 
 def _cloud(reconstruction: Reconstruction, shown: list[int], target: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Points and colours of the shown frames at the time of ``target`` (None: at their own): the surest 80 %, without
+    """Points and colours of the shown frames at the time of ``target`` (None: at their own): the surest 90 %, without
     sky and edges where that leaves any.
     """
     keep, beyond = reconstruction.content.numpy(), sky_distance(reconstruction)
@@ -178,7 +178,7 @@ def _cloud(reconstruction: Reconstruction, shown: list[int], target: int | None)
         maps = reconstruction.maps
         point_map = maps.time_variant(frame) if target is None else maps.at(target, frame)
         sure = point_map.confidence.numpy()
-        mask = keep & (sure >= np.quantile(sure[keep], 0.2)) & np.isfinite(point_map.points.numpy()).all(axis=-1)
+        mask = keep & (sure >= np.quantile(sure[keep], 0.1)) & np.isfinite(point_map.points.numpy()).all(axis=-1)
         astray = sky(reconstruction, frame, beyond=beyond) | depth_edges(depth(reconstruction, frame))
         clear = mask & ~astray.numpy()
         mask = clear if clear.any() else mask
