@@ -99,6 +99,19 @@ def test_scenes_of_few_shapes_are_compiled_for_each() -> None:
         assert {generator.sizes for generator in supply.generators.values()} == {sizes}
 
 
+@pytest.mark.parametrize(("compiles", "rank"), [(True, 0), (True, 1), (False, 0)])
+def test_what_takes_minutes_is_announced_once_a_shape(
+    compiles: bool, rank: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(SceneSupply, "_scenes", lambda self, number, _, bucket: (self.plan(number, bucket), None))
+    made = SceneSupply(dataclasses.replace(RUN, compile=compiles), Ranks(rank, 2, torch.device("cpu")))
+    shapes = {made._made(step, float(step)).plan.bucket for step in range(8)}
+    assert len(shapes) == 2
+    lines = capsys.readouterr().err.splitlines()
+    announced = [f"first clips of {b.frames} x {b.height} x {b.width}: compiling" for b in shapes]
+    assert sorted(line.split(",")[0] for line in lines) == (sorted(announced) if compiles and rank == 0 else [])
+
+
 def test_batches_do_not_depend_on_where_the_run_began() -> None:
     whole, late = SceneSupply(RUN, ALONE), SceneSupply(RUN, ALONE)
     batches = [whole.batch(step, float(step)) for step in range(5)]

@@ -91,6 +91,7 @@ class SceneSupply:
         }
         self._sampled: dict[int, tuple[BatchPlan, Scene]] = {}
         self._kept: dict[int, MadeBatch] = {}
+        self._announced: set[Bucket] = set()
         self.quarantine = Quarantine(max_share=config.data.max_corrupt)
         self._background: Background | None = None
         self._ahead = 0.0
@@ -161,10 +162,19 @@ class SceneSupply:
     def _made(self, number: int, position: float) -> MadeBatch:
         """Batch ``number``, first shown where the schedule stands at ``position``."""
         bucket = self.bucket(number, position)
+        if self.config.compile and bucket not in self._announced:
+            self._announce(bucket)
         if self._background is not None:
             return self._mixed(number, position, bucket, self._background)
         plan, snippet = self._scenes(number, position, bucket)
         return MadeBatch(plan, snippet, None, None)
+
+    def _announce(self, bucket: Bucket) -> None:
+        """Says why the first batch of a shape, and the step with it, take so long."""
+        self._announced.add(bucket)
+        if self.ranks.is_main:
+            shape = f"{bucket.frames} x {bucket.height} x {bucket.width}"
+            print(f"first clips of {shape}: compiling, minutes where no cache has it", file=sys.stderr, flush=True)
 
     def _scenes(self, number: int, position: float, bucket: Bucket) -> tuple[BatchPlan, Snippet]:
         """Our own scenes of a batch, in their own units."""
