@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fixtures.clips import write_clip
-from fixtures.running_app import KEY, RunningApp
+from fixtures.running_app import KEY, RunningApp, wait_until
 from vdpm.app.jobs import WORKER
 from vdpm.app.limits import Limits, Network
 
@@ -149,10 +149,16 @@ def test_errors_are_one_clear_line(open_tab: Open, real: RunningApp) -> None:
 def test_a_full_queue(open_tab: Open, start: Callable[..., RunningApp]) -> None:
     app = start(Limits(waiting=1))
     tab = open_tab(app)
-    for word in ("sleep", "fine"):
+
+    def jobs() -> list[dict[str, Any]]:
+        return app.ask("GET", "/api/state").data["jobs"]
+
+    for number, word in enumerate(("sleep", "fine"), start=1):
         tab.drop(f"{word}.mp4", word.encode())
         tab.until(f"document.querySelector('#jobs').innerText.includes('{word}.mp4')")
-        app.wait(app.ask("GET", "/api/state").data["jobs"][-1]["id"], "running", "waiting")
+        # The page shows it while it is on its way.
+        wait_until(lambda number=number: len(jobs()) == number)
+        app.wait(jobs()[-1]["id"], "running", "waiting")
     tab.drop("more.mp4", b"fine" * 100_000)
     assert tab.error() == "1 videos wait already; try again when one is done"
     tab.page.get_by_role("button", name="Cancel: sleep.mp4").click()
