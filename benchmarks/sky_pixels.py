@@ -2,7 +2,7 @@
 
     python benchmarks/sky_pixels.py --clips 24
 
-Four frames of each snippet, at the network's usual size for them. Found: the share of a frame's sky that is called sky,
+Four frames of each snippet, at the families' own size. Found: the share of a frame's sky that is called sky,
 mean over clips that have some (2 % of their pixels at least). Wrong: the share of everything else that is called sky,
 in clips with and without sky; most of that are walls that are far and unknown.
 """
@@ -45,8 +45,8 @@ def main() -> None:
                 continue
             found.append(said[sky].float().mean())
             beside.append(said[~sky].float().mean())
-        alone = torch.stack(without)
-        shares = [f"{torch.stack(values).mean():.3f}" if values else "" for values in (found, beside, without)]
+        alone = torch.tensor(without)
+        shares = [f"{torch.tensor(values).mean():.3f}" if values else "" for values in (found, beside, without)]
         print(f"| {family} | {len(found)} | {shares[0]} | {shares[1]} | {len(alone)} | {shares[2]} |", end="")
         print(f" {int((alone > 0.01).sum())} |", flush=True)
 

@@ -100,7 +100,7 @@ def main() -> None:
             if ranks.is_main:
                 shape = {"frames": bucket.frames, "batch": bucket.batch, "size": arguments.size, "gpus": ranks.world}
                 print(json.dumps(shape | figures), flush=True)
-    leave_ranks(ranks)
+    leave_ranks()
 
 
 def measure(trainer: Trainer, bucket: Bucket, ranks: Ranks, steps: int) -> dict[str, float]:

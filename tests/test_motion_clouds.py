@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from fixtures.moving_sphere import RADIUS, MovingSphere, make_moving_sphere
+from fixtures.sky import with_sky
 from vdpm import motion
 from vdpm.errors import UsageError
 from vdpm.geometry.image_transform import ImageTransform
-from vdpm.structures import PointMap, Reconstruction
 
 
 @pytest.fixture(scope="module")
@@ -67,23 +67,8 @@ def test_fusing_drops_the_least_sure(scene: MovingSphere) -> None:
         assert confidence.flatten()[(every == cell).all(dim=1)].max() == sure
 
 
-def far_and_doubted(scene: MovingSphere, sure: float = 5.0) -> Reconstruction:
-    """The scene with a sky: in each frame the upper rows are ten times as far and in doubt, the rows below in doubt."""
-    rec = scene.reconstruction
-
-    def read(target: int | None, source: int) -> PointMap:
-        points, confidence = rec.maps.read(target, source)
-        center = rec.cameras.centers[source].to(points)
-        points, confidence = points.clone(), torch.full_like(confidence, sure)
-        points[:12] = center + 10 * (points[:12] - center)
-        confidence[:24] = 1.001
-        return PointMap(points, confidence)
-
-    return dataclasses.replace(rec, maps=dataclasses.replace(rec.maps, read=read))
-
-
 def test_sky_is_what_is_far_and_in_doubt(scene: MovingSphere) -> None:
-    rec = far_and_doubted(scene)
+    rec = with_sky(scene.reconstruction)
     upper = torch.zeros(48, 64, dtype=torch.bool)
     upper[:12] = True
     for frame in (0, 4):
@@ -93,7 +78,7 @@ def test_sky_is_what_is_far_and_in_doubt(scene: MovingSphere) -> None:
     assert beyond == pytest.approx(3 * float(distance[24:].median()), rel=0.1)
     assert not motion.sky(rec, 0, beyond=1e9).any()
     # With nothing that is sure there is nothing to measure by, and what is sure is no sky however far.
-    assert not motion.sky(far_and_doubted(scene, sure=1.05), 0).any()
+    assert not motion.sky(with_sky(scene.reconstruction, sure=1.05), 0).any()
     assert not motion.sky(scene.reconstruction, 0).any()
     padded = dataclasses.replace(rec, transform=ImageTransform.from_resized((40, 64), (40, 64), (48, 64), (0, 4)))
     assert not motion.sky(padded, 0)[:4].any()
@@ -103,7 +88,7 @@ def test_sky_is_what_is_far_and_in_doubt(scene: MovingSphere) -> None:
 
 
 def test_fusing_drops_sky_and_edges(scene: MovingSphere) -> None:
-    rec = far_and_doubted(scene)
+    rec = with_sky(scene.reconstruction)
     for target in (None, 1):
         cloud = motion.fuse(rec, target, drop_sky=True)
         assert len(cloud) == 5 * 36 * 64

@@ -14,8 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from vdpm.errors import UsageError, VDPMError
-from vdpm.export.preview import evenly
-from vdpm.structures import Reconstruction
+from vdpm.structures import Reconstruction, evenly
 from vdpm.viewer.choice import content_box
 from vdpm.viewer.map_pictures import MapPictures
 from vdpm.viewer.page import write_page

@@ -6,7 +6,7 @@ pixels of the image that the network saw, pixel centres at +0.5; ``source`` is t
 ``target`` the frame whose time it is shown at; timestamps are seconds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -318,6 +318,13 @@ class Snippet:
         """The same snippet with all tensors on ``device``."""
         tensors: dict[str, Any] = {n: value.to(device) for n, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **tensors)
+
+
+def evenly(frames: Sequence[int], count: int) -> list[int]:
+    """At most ``count`` of ``frames``, evenly spread, the first and the last among them."""
+    if len(frames) <= count:
+        return list(frames)
+    return [frames[round(k * (len(frames) - 1) / (count - 1))] for k in range(count)]
 
 
 def _ranges(frames: tuple[int, ...]) -> str:

@@ -9,11 +9,13 @@ import torch
 from PIL import Image
 
 from fixtures.moving_sphere import make_moving_sphere
+from fixtures.sky import with_sky
 from vdpm.export.colors import INFERNO, VIRIDIS, colorize, motion_colors
-from vdpm.export.preview import _cloud, _motion_rows, draw_preview, evenly, write_preview
+from vdpm.export.preview import _clouds, _motion_rows, draw_preview, write_preview
 from vdpm.export.views import Viewpoint, draw_cloud, draw_top_view
 from vdpm.geometry.image_transform import ImageTransform
-from vdpm.structures import PointMap
+from vdpm.motion import depth, depth_edges
+from vdpm.structures import evenly
 
 
 def test_colour_maps_end_where_matplotlibs_do() -> None:
@@ -78,23 +80,16 @@ def test_wild_points_do_not_break_the_drawing() -> None:
 
 
 def test_sky_and_edges_are_not_among_the_points() -> None:
-    rec = make_moving_sphere().reconstruction
-
-    def read(target: int | None, source: int) -> PointMap:
-        points, confidence = rec.maps.read(target, source)
-        points, confidence = points.clone(), torch.full_like(confidence, 2.0)
-        points[:12] *= 40
-        confidence[:12] = 1.001
-        points[20:24, 20:24] *= 3
-        return PointMap(points, confidence)
-
-    points, colors = _cloud(replace(rec, maps=replace(rec.maps, read=read)), [0], 0)
-    own = read(None, 0).points.double().numpy()
+    rec = with_sky(make_moving_sphere().reconstruction)
+    [(points, colors)] = _clouds(rec, [0], [0])
+    own = rec.maps.time_variant(0).points.double().numpy()
+    edges = depth_edges(depth(rec, 0)).numpy()
+    assert edges[12:].sum() > 64, "more than the border of the sky: the sphere's outline"
     assert len(points) == len(colors)
-    assert np.linalg.norm(points, axis=-1).max() < np.linalg.norm(own[:12], axis=-1).min()
-    for hidden in (own[12], own[19, 20:24], own[20, 20:24]):
-        assert not (points[:, None] == hidden[None]).all(-1).any()
-    assert (points[:, None] == own[30, 5:10][None]).all(-1).any(0).all()
+    shown = {tuple(point) for point in points}
+    for hidden in (own[:12].reshape(-1, 3), own[edges]):
+        assert not shown & {tuple(point) for point in hidden}
+    assert {tuple(point) for point in own[30:][~edges[30:]]} <= shown
 
 
 def test_frames_are_spread_with_both_ends() -> None:

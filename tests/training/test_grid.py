@@ -238,7 +238,7 @@ def in_each_of_two(folder: Path) -> None:
     run = Trainer(VDPM.from_pretrained(folder / "start"), FALLING, folder / "two", ranks, grid=grid)
     run.run()
     torch.save(run.model.state_dict(), folder / f"rank{ranks.rank}.pt")
-    leave_ranks(ranks)
+    leave_ranks()
 
 
 def test_ranks_stay_together_on_the_grid(start: Path) -> None:

@@ -233,11 +233,17 @@ def test_a_signal_saves_is_passed_on_and_the_run_goes_on_later(tmp_path: Path, c
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
 
 
-def test_a_second_signal_does_not_wait_unless_torchrun_sends_it(tmp_path: Path) -> None:
+def test_a_second_signal_does_not_wait_unless_torchrun_sends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = trainer(tmp_path)
     run._on_signal(signal.SIGINT, None)
     with pytest.raises(KeyboardInterrupt):
         run._on_signal(signal.SIGINT, None)
+    # torchrun passes on what a terminal sends to all, to a single process as well.
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+    run._on_signal(signal.SIGINT, None)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
     run.ranks = Ranks(1, 2, torch.device("cpu"))
     run._on_signal(signal.SIGTERM, None)
     assert run.stop_signal == signal.SIGTERM

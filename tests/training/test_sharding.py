@@ -39,7 +39,7 @@ def both(output: Path) -> None:
     run(SHARDED, "sharded")
     run(dataclasses.replace(SHARDED, steps=2), "cut")
     run(SHARDED, "cut", resume=True)
-    leave_ranks(ranks)
+    leave_ranks()
 
 
 def test_a_sharded_run_is_the_replicated_run_and_goes_on_on_any_number_of_ranks(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def one(output: Path) -> None:
         run = Trainer(VDPM(TINY), config, output / name, ranks)
         assert any(isinstance(value, DTensor) for value in run.model.parameters()) == (name == "sharded")
         run.run()
-    leave_ranks(ranks)
+    leave_ranks()
 
 
 def test_one_process_of_torchrun_shards_as_many_do(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ Pillow alone draws it.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from vdpm.export.colors import INFERNO, VIRIDIS, ColorMap, colorize, motion_colo
 from vdpm.export.files import replace_file
 from vdpm.export.views import FRAME, Viewpoint, camera_colors, draw_cloud, draw_top_view
 from vdpm.motion import depth, depth_edges, scene_flow, sky, sky_distance
-from vdpm.structures import Reconstruction
+from vdpm.structures import Reconstruction, evenly
 
 MAX_COLUMNS = 6
 GAP = 10
@@ -88,13 +87,6 @@ def draw_preview(reconstruction: Reconstruction) -> Image.Image:
     return image
 
 
-def evenly(frames: Sequence[int], count: int) -> list[int]:
-    """At most ``count`` of ``frames``, evenly spread, the first and the last among them."""
-    if len(frames) <= count:
-        return list(frames)
-    return [frames[round(k * (len(frames) - 1) / (count - 1))] for k in range(count)]
-
-
 def _frames_row(reconstruction: Reconstruction, shown: list[int]) -> _Row:
     cells = [_crop(reconstruction, reconstruction.frames[frame].numpy()) for frame in shown]
     return _Row("Frames", "what the network saw", cells)
@@ -145,7 +137,7 @@ def _panels(image: Image.Image, reconstruction: Reconstruction, shown: list[int]
     half_fov = math.atan(reconstruction.size[1] / 2 / focal)
     targets = reconstruction.maps.targets
     times: list[int | None] = [targets[0], targets[-1]] if len(targets) > 1 else [*targets] or [None]
-    clouds = [_cloud(reconstruction, shown, target) for target in times]
+    clouds = _clouds(reconstruction, shown, times)
 
     room = image.width - 2 * MARGIN - len(times) * GAP
     width = round(room * 0.28) if len(times) > 1 else round(room * 0.42)
@@ -168,19 +160,28 @@ def _panels(image: Image.Image, reconstruction: Reconstruction, shown: list[int]
         x += width + GAP
 
 
-def _cloud(reconstruction: Reconstruction, shown: list[int], target: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Points and colours of the shown frames at the time of ``target`` (None: at their own): the surest 90 %, without
-    sky and edges where that leaves any.
+def _clouds(
+    reconstruction: Reconstruction, shown: list[int], times: list[int | None]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Points and colours of the shown frames at each of ``times`` (None: at their own): the surest 90 %, without sky
+    and edges where that leaves any.
     """
-    keep, beyond = reconstruction.content.numpy(), sky_distance(reconstruction)
+    beyond = sky_distance(reconstruction)
+    astray = [sky(reconstruction, frame, beyond=beyond) | depth_edges(depth(reconstruction, frame)) for frame in shown]
+    return [_cloud(reconstruction, shown, [mask.numpy() for mask in astray], target) for target in times]
+
+
+def _cloud(
+    reconstruction: Reconstruction, shown: list[int], astray: list[np.ndarray], target: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """One of them, without the pixels ``astray`` of each frame."""
+    keep, maps = reconstruction.content.numpy(), reconstruction.maps
     points, colors = [], []
-    for frame in shown:
-        maps = reconstruction.maps
+    for frame, out in zip(shown, astray):
         point_map = maps.time_variant(frame) if target is None else maps.at(target, frame)
         sure = point_map.confidence.numpy()
         mask = keep & (sure >= np.quantile(sure[keep], 0.1)) & np.isfinite(point_map.points.numpy()).all(axis=-1)
-        astray = sky(reconstruction, frame, beyond=beyond) | depth_edges(depth(reconstruction, frame))
-        clear = mask & ~astray.numpy()
+        clear = mask & ~out
         mask = clear if clear.any() else mask
         points.append(point_map.points.double().numpy()[mask])
         colors.append(reconstruction.frames[frame].numpy()[mask])

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vdpm.errors import UsageError
+from vdpm.geometry.rigid import rigid
 
 
 class Similarity(NamedTuple):
@@ -27,9 +28,7 @@ class Similarity(NamedTuple):
 
     def matrix(self) -> Float[Tensor, "*batch 4 4"]:
         """The 4 x 4 matrix, source -> target; rigid only where the scale is 1."""
-        top = torch.cat((self.scale[..., None, None] * self.rotation, self.translation[..., None]), dim=-1)
-        bottom = top.new_tensor((0.0, 0.0, 0.0, 1.0)).expand(*top.shape[:-2], 1, 4)
-        return torch.cat((top, bottom), dim=-2)
+        return rigid(self.scale[..., None, None] * self.rotation, self.translation)
 
 
 def umeyama(

@@ -3,10 +3,10 @@
 import math
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vdpm.structures import Reconstruction
+from vdpm.structures import Reconstruction, evenly
 
 FAR = 3.0
 """Sky lies farther from its camera than so many times the median of what is sure."""
@@ -29,24 +29,26 @@ def sky(reconstruction: Reconstruction, frame: int, *, beyond: float | None = No
     """
     if beyond is None:
         beyond = sky_distance(reconstruction)
-    points, confidence = reconstruction.maps.time_variant(frame)
-    distance = (points - reconstruction.cameras.centers[frame].to(points)).norm(dim=-1)
+    distance, confidence = _distance(reconstruction, frame)
     return reconstruction.content & (confidence < IN_DOUBT) & (distance > beyond)
 
 
 def sky_distance(reconstruction: Reconstruction) -> float:
     """Distance from a camera, in the result's unit, beyond which what is in doubt is taken for sky; infinite where
     hardly a pixel is sure."""
-    sources = reconstruction.maps.sources
-    count = min(SAMPLED, len(sources))
-    sampled = [sources[round(i * (len(sources) - 1) / max(1, count - 1))] for i in range(count)]
-    distances, pixels = [], 0
-    for source in sampled:
-        points, confidence = reconstruction.maps.time_variant(source)
-        distance = (points - reconstruction.cameras.centers[source].to(points)).norm(dim=-1)
+    distances = []
+    for source in evenly(reconstruction.maps.sources, SAMPLED):
+        distance, confidence = _distance(reconstruction, source)
         distances.append(distance[reconstruction.content & (confidence >= SURE)])
-        pixels += int(reconstruction.content.sum())
     known = torch.cat(distances)
-    if len(known) < max(1, LEAST_SURE * pixels):
+    if len(known) < max(1, LEAST_SURE * len(distances) * int(reconstruction.content.sum())):
         return math.inf
     return FAR * float(known.median())
+
+
+def _distance(
+    reconstruction: Reconstruction, frame: int
+) -> tuple[Float[Tensor, "height width"], Float[Tensor, "height width"]]:
+    """How far each pixel's point is from its own camera, and its confidence."""
+    points, confidence = reconstruction.maps.time_variant(frame)
+    return (points - reconstruction.cameras.centers[frame].to(points)).norm(dim=-1), confidence

@@ -12,8 +12,8 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 Sizes = Literal["open", "fixed"]
-"""What is compiled serves all sizes, or those alone that it was compiled for. The first batch of 9 x 294 x 518 comes
-after 86 s that way on an H200 with nothing in a cache, and after 241 s where the code is for all sizes."""
+"""What is compiled serves all sizes, or those alone that it was compiled for. The first batch of 9 x 294 x 518 (one
+clip) comes after 86 s that way on an H200 with nothing in a cache, and (two clips) after 241 s with code for all."""
 
 _RECOMPILE_LIMIT = 64
 _HAS_TRITON = importlib.util.find_spec("triton") is not None

@@ -38,7 +38,7 @@ def join_ranks(device: str | None = None) -> Ranks:
     return Ranks(dist.get_rank(), world, place)
 
 
-def leave_ranks(ranks: Ranks) -> None:
+def leave_ranks() -> None:
     """Leave the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()

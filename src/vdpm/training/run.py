@@ -148,7 +148,7 @@ def train(
             grid=grid,
         ).run()
     finally:
-        leave_ranks(ranks)
+        leave_ranks()
 
 
 _REDIRECTED = (".txt", ".log", ".out", ".err")

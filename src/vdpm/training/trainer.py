@@ -344,7 +344,7 @@ class Trainer:
             )
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        alone = self.ranks.world == 1
+        alone = self.ranks.world == 1 and not dist.is_torchelastic_launched()
         if alone and self.stop_signal is not None:
             raise KeyboardInterrupt  # asked twice: do not wait. Ranks get a signal twice where torchrun passes it on.
         self.stop_signal = number

@@ -9,10 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from vdpm.errors import InputError, UsageError
-from vdpm.export.preview import evenly
 from vdpm.motion import depth, depth_edges, motion_mask
 from vdpm.progress import Report, silent
-from vdpm.structures import Reconstruction
+from vdpm.structures import Reconstruction, evenly
 
 MOVING_POSITIONS = 5
 """Positions of moving points, over all times, for each point of the budget. A clip in which everything moves would else

@@ -8,9 +8,9 @@ from jaxtyping import Float, UInt8
 
 from vdpm.errors import InputError
 from vdpm.export.colors import INFERNO, colorize, motion_colors
-from vdpm.export.preview import REST, evenly
+from vdpm.export.preview import REST
 from vdpm.motion import depth, scene_flow
-from vdpm.structures import Reconstruction
+from vdpm.structures import Reconstruction, evenly
 from vdpm.viewer.choice import content_box
 
 

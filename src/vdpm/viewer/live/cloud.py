@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from vdpm.errors import InputError, UsageError
-from vdpm.export.preview import evenly
-from vdpm.structures import PointMap, Reconstruction
+from vdpm.structures import PointMap, Reconstruction, evenly
 from vdpm.viewer.choice import (
     MOVING_POSITIONS,
     ChosenPoints,
