@@ -168,7 +168,8 @@ def test_fused_on_a_gpu_equals_cpu(tmp_path: Path) -> None:
         "import sys, torch\n"
         "from vdpm.synthetic import SceneConfig, SceneGenerator\n"
         "config = SceneConfig(num_frames=3, height=48, width=64, colour_samples=1)\n"
-        "snippet = SceneGenerator(config, sys.argv[2], compile=sys.argv[2] == 'cuda')(range(24)).to('cpu')\n"
+        "generate = SceneGenerator(config, sys.argv[2], compile=sys.argv[2] == 'cuda', sizes='fixed')\n"
+        "snippet = generate(range(24)).to('cpu')\n"
         "torch.save({n: v for n, v in vars(snippet).items() if isinstance(v, torch.Tensor)}, sys.argv[1])\n"
     )
     for device in ("cpu", "cuda"):
