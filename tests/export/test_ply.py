@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fixtures.moving_sphere import make_moving_sphere
+from fixtures.sky import with_sky
 from vdpm.errors import OutputError, UsageError
 from vdpm.export.ply import write_ply, write_points
 from vdpm.motion import fuse
@@ -50,7 +51,7 @@ def test_no_points_make_a_valid_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", [2, None])
 def test_a_result_becomes_the_fused_cloud(tmp_path: Path, target: int | None) -> None:
     result = make_moving_sphere(num_frames=3, size=(16, 24)).reconstruction
-    count = write_ply(result, target, tmp_path / "a.ply", drop_percent=0.0)
+    count = write_ply(result, target, tmp_path / "a.ply", drop_percent=0.0, drop_sky=False, drop_edges=False)
     comments, columns = parse_ply((tmp_path / "a.ply").read_bytes())
     cloud = fuse(result, target)
     assert count == len(columns["x"]) == len(cloud.points)
@@ -59,6 +60,16 @@ def test_a_result_becomes_the_fused_cloud(tmp_path: Path, target: int | None) ->
     text = "\n".join(comments)
     for words in ("x right, y down, z forward", "camera of the reference view", "arbitrary"):
         assert words in text
+
+
+@pytest.mark.parametrize("target", [2, None])
+def test_sky_and_edges_of_depth_are_left_out(tmp_path: Path, target: int | None) -> None:
+    result = with_sky(make_moving_sphere(num_frames=3, size=(16, 24)).reconstruction)
+    whole = fuse(result, target)
+    clean = fuse(result, target, drop_sky=True, drop_edges=True)
+    assert write_ply(result, target, tmp_path / "a.ply", drop_percent=0.0) == len(clean) < len(whole) - 3 * 4 * 24
+    comments, _ = parse_ply((tmp_path / "a.ply").read_bytes())
+    assert "left out: the least sure 0 % of each frame, sky, edges of depth" in comments
 
 
 def test_a_time_that_is_not_kept(tmp_path: Path) -> None:

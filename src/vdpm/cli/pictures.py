@@ -73,7 +73,7 @@ def pictures_cost(
     video: "Video", sources: Sequence[int], targets: Sequence[int], clouds: Sequence[int | None], *, preview: bool
 ) -> tuple[float, float]:
     """Bytes and seconds of what ``write_pictures`` will write, with the seconds of the summary, of a result that keeps
-    ``sources`` and ``targets``.
+    ``sources`` and ``targets``. Clouds may take less: which pixels are sky and edges of depth is not known before.
     """
     from vdpm.export.ply import DROP_PERCENT, MAX_POINTS, ROW
     from vdpm.export.preview import MAX_COLUMNS
@@ -83,7 +83,8 @@ def pictures_cost(
     stride = math.ceil(math.sqrt(max(1.0, len(sources) * height * width / MAX_POINTS)))
     content = int(video.transform.content_mask()[::stride, ::stride].sum())
     points = (1 - DROP_PERCENT / 100) * len(sources) * content * len(clouds)
-    maps = len(sources) * (len(clouds) + 1 + len(targets))
+    # Of a cloud those of its time, and P twice: for sky and for edges.
+    maps = len(sources) * (3 * len(clouds) + 1 + len(targets))
     seconds = drawn * shown * (PREVIEW_SECONDS + PREVIEW_SIDE * math.sqrt(height * width))
     size = drawn * (PREVIEW_BYTES + PREVIEW_FRAME_BYTES * shown) + points * ROW.itemsize
     return size, seconds + maps * height * width * MAP_PIXEL

@@ -37,16 +37,28 @@ _PLY_TYPES = {"<f4": "float", "|u1": "uchar"}
 
 
 def write_ply(
-    reconstruction: Reconstruction, target: int | None, path: str | Path, *, drop_percent: float = DROP_PERCENT
+    reconstruction: Reconstruction,
+    target: int | None,
+    path: str | Path,
+    *,
+    drop_percent: float = DROP_PERCENT,
+    drop_sky: bool = True,
+    drop_edges: bool = True,
 ) -> int:
     """Write the points of all kept frames at the time of frame ``target``; returns how many there are.
 
     ``target`` None takes each frame at its own time. Points are in the world (the camera of the reference view, OpenCV
-    axes, arbitrary scale). ``drop_percent`` of each frame's pixels, the least sure ones, are left out: most hang in the
-    air beside the outline of something. Raises UsageError for a target that the result does not keep, OutputError where
-    the file cannot be written.
+    axes, arbitrary scale). ``drop_percent`` of each frame's pixels, the least sure ones, are left out, and what
+    ``motion.fuse`` drops by ``drop_sky`` and ``drop_edges``: most of it hangs in the air beside the outline of
+    something. Raises UsageError for a target that the result does not keep, OutputError where the file cannot be
+    written.
     """
-    cloud = fuse(reconstruction, target, drop_percent=drop_percent)
+    cloud = fuse(reconstruction, target, drop_percent=drop_percent, drop_sky=drop_sky, drop_edges=drop_edges)
+    without = [
+        f"the least sure {drop_percent:g} % of each frame",
+        *drop_sky * ["sky"],
+        *drop_edges * ["edges of depth"],
+    ]
     when = "each at its own time"
     if target is not None:
         when = f"at the time of frame {target} ({float(reconstruction.timestamps[target]):.3f} s)"
@@ -55,7 +67,8 @@ def write_ply(
         f"axes: {CONVENTIONS['axes']}",
         f"world: {CONVENTIONS['world']}, frame {reconstruction.reference}",
         f"scale: {CONVENTIONS['scale']}",
-        f"confidence: {CONVENTIONS['confidence']}; the least sure {drop_percent:g} % of each frame are left out",
+        f"confidence: {CONVENTIONS['confidence']}",
+        f"left out: {', '.join(without)}",
     )
     write_points(path, cloud.points, cloud.colors, cloud.confidence, comments)
     return len(cloud.points)
